@@ -1,0 +1,189 @@
+"""The address grammar, and sockets opened from it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from varnishpy.base import endpoint
+from varnishpy.base.endpoint import EndpointError, parse_backend, parse_cli, parse_listen
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "path"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", "8080", ""),
+        ("127.0.0.1", "127.0.0.1", "80", ""),
+        (":8080", None, "8080", ""),
+        ("8080", None, "8080", ""),
+        ("[::1]:8080", "::1", "8080", ""),
+        ("[::1]", "::1", "80", ""),
+        ("::1", "::1", "80", ""),
+        ("localhost:http", "localhost", "http", ""),
+        ("127.0.0.1 8080", "127.0.0.1", "8080", ""),
+        ("/tmp/x.sock", None, "", "/tmp/x.sock"),
+        ("@varnish", None, "", "@varnish"),
+    ],
+)
+def test_addresses(text: str, host: str | None, port: str, path: str) -> None:
+    address = parse_listen(text, "a0").address
+    assert (address.host, address.port, address.path) == (host, port, path)
+
+
+def test_listen_name_protocol_and_options() -> None:
+    found = parse_listen("web=/tmp/w.sock,PROXY,mode=0660", "a0")
+    assert (found.name, found.proto, found.mode, found.text) == ("web", "PROXY", 0o660, "/tmp/w.sock")
+    assert parse_listen(":0,https", "a3").proto == "HTTPS"
+    assert parse_listen(":0", "a3").name == "a3"
+
+
+def test_certificate_and_key_of_an_https_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.pem").touch()
+    (tmp_path / "k.pem").touch()
+    monkeypatch.chdir(tmp_path)
+    found = parse_listen("web=:0,cert=c.pem,HTTPS,key=k.pem", "a0")
+    assert found.proto == "HTTPS"
+    assert found.options == {"cert": str(tmp_path / "c.pem"), "key": str(tmp_path / "k.pem")}
+    uds = parse_listen("/tmp/x.sock,HTTPS,mode=0600,cert=c.pem", "a0")
+    assert uds.mode == 0o600 and uds.options["cert"] == str(tmp_path / "c.pem")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("foo=", 'Empty named -a argument "foo="'),
+        ("x.y=:0", 'invalid -a name "x.y"=[...]'),
+        ("1x=:0", 'invalid -a name "1x"=[...]'),
+        ("=:0", 'invalid -a name ""=[...]'),
+        (":0,PROXYX", "Unknown protocol 'PROXYX'"),
+        ("/tmp/x,HTTP,PROXY", "Too many protocol sub-args in -a (PROXY)"),
+        ("/tmp/x,mode=999", "Invalid mode sub-arg 999 in -a"),
+        ("/tmp/x,mode=", "Empty mode sub-arg in -a"),
+        ("/tmp/x,mode=0", "Mode sub-arg 0 out of range in -a"),
+        ("/tmp/x,mode=7777", "Mode sub-arg 7777 out of range in -a"),
+        ("/tmp/x,mode=660,mode=600", "Too many mode sub-args in -a (mode=600)"),
+        ("/tmp/x,user=nobody-by-this-name", "Unknown user nobody-by-this-name in -a"),
+        ("/tmp/x,group=nobody-by-this-name", "Unknown group nobody-by-this-name in -a"),
+        ("/tmp/x,foo=bar", "Invalid sub-arg foo=bar in -a"),
+        (":0,mode=600", "Invalid sub-arg mode=600 in -a"),
+        ("@abstract,mode=600", "Invalid sub-arg mode=600 in -a"),
+        (f":0,cert={__file__}", "cert and key are for HTTPS in -a"),
+        (f":0,HTTPS,key={__file__}", "key without cert in -a"),
+        (":0,HTTPS,cert=", "Cannot read cert  in -a: No such file or directory"),
+        (":0,HTTPS,cert=/nonexistent.pem", "Cannot read cert /nonexistent.pem in -a: No such file or directory"),
+        (f":0,HTTPS,cert={__file__},cert={__file__}", "Too many cert sub-args in -a"),
+        ("a/b", "Unix domain socket addresses must be absolute paths in -a (a/b)"),
+        ("127.0.0.1:99999", "Port number out of range in -a (127.0.0.1:99999): at most 65535"),
+        ("[::1", "lacks its closing bracket"),
+        ("@", "Empty abstract socket name in -a (@)"),
+        ("/" + "x" * 120, "path too long"),
+    ],
+)
+def test_wrong_listen_arguments_say_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(EndpointError) as caught:
+        parse_listen(text, "a0")
+    assert message in str(caught.value)
+
+
+def test_backend_and_cli_defaults() -> None:
+    assert str(parse_backend("127.0.0.1").address) == "127.0.0.1:80"
+    assert str(parse_backend("[::1]:81").address) == "[::1]:81"
+    assert parse_backend("/tmp/o.sock").address.is_uds
+    assert parse_cli("localhost").port == "0"
+    with pytest.raises(EndpointError, match="-b"):
+        parse_backend("")
+
+
+def test_resolve_numeric_and_unknown() -> None:
+    found = parse_backend("127.0.0.1:81").address.resolve()
+    assert found == [(socket.AF_INET, ("127.0.0.1", 81))]
+    with pytest.raises(EndpointError):
+        parse_backend("127.0.0.1:nosuchservice").address.resolve()
+
+
+def test_resolve_order_by_family() -> None:
+    address = parse_backend("localhost:80").address
+    for prefer in (True, False):
+        found = address.resolve(prefer_ipv6=prefer)
+        families = [family for family, _ in found]
+        assert families == sorted(families, key=lambda f: f != (socket.AF_INET6 if prefer else socket.AF_INET))
+
+
+def test_open_tcp_listens_and_reports_its_port() -> None:
+    (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), 5)
+    try:
+        host, _, port = endpoint.bound_name(sock).partition(":")
+        assert host == "127.0.0.1" and int(port) > 0
+        assert not sock.get_inheritable() and sock.gettimeout() == 0
+        with socket.create_connection((host, int(port)), timeout=5):
+            pass
+    finally:
+        endpoint.close_all([sock])
+
+
+def test_bound_but_not_listening_refuses() -> None:
+    (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), None)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(sock.getsockname(), timeout=5)
+    sock.listen(1)
+    socket.create_connection(sock.getsockname(), timeout=5).close()
+    sock.close()
+
+
+def test_port_in_use_names_option_and_address() -> None:
+    (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), 5)
+    text = endpoint.bound_name(sock)
+    with pytest.raises(EndpointError, match=f"Could not get socket .*{text}: Address already in use .*-a"):
+        endpoint.open_listen(parse_listen(text, "a1"), 5)
+    sock.close()
+
+
+def test_uds_mode_stale_file_and_live_server(tmp_path: Path) -> None:
+    path = tmp_path / "v.sock"
+    wanted = parse_listen(f"{path},mode=0600", "a0")
+    (first,) = endpoint.open_listen(wanted, 5)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert endpoint.bound_name(first) == str(path)
+    with pytest.raises(EndpointError, match="in use"):
+        endpoint.open_listen(wanted, 5)
+    first.close()  # leaves its file, as a killed server does
+    (second,) = endpoint.open_listen(wanted, 5)
+    endpoint.close_all([second])
+    assert not path.exists()
+
+
+def test_uds_never_removes_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(EndpointError, match="exists"):
+        endpoint.open_listen(parse_listen(str(path), "a0"), 5)
+    assert path.read_text() == "data"
+
+
+def test_uds_in_missing_directory(tmp_path: Path) -> None:
+    with pytest.raises(EndpointError, match="No such file or directory"):
+        endpoint.open_listen(parse_listen(str(tmp_path / "no" / "x.sock"), "a0"), 5)
+
+
+def test_abstract_socket() -> None:
+    name = f"@varnishpy-test-{os.getpid()}"
+    (sock,) = endpoint.open_listen(parse_listen(name, "a0"), 5)
+    assert endpoint.bound_name(sock) == name
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("\0" + name[1:])
+    sock.close()
+
+
+def test_open_cli_picks_a_port() -> None:
+    sockets = endpoint.open_cli("127.0.0.1")
+    assert sockets[0].getsockname()[1] > 0
+    endpoint.close_all(sockets)
+
+
+def test_names_for_logs() -> None:
+    assert endpoint.split_name(("::1", 80, 0, 0)) == ("::1", "80")
+    assert endpoint.split_name("/tmp/x") == ("0.0.0.0", "0")

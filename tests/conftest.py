@@ -1,0 +1,36 @@
+"""What all tests share: programs that may be missing, and temporary directories short enough for Unix sockets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def require_program(name: str) -> str:
+    """The path of a program; where it is missing the test is skipped, but in CI that is a failure."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"the program {name} is not installed"
+        if os.environ.get("VARNISHPY_TEST_NO_SKIP"):
+            pytest.fail(f"{reason}, and VARNISHPY_TEST_NO_SKIP forbids skipping", pytrace=False)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """`require_program` as a fixture."""
+    return require_program
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A temporary directory with a short name: a Unix socket's path has at most 107 characters."""
+    path = Path(tempfile.mkdtemp(prefix="vp-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,354 @@
+"""The address grammar of the command line and of VCL backends, and the sockets opened from it.
+
+``-a [name=]address[:port][,PROTO][,option=value...]`` (varnishd(1)): PROTO is ``HTTP``, ``PROXY`` or ``HTTPS``; an
+address is a name, an IPv4 address, an IPv6 address in brackets, nothing (all interfaces), a bare port number, an
+absolute path of a Unix socket (with ``user=``, ``group=``, ``mode=``), or an abstract Unix socket ``@name``. HTTPS
+takes ``cert=`` (a PEM file) and ``key=`` (another, if the private key stands in one of its own).
+``-b address[:port]`` and ``-T`` use the same addresses without name and options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import re
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Proto = Literal["HTTP", "PROXY", "HTTPS"]
+SockAddr = tuple[socket.AddressFamily, Any]
+"""Address family and what `socket.socket.bind` or ``connect`` take for it."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+_PROTOS: dict[str, Proto] = {"HTTP": "HTTP", "HTTP/1": "HTTP", "PROXY": "PROXY", "HTTPS": "HTTPS", "TLS": "HTTPS"}
+
+
+class EndpointError(Exception):
+    """An address that cannot be used; the text names the option and the fault."""
+
+
+@dataclass(slots=True, frozen=True)
+class Address:
+    """One parsed address: exactly one of ``path`` and ``port`` is set.
+
+    ``host`` is ``None`` for all interfaces. ``path`` is absolute, or ``@name`` in the abstract namespace.
+    """
+
+    host: str | None
+    port: str
+    path: str
+
+    @property
+    def is_uds(self) -> bool:
+        """Is it a Unix socket?"""
+        return bool(self.path)
+
+    def resolve(self, passive: bool = False, prefer_ipv6: bool | None = None) -> list[SockAddr]:
+        """All socket addresses that it stands for, each once, in the resolver's order.
+
+        :param passive: for listening: no host means every interface, not loopback
+        :param prefer_ipv6: put that family first (True), or the other (False)
+        :raises EndpointError: when the resolver finds nothing; the text is the resolver's
+        """
+        if self.path:
+            return [(socket.AF_UNIX, "\0" + self.path[1:] if self.path[0] == "@" else self.path)]
+        flags = socket.AI_PASSIVE if passive else 0
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags)
+        except (socket.gaierror, UnicodeError) as exc:
+            raise EndpointError(getattr(exc, "strerror", None) or str(exc)) from None
+        result: list[SockAddr] = []
+        for family, _, _, _, address in found:
+            if family in (socket.AF_INET, socket.AF_INET6) and (family, address) not in result:
+                result.append((family, address))
+        if prefer_ipv6 is not None:
+            first = socket.AF_INET6 if prefer_ipv6 else socket.AF_INET
+            result.sort(key=lambda entry: entry[0] != first)
+        return result
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        host = self.host or ""
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@dataclass(slots=True)
+class ListenEndpoint:
+    """One ``-a`` argument."""
+
+    name: str
+    text: str  # the address as written
+    address: Address
+    proto: Proto = "HTTP"
+    uid: int = -1
+    gid: int = -1
+    mode: int = 0
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class BackendEndpoint:
+    """One ``-b`` argument, or the host/port/path of a VCL backend."""
+
+    text: str
+    address: Address
+
+
+def parse_address(text: str, default_port: str, option: str) -> Address:
+    """Split an address. Names are not resolved here.
+
+    :param option: the option to name in errors: ``-a``, ``-b``, ``-T``
+    :raises EndpointError:
+    """
+    if text.startswith("@"):
+        if len(text) == 1:
+            raise EndpointError(f"Empty abstract socket name in {option} ({text})")
+        return Address(None, "", text)
+    if text.startswith("/"):
+        if len(text.encode("utf-8", "surrogateescape")) > 107:  # sun_path of unix(7), with its terminator
+            raise EndpointError(f"Unix domain socket path too long in {option} ({text}): at most 107 bytes")
+        return Address(None, "", text)
+    if "/" in text:
+        raise EndpointError(f"Unix domain socket addresses must be absolute paths in {option} ({text})")
+    if text.isascii() and text.isdigit():
+        return Address(None, _port(text, text, option), "")
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and rest[0] not in ": "):
+            raise EndpointError(f"IPv6 address lacks its closing bracket, or junk follows it, in {option} ({text})")
+        port = rest[1:].strip() or default_port
+    elif text.count(":") > 1:  # an IPv6 address without brackets has no port
+        host, port = text, default_port
+    else:
+        host, _, port = text.replace(" ", ":", 1).partition(":")
+        port = port or default_port
+    return Address(host or None, _port(port, text, option), "")
+
+
+def _port(port: str, text: str, option: str) -> str:
+    if port.isascii() and port.isdigit() and int(port) > 65535:
+        raise EndpointError(f"Port number out of range in {option} ({text}): at most 65535")
+    return port
+
+
+def parse_listen(text: str, default_name: str) -> ListenEndpoint:
+    """A ``-a`` argument.
+
+    :param default_name: the name if none is given: ``a0``, ``a1``, ...
+    :raises EndpointError: with the text for the user
+    """
+    name = default_name
+    rest = text
+    first, equals, _ = text.partition("=")
+    if equals and "," not in first and "/" not in first:
+        if not _NAME.match(first):
+            raise EndpointError(f'invalid -a name "{first}"=[...]')
+        name = first
+        rest = text[len(first) + 1 :]
+        if not rest:
+            raise EndpointError(f'Empty named -a argument "{text}"')
+    address, *arguments = rest.split(",")
+    endpoint = ListenEndpoint(name, address, parse_address(address, "80", "-a"))
+    proto: Proto | None = None
+    seen: set[str] = set()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            if proto is not None:
+                raise EndpointError(f"Too many protocol sub-args in -a ({argument})")
+            proto = _PROTOS.get(argument.upper())
+            if proto is None:
+                raise EndpointError(f"Unknown protocol '{argument}'")
+            continue
+        is_file = key in ("cert", "key")
+        if not is_file and (not endpoint.address.path.startswith("/") or key not in ("user", "group", "mode")):
+            raise EndpointError(f"Invalid sub-arg {argument} in -a")
+        if key in seen:
+            raise EndpointError(f"Too many {key} sub-args in -a ({argument})")
+        seen.add(key)
+        if is_file:
+            _credential(endpoint, key, value)
+        else:
+            _permission(endpoint, key, value)
+    endpoint.proto = proto or "HTTP"
+    if endpoint.proto != "HTTPS" and not seen.isdisjoint(("cert", "key")):
+        raise EndpointError(f"cert and key are for HTTPS in -a ({text})")
+    if "key" in seen and "cert" not in seen:
+        raise EndpointError(f"key without cert in -a ({text})")
+    return endpoint
+
+
+def _credential(endpoint: ListenEndpoint, key: str, value: str) -> None:
+    """A file of a certificate or a private key; whether it is a good one is seen when it is loaded."""
+    path = os.path.abspath(value) if value else ""  # the process may change its directory before it reads the file
+    try:
+        with open(path, "rb"):
+            endpoint.options[key] = path
+    except OSError as exc:
+        raise EndpointError(f"Cannot read {key} {value} in -a: {exc.strerror}") from None
+
+
+def _permission(endpoint: ListenEndpoint, key: str, value: str) -> None:
+    endpoint.options[key] = value
+    if key == "user":
+        try:
+            endpoint.uid = pwd.getpwnam(value).pw_uid
+        except KeyError:
+            raise EndpointError(f"Unknown user {value} in -a") from None
+    elif key == "group":
+        try:
+            endpoint.gid = grp.getgrnam(value).gr_gid
+        except KeyError:
+            raise EndpointError(f"Unknown group {value} in -a") from None
+    else:
+        if not value:
+            raise EndpointError("Empty mode sub-arg in -a")
+        if not re.fullmatch(r"[0-7]+", value):
+            raise EndpointError(f"Invalid mode sub-arg {value} in -a")
+        endpoint.mode = int(value, 8)
+        if not 0 < endpoint.mode <= 0o777:
+            raise EndpointError(f"Mode sub-arg {value} out of range in -a")
+
+
+def parse_backend(text: str) -> BackendEndpoint:
+    """A ``-b`` argument; the port is 80 if none is given. :raises EndpointError:"""
+    if not text:
+        raise EndpointError("Empty -b argument")
+    return BackendEndpoint(text, parse_address(text, "80", "-b"))
+
+
+def parse_cli(text: str) -> Address:
+    """A ``-T`` argument; the port is chosen by the system if none is given. :raises EndpointError:"""
+    return parse_address(text, "0", "-T")
+
+
+def _clear_stale_socket(path: str) -> None:
+    """Remove the socket file that a dead server left; anything else in the way is an error."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except OSError as exc:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from exc
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _bind(family: socket.AddressFamily, address: Any, path: str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_UNIX:
+            if path.startswith("/"):
+                _clear_stale_socket(path)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _open(address: Address, text: str, option: str) -> list[socket.socket]:
+    try:
+        found = address.resolve(passive=True)
+    except EndpointError as exc:
+        raise EndpointError(f"Got no socket(s) for {text} ({exc}) in {option}") from None
+    opened: list[socket.socket] = []
+    try:
+        for family, sockaddr in found:
+            try:
+                opened.append(_bind(family, sockaddr, address.path))
+            except OSError as exc:
+                # a host without IPv6 still resolves localhost to ::1, and binding it says so in either way
+                if exc.errno == errno.EAFNOSUPPORT or (exc.errno == errno.EADDRNOTAVAIL and len(found) > 1):
+                    continue
+                raise EndpointError(f"Could not get socket {text}: {exc.strerror} (in {option})") from None
+    except BaseException:
+        close_all(opened)
+        raise
+    if not opened:
+        raise EndpointError(f"Got no socket(s) for {text} (in {option})")
+    return opened
+
+
+def open_listen(endpoint: ListenEndpoint, depth: int | None) -> list[socket.socket]:
+    """Open all sockets of a ``-a`` endpoint: bound, non-blocking, not inheritable, and listening.
+
+    :param depth: listen queue depth; ``None`` to bind only and `listen` later, when there is someone to accept
+    :raises EndpointError: with the text for the user; nothing stays open
+    """
+    text = endpoint.text if endpoint.name in ("", endpoint.text) else f"{endpoint.name}={endpoint.text}"
+    sockets = _open(endpoint.address, text, "-a")
+    try:
+        if endpoint.address.path.startswith("/"):
+            if endpoint.mode:
+                os.chmod(endpoint.address.path, endpoint.mode)
+            if endpoint.uid != -1 or endpoint.gid != -1:
+                os.chown(endpoint.address.path, endpoint.uid, endpoint.gid)
+        if depth is not None:
+            for sock in sockets:
+                sock.listen(depth)
+    except OSError as exc:
+        close_all(sockets)
+        raise EndpointError(f"Could not get socket {text}: {exc.strerror} (in -a)") from None
+    return sockets
+
+
+def open_cli(text: str, depth: int = 10) -> list[socket.socket]:
+    """Open the listening sockets of ``-T``. :raises EndpointError:"""
+    sockets = _open(parse_cli(text), text, "-T")
+    for sock in sockets:
+        sock.listen(depth)
+    return sockets
+
+
+def close_all(sockets: Sequence[socket.socket]) -> None:
+    """Close sockets, and remove the files of Unix ones."""
+    for sock in sockets:
+        try:
+            name = sock.getsockname()
+        except OSError:
+            name = None
+        sock.close()
+        if isinstance(name, str) and name.startswith("/"):
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def split_name(address: Any) -> tuple[str, str]:
+    """Address and port of a socket name as log records write them; ``("0.0.0.0", "0")`` for a Unix socket."""
+    if isinstance(address, tuple):
+        return str(address[0]), str(address[1])
+    return "0.0.0.0", "0"
+
+
+def bound_name(sock: socket.socket) -> str:
+    """What a listen socket is bound to, in the grammar of ``-a``: after port 0, the port it got."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_INET6:
+        return f"[{name[0]}]:{name[1]}"
+    if sock.family == socket.AF_UNIX:
+        if isinstance(name, bytes):
+            return "@" + name[1:].decode("utf-8", "surrogateescape")
+        return str(name)
+    return f"{name[0]}:{name[1]}"

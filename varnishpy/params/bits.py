@@ -1,0 +1,93 @@
+"""The names inside bit parameters.
+
+Names are varnishd's; those at the end of a table, after the comment, are ours. ``VSL_TAGS`` stands in the order of the
+tags' numbers, from 1; ``log/tags.py`` gives them their meaning, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+DEBUG_BITS: dict[str, str] = {
+    "req_state": "Log the steps of the request state machine",
+    "workspace": "Log workspace operations",
+    "waitinglist": "Log what happens on waiting lists",
+    "syncvsl": "Write log records at once instead of per task",
+    "hashedge": "Provoke rare cases of the hash",
+    "vclrel": "Release VCL eagerly",
+    "lurker": "Log what the ban lurker does",
+    "esi_chop": "Feed ESI bodies to the parser in small pieces",
+    "flush_head": "Flush after an HTTP/1 header block",
+    "vtc_mode": "Run for the test language",
+    "witness": "Log the order of locks",
+    "vsm_keep": "Keep shared-memory files on restart",
+    "slow_acceptor": "Slow the acceptor down",
+    "h2_nocheck": "Turn some HTTP/2 checks off",
+    "vmod_so_keep": "Keep copied VMOD files",
+    "processors": "Log fetch and delivery processors",
+    "protocol": "Log protocol details",
+    "vcl_keep": "Keep generated VCL files",
+    "lck": "Count lock operations",
+    "cli_show_sensitive": "Log CLI commands that hold secrets",
+    # ours
+    "workspace_emulator": "Make every workspace allocation an object of its own that catches misuse",
+}
+
+EXPERIMENTAL_BITS: dict[str, str] = {
+    "drop_pools": "Let the number of thread pools shrink",
+    # ours
+    "pass_trailers": "Pass HTTP/2 trailers on in pass transactions",
+}
+
+FEATURE_BITS: dict[str, str] = {
+    "http2": "Speak HTTP/2",
+    "short_panic": "Leave the long sections out of panic dumps",
+    "no_coredump": "Write no core files; set before the child starts",
+    "https_scheme": "Take the host out of an absolute https URI in the request line as well",
+    "http_date_postel": "Accept malformed dates in Date, Last-Modified, Expires and the like",
+    "esi_ignore_https": "Treat https in ESI includes as http",
+    "esi_disable_xml_check": "Process ESI in bodies that do not look like XML",
+    "esi_ignore_other_elements": "Skip XML errors outside of ESI elements",
+    "esi_remove_bom": "Drop a UTF-8 byte order mark in front of ESI bodies",
+    "esi_include_onerror": "Honour the onerror attribute of ESI includes",
+    "wait_silo": "Wait for persistent storage to load before serving",
+    "validate_headers": "Check header values set in VCL (RFC 9110 section 5.5)",
+    "busy_stats_rate": "Hold busy workers to thread_stats_rate as well",
+    "trace": "Trace VCL by default",
+    "vcl_req_reset": "Stop a request's VCL once its client is gone, counted in req_reset",
+    # ours
+    "http1_compat": "Read HTTP/1 requests as leniently as Varnish: lines that end in a lone LF, folded headers, more "
+    "blanks than needed (debug +vtc_mode brings it)",
+    "h2_compat": "React to HTTP/2 errors as Varnish does where RFC 9113 differs (debug +vtc_mode brings it)",
+}
+
+VCC_FEATURE_BITS: dict[str, str] = {
+    "err_unref": "Unused VCL objects are errors",
+    "allow_inline_c": "Allow inline C in VCL; it cannot run here, so the bit only changes the message",
+    "unsafe_path": "Allow / in the paths of VMODs and includes, and import with from",
+}
+
+
+def _http(kind: str) -> list[str]:
+    suffixes = ("Method", "URL", "Protocol", "Status", "Reason", "Header", "Unset", "Lost")
+    return [kind + suffix for suffix in suffixes]
+
+
+VSL_TAGS: list[str] = [
+    *("Debug", "Error", "CLI", "SessOpen", "SessClose", "BackendOpen", "BackendClose", "BackendSSL", "TLS"),
+    *("HttpGarbage", "Proxy", "ProxyGarbage", "Length", "FetchError"),
+    *_http("Req"),
+    *_http("Resp"),
+    *_http("Bereq"),
+    *_http("Beresp"),
+    *_http("Obj"),
+    *("BogoHeader", "LostHeader", "TTL", "Fetch_Body", "VCL_acl", "VCL_call", "VCL_trace", "VCL_return", "ReqStart"),
+    *("Hit", "HitPass", "ExpBan", "ExpKill", "WorkThread", "ESI_xmlerror", "Hash", "Backend_health", "VCL_Log"),
+    *("VCL_Error", "Gzip", "Link", "Begin", "End", "VSL", "Storage", "Timestamp", "ReqAcct", "PipeAcct", "BereqAcct"),
+    *("VfpAcct", "Witness", "H2RxHdr", "H2RxBody", "H2TxHdr", "H2TxBody", "HitMiss", "Filters", "SessError"),
+    *("VCL_use", "Notice", "VdpAcct", "ReqTarget"),
+]
+
+VSL_TAGS_MASKED = (
+    "all,-Debug,-ExpKill,-H2RxBody,-H2RxHdr,-H2TxBody,-H2TxHdr,-Hash,-ObjHeader,-ObjProtocol,-ObjReason,-ObjStatus,"
+    "-ReqTarget,-VdpAcct,-VfpAcct,-WorkThread"
+)
+"""The default of vsl_mask."""
