@@ -1,0 +1,184 @@
+"""Segments and their index, written and read."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from varnishpy.shm.counters import CounterReader
+from varnishpy.shm.process import ManagerShm
+from varnishpy.shm.reader import SetReader, VsmError
+from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET, SetWriter, ShmError
+from varnishpy.stats.publisher import Publisher
+from varnishpy.stats.segments import Registry
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    (tmp_path / MANAGER_SET).mkdir()
+    return tmp_path
+
+
+def lines(directory: Path) -> list[str]:
+    return (directory / INDEX).read_text().splitlines()
+
+
+def test_the_index_tells_of_each_segment(workdir: Path) -> None:
+    directory = workdir / MANAGER_SET
+    writer = SetWriter(directory)
+    (head,) = lines(directory)
+    assert head.startswith(f"# {os.getpid()} ") and abs(int(head.split()[2]) - time.time()) < 60
+    segment = writer.allocate("Stat", 20, "VBE.boot default")
+    assert lines(directory)[1:] == [f"+ {segment.file} 0 24 Stat VBE.boot_default"]
+    assert bytes(segment.view) == bytes(24)
+    assert (directory / segment.file).stat().st_mode & 0o777 == 0o640
+    segment.free()
+    segment.free()
+    assert lines(directory)[-1] == f"- {segment.file} 0 24 Stat VBE.boot_default"
+
+
+def test_a_removed_segment_cools_off(workdir: Path) -> None:
+    writer = SetWriter(workdir / MANAGER_SET, cooldown=1000)
+    segment = writer.allocate("Stat", 8, "x")
+    segment.free()
+    writer.sweep()
+    assert (workdir / MANAGER_SET / segment.file).exists()
+    writer.sweep(everything=True)
+    assert not (workdir / MANAGER_SET / segment.file).exists()
+
+
+def test_many_removals_rewrite_the_index(workdir: Path) -> None:
+    directory = workdir / MANAGER_SET
+    writer = SetWriter(directory)
+    keep = writer.allocate("Stat", 8, "keep")
+    reader = SetReader(workdir)
+    reader.refresh()
+    inode = (directory / INDEX).stat().st_ino
+    for number in range(30):
+        writer.allocate("Stat", 8, f"x{number}").free()
+        reader.refresh()
+        assert [entry.ident for entry in reader.find("Stat")] == ["keep"]
+    assert (directory / INDEX).stat().st_ino != inode
+    assert len(lines(directory)) < 30
+    assert keep.line("+").strip() in lines(directory)
+
+
+def test_close_leaves_nothing(workdir: Path) -> None:
+    writer = SetWriter(workdir / MANAGER_SET)
+    writer.allocate("Stat", 8, "x")
+    writer.allocate("Stat", 8, "y").free()
+    writer.close()
+    assert list((workdir / MANAGER_SET).iterdir()) == []
+
+
+def test_memory_that_cannot_be_had_is_an_error_with_a_name(workdir: Path) -> None:
+    writer = SetWriter(workdir / MANAGER_SET)
+    with pytest.raises(ShmError, match=r"cannot make shared memory of .* octets"):
+        writer.allocate("Log", 1 << 62, "Log")
+    assert [p.name for p in (workdir / MANAGER_SET).iterdir()] == [INDEX]
+
+
+def test_a_reader_maps_what_a_writer_writes(workdir: Path) -> None:
+    writer = SetWriter(workdir / MANAGER_SET)
+    segment = writer.add_text("Arg", "-T", "127.0.0.1 6082\n")
+    reader = SetReader(workdir)
+    reader.attach(0)
+    assert reader.manager_running and not reader.child_running
+    assert reader.read_text("Arg", "-T") == "127.0.0.1 6082\n"
+    assert reader.read_text("Arg", "-S") is None
+    (entry,) = reader.find("Arg")
+    memory = reader.map(entry)
+    with pytest.raises(TypeError):
+        memory[0] = 0
+    segment.view[0:1] = b"9"
+    assert bytes(memory[:9]) == b"927.0.0.1"
+    assert reader.valid(entry)
+    segment.free()
+    reader.refresh()
+    assert not reader.valid(entry)
+    assert bytes(memory[:9]) == b"927.0.0.1"
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    dots: list[str] = []
+    with pytest.raises(VsmError, match="Could not get hold of varnishd"):
+        SetReader(tmp_path).attach(0, dots.append)
+    (tmp_path / MANAGER_SET).mkdir()
+    (tmp_path / MANAGER_SET / INDEX).write_text("# 999999999 1\n")
+    with pytest.raises(VsmError), SetReader(tmp_path):
+        pass
+
+
+def test_a_damaged_index_is_survived(workdir: Path) -> None:
+    (workdir / MANAGER_SET / INDEX).write_text(
+        f"# {os.getpid()} 1\n+ bad\n+ f x y Stat z\n- nothing 0 8 Stat q\n\xff\n+ _.x 0 8 Stat gone\n",
+        encoding="latin-1",
+    )
+    reader = SetReader(workdir)
+    reader.refresh()
+    (entry,) = reader.find("Stat")
+    with pytest.raises(OSError):
+        reader.map(entry)
+    counters = CounterReader(reader)
+    counters.refresh()
+    assert counters.points() == []
+
+
+def test_segments_in_a_cluster_are_found_at_their_offset(workdir: Path) -> None:
+    directory = workdir / MANAGER_SET
+    (directory / "_.cluster").write_bytes(b"." * 16 + b"hello\0\0\0" + bytes(4072))
+    (directory / INDEX).write_text(f"# {os.getpid()} 1\n+ _.cluster 0 4096\n+ _.cluster 16 8 Arg -x\n")
+    reader = SetReader(workdir)
+    reader.refresh()
+    assert reader.read_text("Arg", "-x") == "hello"
+
+
+def test_counters_are_followed_across_a_restart_of_the_child(workdir: Path) -> None:
+    def child() -> tuple[Publisher, Registry]:
+        registry = Registry()
+        registry.new("VBE", "boot.a").inc("req", 5)
+        publisher = Publisher(registry, SetWriter(workdir / CHILD_SET))
+        publisher.start(thread=False)
+        return publisher, registry
+
+    (workdir / CHILD_SET).mkdir()
+    manager = SetWriter(workdir / MANAGER_SET)
+    child()
+    counters = CounterReader(SetReader(workdir))
+    assert counters.refresh()
+    values = {point.name: point for point in counters.points()}
+    assert values["VBE.boot.a.req"].value == 5
+    old = (workdir / CHILD_SET).rename(workdir / "old")
+    (workdir / CHILD_SET).mkdir()
+    _, registry = child()
+    registry.new("VBE", "boot.b").dec("conn")
+    assert counters.refresh()
+    values = {point.name: point for point in counters.points()}
+    assert "VBE.boot.b.req" in values
+    assert values["VBE.boot.b.conn"].value == 0
+    assert old.exists()
+    manager.close()
+
+
+def test_the_manager_publishes_arguments_and_counters_and_cleans_up(tmp_path: Path) -> None:
+    manager = ManagerShm(tmp_path, "name")
+    manager.set_arg("-T", "127.0.0.1 1\n")
+    manager.set_arg("-T", "127.0.0.1 2\n")
+    manager.mgt.inc("child_start")
+    manager.publisher.flush()
+    reader = SetReader(tmp_path)
+    reader.refresh()
+    assert reader.read_text("Arg", "-T") == "127.0.0.1 2\n"
+    assert reader.read_text("Arg", "-i") == "name"
+    counters = CounterReader(reader)
+    counters.refresh()
+    assert {p.name: p.value for p in counters.points()}["MGT.child_start"] == 1
+    directory = manager.new_child()
+    (directory / "left").write_text("x")
+    manager.child_gone(keep=True)
+    assert (directory / "left").exists()
+    manager.child_gone()
+    assert not directory.exists()
+    manager.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,304 @@
+"""Log records of one transaction, gathered in memory and handed to the ring as one batch.
+
+The owner of a :class:`TaskLog` is the task that runs the transaction; nobody else touches it. A record is laid down in
+its final binary form at once, as text of one character per octet, because joining text and encoding it once per batch
+is cheaper in Python than encoding every record. Tags that ``vsl_mask`` hides have an empty head and cost one lookup.
+
+What is logged over and over with the same text (the headers of a stored object, the request of a client that repeats
+itself, the calls of VCL methods) is kept as `Records`: laid down once but for the transaction id, which one C call then
+puts into all of its places.
+
+A record is: length (16 bits), version and tag (16 bits), the transaction id with its kind (one word in layout 1, two in
+layout 2), the payload, a NUL for text, and padding to four octets, all in the byte order of the machine.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+from varnishpy.log.tags import FILE_NUMBERS, MASKED_BY_DEFAULT, TAGS, Tag
+from varnishpy.log.vxid import set_limit
+
+SESSION = 0
+CLIENT = 1
+BACKEND = 2
+
+_END = int(Tag.End)
+_BEGIN = int(Tag.Begin)
+_LINK = int(Tag.Link)
+_TIMESTAMP = int(Tag.Timestamp)
+
+# padding of a record by length modulo 4: _PAD after text (whose counted length includes one NUL), _PAD_BIN after octets
+_PAD = ["\0", "\0\0\0\0", "\0\0\0", "\0\0"]
+_PAD_BIN = ["", "\0\0\0", "\0\0", "\0"]
+
+
+class Sink(Protocol):
+    """Where finished records go: the ring in shared memory, or a list in a test."""
+
+    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
+        """Store the records of one transaction; ``overflow``: the buffer was full."""
+
+    def write_record(self, data: bytes) -> None:
+        """Store one record that belongs to no batch."""
+
+
+class _Null:
+    """Before shared memory exists, records go nowhere."""
+
+    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
+        """Forget the batch."""
+
+    def write_record(self, data: bytes) -> None:
+        """Forget the record."""
+
+
+# Replaced as a whole by configure() and set_sink(); readers bind what they find when they write.
+_sink: Sink = _Null()
+_layout = 2
+_reclen = 255
+_limit = 16 * 1024
+_head: list[str] = [""] * 256
+_length: list[str] = []
+_config_lock = threading.Lock()
+_config: tuple[int, int, int, bool, bytes] | None = None
+
+
+def _u16(value: int) -> str:
+    return value.to_bytes(2, sys.byteorder).decode("latin-1")
+
+
+def configure(
+    layout: int = 2,
+    reclen: int = 255,
+    buffer: int = 16 * 1024,
+    masked: bytes | bytearray | None = None,
+    sync: bool = False,
+) -> None:
+    """Apply ``vsl_layout``, ``vsl_reclen``, ``vsl_buffer``, ``vsl_mask`` and ``debug=+syncvsl``.
+
+    :param reclen: most octets of payload in one record, the closing NUL included
+    :param buffer: octets gathered before a batch is flushed early
+    :param masked: 256 flags by tag number, true: drop; None: the default mask
+    :param sync: flush after every record
+    """
+    global _layout, _reclen, _limit, _head, _length, _config
+    if sys.byteorder != "little":
+        raise RuntimeError("the shared-memory log is only implemented for little-endian machines")
+    if layout not in FILE_NUMBERS:
+        raise ValueError(f"vsl_layout must be 1 or 2, not {layout}")
+    if masked is None:
+        masked = bytes(number in TAGS and TAGS[number].name in MASKED_BY_DEFAULT for number in range(256))
+    wanted = (layout, reclen, buffer, sync, bytes(masked))
+    with _config_lock:
+        if wanted == _config:
+            return
+        numbers = FILE_NUMBERS[layout]
+        version = 0 if layout == 1 else 1
+        if len(_length) <= reclen:
+            _length = [_u16(n) for n in range(reclen + 1)]
+        _layout = layout
+        _reclen = reclen
+        _limit = 0 if sync else buffer
+        set_limit(layout)
+        # last: prepared records are up to date if they were made with this very list
+        _head = [_u16(numbers[tag] << 8 | version) if tag in TAGS and not masked[tag] else "" for tag in range(256)]
+        _config = wanted
+
+
+def set_sink(sink: Sink | None) -> Sink:
+    """Send records to ``sink`` from now on (None: nowhere); returns the one used before."""
+    global _sink
+    old = _sink
+    _sink = sink if sink is not None else _Null()
+    return old
+
+
+def is_masked(tag: int) -> bool:
+    """True if records of this tag are dropped: spare yourself the making of their text."""
+    return not _head[tag]
+
+
+_MARK_1: Final = (1 << 30, 1 << 30, 2 << 30)  # by kind; sessions carry the client mark too
+_MARK_2: Final = (1 << 62, 1 << 62, 2 << 62)
+_ID_1: Final = (1 << 30) - 1
+_ID_2: Final = (1 << 51) - 1
+
+
+def _ident(vxid: int, kind: int) -> str:
+    """The id words of a record. Id 0 belongs to the process and carries no mark."""
+    if _layout == 2:
+        return ((vxid & _ID_2 | _MARK_2[kind]) if vxid else 0).to_bytes(8, "little").decode("latin-1")
+    return ((vxid & _ID_1 | _MARK_1[kind]) if vxid else 0).to_bytes(4, "little").decode("latin-1")
+
+
+class Records:
+    """A run of records with fixed texts, for `TaskLog.put_records`. Immutable to its users; shared between threads.
+
+    :param rows: tag numbers and texts, in order
+    """
+
+    __slots__ = ("_form", "_rows")
+
+    def __init__(self, rows: Iterable[tuple[int, str]]) -> None:
+        self._rows = tuple(rows)
+        self._form: tuple[list[str], tuple[str, ...], int, int] = ([], (), 0, 0)
+
+    def form(self) -> tuple[list[str], tuple[str, ...], int, int]:
+        """Heads it was made with, what stands around the ids, number of records, octets; made anew when out of date."""
+        form = self._form
+        heads = _head
+        if form[0] is heads:
+            return form
+        pieces = [""]
+        size = 0
+        for tag, text in self._rows:
+            head = heads[tag]
+            if head:
+                text = text[: _reclen - 1]
+                n = len(text) + 1
+                pieces[-1] += _length[n] + head
+                pieces.append(text + _PAD[n & 3])
+                size += n + 16
+        form = self._form = heads, tuple(pieces), len(pieces) - 1, size
+        return form
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return iter(self._rows)
+
+
+class TaskLog:
+    """Records of one transaction. ``kind`` is :data:`CLIENT`, :data:`BACKEND`, or :data:`SESSION`."""
+
+    __slots__ = ("_ident", "_more", "_parts", "_used", "kind", "t_first", "t_prev", "vxid")
+
+    def __init__(self, vxid: int = 0, kind: int = SESSION) -> None:
+        self._parts: list[str] = []
+        self._more = 0  # records beyond one a part
+        self._used = 0
+        self.t_first = 0.0
+        self.t_prev = 0.0
+        self.vxid = vxid
+        self.kind = kind
+        self._ident = _ident(vxid, kind)
+
+    def reset(self, vxid: int, kind: int) -> None:
+        """Use the (flushed) buffer for another transaction."""
+        if self._parts:
+            self.flush()
+        self.vxid = vxid
+        self.kind = kind
+        self._ident = _ident(vxid, kind)
+        self.t_first = self.t_prev = 0.0
+
+    def put(self, tag: int, text: str) -> None:
+        """Add a record of text (one character per octet), cut to ``vsl_reclen``."""
+        head = _head[tag]
+        if not head:
+            return
+        n = len(text) + 1
+        if n > _reclen:
+            n = _reclen
+            text = text[: n - 1]
+        self._parts.append(f"{_length[n]}{head}{self._ident}{text}{_PAD[n & 3]}")
+        self._used += n + 16
+        if self._used > _limit:
+            self._flush(True)
+
+    def put_records(self, records: Records) -> None:
+        """Add a prepared run of records."""
+        heads, pieces, count, size = records._form
+        if heads is not _head:
+            heads, pieces, count, size = records.form()
+        if count:
+            if not _limit:  # every record is to be flushed by itself
+                for tag, text in records:
+                    self.put(tag, text)
+                return
+            self._parts.append(self._ident.join(pieces))
+            self._more += count - 1
+            self._used += size
+            if self._used > _limit:
+                self._flush(True)
+
+    def put_bin(self, tag: int, data: bytes | bytearray | memoryview) -> None:
+        """Add a record of octets, cut to ``vsl_reclen``."""
+        head = _head[tag]
+        if not head:
+            return
+        n = min(len(data), _reclen)
+        text = str(data[:n], "latin-1")
+        self._parts.append(f"{_length[n]}{head}{self._ident}{text}{_PAD_BIN[n & 3]}")
+        self._used += n + 16
+        if self._used > _limit:
+            self._flush(True)
+
+    def begin(self, kind: str, parent: int, reason: str) -> None:
+        """``Begin``: e.g. ``begin("req", 1000, "rxreq")``."""
+        self.put(_BEGIN, f"{kind} {parent} {reason}")
+
+    def link(self, kind: str, child: int, reason: str) -> None:
+        """``Link``: this transaction started ``child``."""
+        self.put(_LINK, f"{kind} {child} {reason}")
+
+    def start_clock(self, t: float) -> None:
+        """Set the start (seconds since the epoch) that :meth:`timestamp` counts from."""
+        self.t_first = self.t_prev = t
+
+    def timestamp(self, label: str, now: float) -> None:
+        """``Timestamp``: label, absolute time, seconds since the start, seconds since the previous timestamp."""
+        if _head[_TIMESTAMP]:
+            self.put(_TIMESTAMP, f"{label}: {now:.6f} {now - self.t_first:.6f} {now - self.t_prev:.6f}")
+        self.t_prev = now
+
+    def change_id(self, kind: str, reason: str, vxid: int) -> None:
+        """Link to transaction ``vxid``, end this one, and go on as that one (a restart, an upgrade)."""
+        old = self.vxid
+        self.put(_LINK, f"{kind} {vxid} {reason}")
+        self.put(_END, "")
+        self._flush(False)
+        self.vxid = vxid
+        self._ident = _ident(vxid, self.kind)
+        self.put(_BEGIN, f"{kind} {old} {reason}")
+
+    def flush(self) -> None:
+        """Hand what was gathered to the log; the transaction goes on."""
+        if self._parts:
+            self._flush(False)
+
+    def end(self) -> None:
+        """Write ``End`` and flush; the buffer may then be used again after :meth:`reset`."""
+        parts = self._parts
+        if _limit:
+            head = _head[_END]
+            if head:
+                parts.append(f"{_length[1]}{head}{self._ident}{_PAD[1]}")
+        else:
+            self.put(_END, "")
+        if parts:
+            self._flush(False)
+
+    def _flush(self, overflow: bool) -> None:
+        parts = self._parts
+        # "replace" keeps lengths right should a caller hand in text that is no wire string
+        _sink.write_batch("".join(parts).encode("latin-1", "replace"), len(parts) + self._more, overflow)
+        parts.clear()
+        self._more = self._used = 0
+
+
+def vsl(tag: int, vxid: int, text: str, kind: int = CLIENT) -> None:
+    """Write a record outside any transaction buffer; ``vxid`` 0: it belongs to the process."""
+    head = _head[tag]
+    if not head:
+        return
+    n = len(text) + 1
+    if n > _reclen:
+        n = _reclen
+        text = text[: n - 1]
+    _sink.write_record(f"{_length[n]}{head}{_ident(vxid, kind)}{text}{_PAD[n & 3]}".encode("latin-1", "replace"))
+
+
+configure()

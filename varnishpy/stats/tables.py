@@ -1,0 +1,118 @@
+"""The counters of varnishpy, as data: one :class:`CounterClass` per kind of segment.
+
+Names, kinds and levels are Varnish's (varnish-counters(7)), so that its tools and whatever reads them feel at home. The
+JSON documents in shared memory, help texts and the documentation are derived from these rows.
+"""
+
+from __future__ import annotations
+
+from varnishpy.stats.columns import Column, CounterClass, counter, gauge
+from varnishpy.stats.main_table import MAIN_COLUMNS
+
+_MGT = (
+    counter("uptime", "Age of the manager", "Seconds since the manager started.", format="duration"),
+    counter("child_start", "Cache process started", "", "diag"),
+    counter("child_exit", "Cache process ended as asked", "", "diag"),
+    counter("child_stop", "Cache process ended unasked", "It exited with a status other than 0.", "diag"),
+    counter("child_died", "Cache process died of a signal", "", "diag"),
+    counter("child_dump", "Cache process dumped core", "", "diag"),
+    counter("child_panic", "Cache process panicked", "See the command panic.show.", "diag"),
+)
+
+_MEMPOOL = (
+    gauge("live", "In use", "", "debug"),
+    gauge("pool", "In the pool", "", "debug"),
+    gauge("sz_wanted", "Size asked for", "", "debug", "bytes"),
+    gauge("sz_actual", "Size given", "", "debug", "bytes"),
+    counter("allocs", "Allocations", "", "debug"),
+    counter("frees", "Frees", "", "debug"),
+    counter("recycle", "Taken from the pool", "", "debug"),
+    counter("timeout", "Dropped from the pool for age", "", "debug"),
+    counter("toosmall", "Too small to keep", "", "debug"),
+    counter("surplus", "Too many to keep", "", "debug"),
+    counter("randry", "Pool was empty", "", "debug"),
+)
+
+_STEVEDORE = (
+    counter("c_req", "Allocations asked for", "Times this storage was asked for space."),
+    counter("c_fail", "Allocations refused", "Times this storage had no space."),
+    counter("c_bytes", "Octets given out", "All octets ever given out.", format="bytes"),
+    counter("c_freed", "Octets given back", "All octets ever given back.", format="bytes"),
+    gauge("g_alloc", "Allocations now", "Allocations not yet given back."),
+    gauge("g_bytes", "Octets in use", "Octets not yet given back.", format="bytes"),
+    gauge("g_space", "Octets free", "Octets that are left.", format="bytes"),
+)
+
+_SMF = (
+    *_STEVEDORE,
+    gauge("g_smf", "Extents", "Pieces the file is divided into."),
+    gauge("g_smf_frag", "Small free extents", ""),
+    gauge("g_smf_large", "Large free extents", ""),
+)
+
+_VBE = (
+    Column(
+        "happy",
+        "Latest probes",
+        "One bit for each of the last 64 probes, the latest lowest.",
+        "bitmap",
+        "info",
+        "bitmap",
+    ),
+    counter("bereq_hdrbytes", "Request header octets", "Sent to the backend.", format="bytes"),
+    counter("bereq_bodybytes", "Request body octets", "Sent to the backend.", format="bytes"),
+    counter("beresp_hdrbytes", "Response header octets", "Received from the backend.", format="bytes"),
+    counter("beresp_bodybytes", "Response body octets", "Received from the backend.", format="bytes"),
+    counter("pipe_hdrbytes", "Pipe request octets", "Request heads of piped requests.", format="bytes"),
+    counter("pipe_out", "Piped octets to the backend", "", format="bytes"),
+    counter("pipe_in", "Piped octets from the backend", "", format="bytes"),
+    gauge("conn", "Connections in use", "Connections that serve a request now."),
+    counter("req", "Requests", "Requests sent to the backend."),
+    counter("unhealthy", "Fetches refused: sick", "Fetches not tried because the backend was sick."),
+    counter("busy", "Fetches refused: busy", "Fetches not tried because max_connections was reached."),
+    counter("fail", "Connections failed", "The sum of the fail_* rows."),
+    counter("fail_eacces", "Connections failed: not permitted", "EACCES or EPERM.", "diag"),
+    counter(
+        "fail_eaddrnotavail", "Connections failed: no local address", "EADDRNOTAVAIL: local ports ran out.", "diag"
+    ),
+    counter("fail_econnrefused", "Connections failed: refused", "ECONNREFUSED: nobody listens.", "diag"),
+    counter("fail_enetunreach", "Connections failed: no route", "ENETUNREACH.", "diag"),
+    counter("fail_etimedout", "Connections failed: too slow", "ETIMEDOUT: connect_timeout passed.", "diag"),
+    counter("fail_other", "Connections failed: other", "", "diag"),
+    counter("helddown", "Connections not tried", "Not tried because the last attempt had just failed.", "diag"),
+)
+
+_LCK = (
+    counter("creat", "Locks created", "", "debug"),
+    counter("destroy", "Locks destroyed", "", "debug"),
+    counter("locks", "Lock operations", "", "debug"),
+    counter("dbg_busy", "Contended lock operations", "", "debug"),
+    counter("dbg_try_fail", "Contended attempts to lock", "", "debug"),
+)
+
+_WAITER = (
+    gauge("conns", "Idle connections", "Connections being watched.", "debug"),
+    counter("remclose", "Closed by the peer while idle", "", "debug"),
+    counter("timeout", "Idle for too long", "", "debug"),
+    counter("action", "Became readable", "", "debug"),
+)
+
+_VCP = (
+    counter("ref_hit", "Pools shared", "Backends that found a connection pool for their endpoint.", "debug"),
+    counter("ref_miss", "Pools made", "Backends that needed a new connection pool.", "debug"),
+)
+
+CLASSES: dict[str, CounterClass] = {
+    table.name: table
+    for table in (
+        CounterClass("MAIN", "The cache process", 10, MAIN_COLUMNS),
+        CounterClass("MGT", "The manager", 20, _MGT),
+        CounterClass("MEMPOOL", "Pools of memory", 30, _MEMPOOL),
+        CounterClass("SMA", "Storage of kind malloc", 40, _STEVEDORE),
+        CounterClass("SMF", "Storage of kind file", 50, _SMF),
+        CounterClass("VBE", "Backends", 60, _VBE),
+        CounterClass("LCK", "Locks", 70, _LCK),
+        CounterClass("WAITER", "Waiters", 80, _WAITER),
+        CounterClass("VCP", "Pools of backend connections", 80, _VCP),
+    )
+}
