@@ -1,0 +1,166 @@
+"""A cache without a process around it: requests are plain objects, and threads run only where a test starts them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from varnishpy.base import clock
+from varnishpy.cache.ban import Bans
+from varnishpy.cache.expire import Expiry
+from varnishpy.cache.hash import Found, Hash
+from varnishpy.cache.objcore import OC_HFM, OC_HFP, ObjectCore
+from varnishpy.cache.vary import build
+from varnishpy.http.message import Message
+from varnishpy.storage.boc import BocState
+from varnishpy.storage.malloc import MallocStevedore
+
+
+class Worker:
+    """Counters, as a worker has them."""
+
+    def __init__(self) -> None:
+        self.stats: defaultdict[str, int] = defaultdict(int)
+
+
+class Log:
+    """Remembers what was logged."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, str]] = []
+
+    def put(self, tag: int, text: str) -> None:
+        self.records.append((tag, text))
+
+    def flush(self) -> None:
+        pass
+
+
+class Transport:
+    """Remembers who was woken."""
+
+    def __init__(self) -> None:
+        self.woken: list[FakeRequest] = []
+
+    def reembark(self, req: FakeRequest) -> None:
+        self.woken.append(req)
+
+
+class FakeRequest:
+    """What a lookup needs of a request."""
+
+    def __init__(self, cache: Cache, url: str = "/", **headers: str) -> None:
+        self.transport = cache.transport
+        self.vxid = 1
+        self.wrk: Any = cache.wrk
+        self.log = Log()
+        self.http = Message()
+        self.http.url = url
+        for name, value in headers.items():
+            self.http.add(name.replace("_", "-"), value)
+        self.digest = url.encode().ljust(32, b"\0")
+        self.hash_always_miss = False
+        self.hash_ignore_busy = False
+        self.hash_ignore_vary = False
+        self.hitmiss_info: Any = None
+        self.waiting_on: Any = None
+        self.objcore: ObjectCore | None = None
+        self.d_ttl = -1.0
+        self.d_grace = -1.0
+        self.t_req = clock.now()
+
+
+class Cache:
+    """A hash with expiry, bans and storage."""
+
+    def __init__(self) -> None:
+        self.wrk = Worker()
+        self.transport = Transport()
+        self.expiry = Expiry()
+        self.bans = Bans()
+        self.hash = Hash(self.expiry, self.bans)
+        self.stevedore = MallocStevedore("t0")
+        self.stevedore.lru.reclaimer = self.hash
+        self._xid = 1000
+
+    def request(self, url: str = "/", **headers: str) -> FakeRequest:
+        return FakeRequest(self, url, **headers)
+
+    def lookup(self, req: FakeRequest, always_insert: bool = False) -> Found:
+        return self.hash.lookup(self.wrk, req, req.digest, always_insert)  # type: ignore[arg-type]
+
+    def fetch(
+        self,
+        req: FakeRequest,
+        oc: ObjectCore,
+        *,
+        ttl: float = 120.0,
+        grace: float = 10.0,
+        keep: float = 0.0,
+        flags: int = 0,
+        vary: str | None = None,
+        body: bytes = b"body",
+        age: float = 0.0,
+        finish: bool = True,
+    ) -> None:
+        """What a fetch does with a busy object core; gives its references back unless told not to finish."""
+        self._xid += 1
+        stobj = self.stevedore.new_object(oc, 100)
+        stobj.headers.status = 200
+        stobj.headers.add("Content-Type", "text/plain")
+        if vary is not None:
+            stobj.headers.add("Vary", vary)
+            oc.vary = build(stobj.headers, req.http)
+        oc.xid = self._xid
+        oc.t_origin = clock.now() - age
+        oc.ttl, oc.grace, oc.keep = ttl, grace, keep
+        oc.flags |= flags
+        self.hash.set_state(self.wrk, oc, BocState.STREAM)
+        if finish:
+            assert oc.boc is not None
+            oc.boc.extend(body)
+            self.finish(oc)
+
+    def finish(self, oc: ObjectCore) -> None:
+        self.hash.set_state(self.wrk, oc, BocState.FINISHED)
+        self.hash.deref_boc(self.wrk, oc)
+        self.hash.deref(self.wrk, oc)
+
+    def fail(self, oc: ObjectCore) -> None:
+        self.hash.set_state(self.wrk, oc, BocState.FAILED)
+        self.hash.deref_boc(self.wrk, oc)
+        self.hash.deref(self.wrk, oc)
+
+    def insert(self, url: str = "/", headers: dict[str, str] | None = None, **how: Any) -> ObjectCore:
+        """Put an object into the cache; returns its core, without a reference."""
+        req = self.request(url, **(headers or {}))
+        _, _, busy = self.lookup(req, always_insert=True)
+        assert busy is not None
+        self.fetch(req, busy, **how)
+        return busy
+
+    def deref(self, oc: ObjectCore | None) -> None:
+        assert oc is not None
+        self.hash.deref(self.wrk, oc)
+
+    def settle(self) -> None:
+        """Let the expiry do what is in its inbox and what is due, without its thread."""
+        for _ in range(10):
+            self.expiry.step()
+
+    def clear(self) -> None:
+        """Remove everything; afterwards nothing may be left."""
+        for oc in self.hash.all_objects():
+            self.hash.ref(oc)
+            self.hash.kill(oc)
+            self.hash.deref(self.wrk, oc)
+        self.settle()
+        assert self.hash.all_objects() == []
+        assert len(self.hash) == 0
+        assert self.stevedore.used_space == 0
+        assert len(self.stevedore.lru) == 0
+        assert len(self.expiry) == 0
+
+
+HFM = OC_HFM
+HFP = OC_HFP | OC_HFM

@@ -1,0 +1,58 @@
+"""Pools with small numbers, and parameters put back afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from varnishpy import stats
+from varnishpy.params import table
+from varnishpy.threads import Pool, PoolSet
+
+Until = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture(autouse=True)
+def parameters() -> Iterator[None]:
+    before = table.texts()
+    table.load([("thread_pool_min", "10"), ("thread_pools", "1")])
+    yield
+    table.load(before)
+
+
+@pytest.fixture
+def until() -> Until:
+    """Wait for a condition, with a deadline."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        pause = threading.Event()
+        while not condition():
+            assert time.monotonic() < deadline, "condition not met in time"
+            pause.wait(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def pools(until: Until) -> Iterator[PoolSet]:
+    pool_set = PoolSet()
+    pool_set.start()
+    until(lambda: all(pool.counts()["idle"] == 10 for pool in pool_set.pools))
+    yield pool_set
+    assert pool_set.stop(10)
+
+
+@pytest.fixture
+def pool(pools: PoolSet) -> Pool:
+    return pools.any()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_gauges() -> None:
+    """Tests of other rooms that ran in this process may have left pools uncounted."""
+    for name in ("threads", "pools"):
+        stats.main.set(name, 0)

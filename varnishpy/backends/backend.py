@@ -1,0 +1,358 @@
+"""A backend: one endpoint that answers requests, with its settings, its health and its counters.
+
+Timeouts come from the request (``bo.connect_timeout``, ...), else from the backend, else from the parameter of the same
+name. At most ``max_connections`` exchanges run at once; beyond it a fetch fails as *busy*, or queues where
+backend_wait_limit and backend_wait_timeout allow it.
+
+A request that failed on a *reused* connection before anything was received is sent once more on a fresh one, if its
+body allows: the backend may have closed the idle connection in the moment we took it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy import stats
+from varnishpy.backends.body import BodyReader, can_rewind
+from varnishpy.backends.conn_pool import HELD_DOWN, ConnectError, ConnPool
+from varnishpy.backends.connection import Connection
+from varnishpy.backends.director import Director
+from varnishpy.backends.errors import FetchError
+from varnishpy.backends.http1_client import ExchangeError, receive_response, send_request
+from varnishpy.base import clock
+from varnishpy.base.locks import make_condition, make_lock
+from varnishpy.http import proxy_wire
+from varnishpy.log import Tag
+from varnishpy.params import params
+
+if TYPE_CHECKING:
+    from varnishpy.backends.probe import Probe
+    from varnishpy.backends.registry import Backends
+    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.threads.worker import Worker
+
+_FETCH_ERROR: Final = int(Tag.FetchError)
+_BACKEND_OPEN: Final = int(Tag.BackendOpen)
+_BACKEND_CLOSE: Final = int(Tag.BackendClose)
+
+_ERRNO_COUNTERS: Final = {
+    errno.EACCES: "fail_eacces",
+    errno.EPERM: "fail_eacces",
+    errno.EADDRNOTAVAIL: "fail_eaddrnotavail",
+    errno.ECONNREFUSED: "fail_econnrefused",
+    errno.ENETUNREACH: "fail_enetunreach",
+    errno.ETIMEDOUT: "fail_etimedout",
+}
+
+
+class Backend(Director):
+    """A director that fetches. Made by `Backends.new`."""
+
+    type = "backend"
+
+    def __init__(self, owner: Backends, spec: Any, vcl: str, pool: ConnPool) -> None:
+        super().__init__(spec.vcl_name, vcl)
+        self.pool = pool
+        self.host_header: str = spec.host_header or pool.endpoint.first_ip()[0]
+        self.connect_timeout: float | None = spec.connect_timeout
+        self.first_byte_timeout: float | None = spec.first_byte_timeout
+        self.between_bytes_timeout: float | None = spec.between_bytes_timeout
+        self.wait_timeout: float | None = spec.wait_timeout
+        self.wait_limit: int | None = spec.wait_limit
+        self.max_connections: int = spec.max_connections or 0
+        self.proxy_header: int = spec.proxy_header
+        self.authority: str | None = spec.authority
+        self.probe: Probe | None = None
+        self.sick = False  # set by the probe
+        self.changed = clock.now()
+        self.vsc = stats.new_segment("VBE", self.cli_name)
+        self.vsc.set("happy", 0xFFFFFFFFFFFFFFFF)
+        self.vsc.hide()
+        self.n_conn = 0
+        self._owner = owner
+        self._lock = make_lock("director")
+        self._waiting: deque[Any] = deque()  # conditions of fetches that wait for a connection
+        self._released = False
+
+    # -- health ----------------------------------------------------------------------------------------------------
+
+    def assess(self, ctx: Any) -> tuple[bool, float]:
+        return not self.sick, self.changed
+
+    def health_event(self) -> None:
+        """Those who wait for a connection give up if it turned sick."""
+        if not self.healthy(None)[0]:
+            with self._lock:
+                for condition in self._waiting:
+                    condition.notify()
+
+    def warm(self) -> None:
+        self.vsc.show()
+        if self.probe is not None:
+            self.probe.start()
+
+    def cool(self) -> None:
+        if self.probe is not None:
+            self.probe.stop()
+        self.vsc.hide()
+
+    def release(self) -> None:
+        """Not used by any VCL any more; fetches that run go on."""
+        with self._lock:
+            if self._released:
+                return
+            self._released = True
+        super().release()
+        if self.probe is not None:
+            self.probe.remove()
+        self._owner.forget(self)
+        self.vsc.destroy()
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return self.max_connections > 0 and self.n_conn >= self.max_connections
+
+    def _admit(self, wrk: Worker) -> bool:
+        """Count this exchange in, waiting for its turn if that is allowed; False when the backend is busy."""
+        with self._lock:
+            if not self._busy() and not self._waiting:
+                self.n_conn += 1
+                return True
+            limit = params.backend_wait_limit if self.wait_limit is None else self.wait_limit
+            timeout = params.backend_wait_timeout if self.wait_timeout is None else self.wait_timeout
+            if len(self._waiting) >= limit or timeout <= 0:
+                return False
+            condition = make_condition("director", self._lock)
+            self._waiting.append(condition)
+            wrk.stats["backend_wait"] += 1
+            deadline = clock.mono() + timeout
+            wrk.will_block()
+            while self._busy() or self._waiting[0] is not condition:
+                left = deadline - clock.mono()
+                if left <= 0 or not self.healthy(None)[0]:
+                    break
+                condition.wait(None if left == clock.NEVER else left)
+            self._waiting.remove(condition)
+            admitted = not self._busy() and self.healthy(None)[0]
+            if admitted:
+                self.n_conn += 1
+            else:
+                wrk.stats["backend_wait_fail"] += 1
+            self._next_in_line()
+        wrk.unblocked()
+        return admitted
+
+    def _next_in_line(self) -> None:
+        """With the lock held: let the first of those who wait look again."""
+        if self._waiting and not self._busy():
+            self._waiting[0].notify()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self.n_conn -= 1
+            self._next_in_line()
+
+    def _fail(self, bo: BusyObject, text: str) -> FetchError:
+        text = f"backend {self.vcl_name}: {text}"
+        bo.log.put(_FETCH_ERROR, text)
+        return FetchError(text)
+
+    def _connect(self, wrk: Worker, bo: BusyObject, fresh: bool) -> Connection:
+        """A connection for this fetch, as ``bo.backend_conn``. :raises FetchError: logged and counted"""
+        if not self.healthy(None)[0]:
+            self.vsc.inc("unhealthy")
+            wrk.stats["backend_unhealthy"] += 1
+            raise self._fail(bo, "unhealthy")
+        if not self._admit(wrk):
+            self.vsc.inc("busy")
+            wrk.stats["backend_busy"] += 1
+            raise self._fail(bo, "busy")
+        bo.doclose = None
+        timeout = _choose(bo.connect_timeout, self.connect_timeout, params.connect_timeout)
+        try:
+            with wrk.blocking():
+                conn = self.pool.get(timeout, fresh)
+        except ConnectError as exc:
+            self._leave()
+            self.count_failure(exc.errno)
+            wrk.stats["backend_fail"] += 1
+            raise self._fail(bo, f"fail errno {exc.errno} ({exc.text})") from None
+        except BaseException:
+            self._leave()
+            raise
+        wrk.stats["backend_reuse" if conn.reused else "backend_conn"] += 1
+        acct = bo.acct
+        conn.charged = (acct.bereq_hdrbytes, acct.bereq_bodybytes, acct.beresp_hdrbytes)
+        now = clock.now()
+        bo.log.timestamp("Connected", now)
+        bo.t_prev = now
+        try:
+            if self.proxy_header and not conn.reused:
+                header = self._proxy_header(bo)
+                conn.set_timeout(timeout)
+                with wrk.blocking():
+                    conn.sock.sendall(header)
+                bo.acct.bereq_hdrbytes += len(header)
+        except OSError as exc:
+            self.pool.close(conn)
+            self._leave()
+            wrk.stats["backend_fail"] += 1
+            number = exc.errno or errno.ETIMEDOUT
+            raise self._fail(bo, f"proxy write errno {number} ({os.strerror(number)})") from None
+        self.vsc.inc("conn")
+        self.vsc.inc("req")
+        how = f"reuse {clock.mono() - conn.created:.6f} {conn.reused}" if conn.reused else "connect"
+        remote, local = conn.remote, conn.local
+        bo.log.put(_BACKEND_OPEN, f"{conn.fd} {self.vcl_name} {remote[0]} {remote[1]} {local[0]} {local[1]} {how}")
+        bo.backend_conn = conn
+        return conn
+
+    def count_failure(self, number: int) -> None:
+        """Count a connection that could not be made, by its errno."""
+        if number == HELD_DOWN:
+            self.vsc.inc("helddown")
+        else:
+            self.vsc.inc(_ERRNO_COUNTERS.get(number, "fail_other"))
+        self.vsc.inc("fail")
+
+    def _proxy_header(self, bo: BusyObject) -> bytes:
+        """The PROXY header that tells for whom we connect: the client, and the address it connected to."""
+        client, server = _endpoint_of(bo.sess, "client_ip"), _endpoint_of(bo.sess, "server_ip")
+        if (":" in client[0]) != (":" in server[0]):
+            server = ("::", 0) if ":" in client[0] else ("0.0.0.0", 0)
+        if self.proxy_header == 1:
+            return proxy_wire.format_v1(client, server)
+        return proxy_wire.format_v2(client, server)
+
+    # -- fetching --------------------------------------------------------------------------------------------------
+
+    def get_response(self, wrk: Worker, bo: BusyObject) -> None:
+        bo.backend = self
+        if bo.bereq.get("host") is None:
+            bo.bereq.add("Host", self.host_header)
+        bo.body_reader = None
+        fresh = False
+        while True:
+            conn = self._connect(wrk, bo, fresh)
+            try:
+                first = _choose(bo.first_byte_timeout, self.first_byte_timeout, params.first_byte_timeout)
+                between = _choose(bo.between_bytes_timeout, self.between_bytes_timeout, params.between_bytes_timeout)
+                send_request(wrk, bo, conn, first)
+                receive_response(wrk, bo, conn, first, between)
+                return
+            except ExchangeError as exc:
+                again = exc.nothing and conn.reused > 0 and not fresh and self._may_resend(bo)
+                self.finish(wrk, bo)
+                if not again:
+                    raise
+            except BaseException:
+                bo.doclose = bo.doclose or "TX_ERROR"
+                self.finish(wrk, bo)
+                raise
+            wrk.stats["backend_retry"] += 1
+            fresh = True
+
+    @staticmethod
+    def _may_resend(bo: BusyObject) -> bool:
+        """Can the request body, if there is one, be sent once more? If so it stands at its beginning now."""
+        body = bo.bereq_body
+        if body is not None:
+            if not can_rewind(body):
+                return False
+            body.rewind()  # type: ignore[attr-defined]  # asked for by can_rewind
+        return True
+
+    def finish(self, wrk: Worker, bo: BusyObject) -> None:
+        conn: Connection | None = bo.backend_conn
+        if conn is None:
+            return
+        bo.backend_conn = None
+        reader: BodyReader | None = bo.body_reader
+        if bo.doclose is None and reader is not None and not reader.complete and not reader.skip_buffered():
+            bo.doclose = reader.why_close or "RX_BODY"
+        if bo.doclose is not None or reader is None or self.proxy_header:
+            reason = bo.doclose or "null"
+            bo.log.put(_BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} close {reason}")
+            self.pool.close(conn)
+        else:
+            bo.log.put(_BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} recycle")
+            if self.pool.recycle(conn):
+                wrk.stats["backend_recycle"] += 1
+        self._leave()
+        vsc, acct, before = self.vsc, bo.acct, conn.charged
+        vsc.dec("conn")
+        vsc.inc("bereq_hdrbytes", acct.bereq_hdrbytes - before[0])
+        vsc.inc("bereq_bodybytes", acct.bereq_bodybytes - before[1])
+        vsc.inc("beresp_hdrbytes", acct.beresp_hdrbytes - before[2])
+        vsc.inc("beresp_bodybytes", reader.octets if reader is not None else 0)
+
+    def open_pipe(self, wrk: Worker, bo: BusyObject) -> Connection:
+        """Connect and send the head; the caller moves octets both ways on ``.sock`` and ends with `finish`.
+
+        The caller sets ``bo.doclose`` before `finish`, and reports its octets with `charge_pipe`.
+        """
+        bo.backend = self
+        bo.body_reader = None
+        conn = self._connect(wrk, bo, False)
+        if bo.bereq.get("host") is None:
+            bo.bereq.add("Host", self.host_header)
+        timeout = _choose(bo.first_byte_timeout, self.first_byte_timeout, params.first_byte_timeout)
+        try:
+            send_request(wrk, bo, conn, timeout, piped=True)
+        except BaseException:
+            bo.doclose = bo.doclose or "TX_ERROR"
+            self.finish(wrk, bo)
+            raise
+        return conn
+
+    def charge_pipe(self, hdrbytes: int, octets_out: int, octets_in: int) -> None:
+        """Count what went through a pipe: request head, body to the backend, everything from it."""
+        self.vsc.inc("pipe_hdrbytes", hdrbytes)
+        self.vsc.inc("pipe_out", octets_out)
+        self.vsc.inc("pipe_in", octets_in)
+
+    def get_ip(self, bo: BusyObject) -> tuple[str, int] | None:
+        conn: Connection | None = bo.backend_conn
+        if conn is None:
+            return None
+        return conn.remote[0], int(conn.remote[1])
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    def probe_summary(self, ctx: Any) -> tuple[int, int, str]:
+        if self.probe is None:
+            return 0, 0, "healthy"
+        return self.probe.good, self.probe.window, "sick" if self.sick else "healthy"
+
+    def details_text(self) -> str:
+        return self.probe.details_text() if self.probe is not None else ""
+
+    def details(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"probe_details": self.probe.details() if self.probe is not None else {}}
+        endpoint = self.pool.endpoint
+        if endpoint.ipv4 is not None:
+            result["ipv4"] = endpoint.ipv4[0]
+        if endpoint.ipv6 is not None:
+            result["ipv6"] = endpoint.ipv6[0]
+        return result
+
+
+def _choose(*values: float | None) -> float:
+    """The first of the timeouts that is given: the request's, the backend's, the parameter's."""
+    for value in values:
+        if value is not None and value >= 0:
+            return value
+    return clock.NEVER
+
+
+def _endpoint_of(sess: Any, name: str) -> tuple[str, int]:
+    """An address of the session as PROXY headers carry it; zeros for a Unix socket or no session."""
+    address = getattr(sess, name, None)
+    ip = str(getattr(address, "ip", "") or "")
+    if not ip or ip[0] in "/@":
+        return "0.0.0.0", 0
+    return ip, int(getattr(address, "port", 0) or 0)

@@ -1,0 +1,288 @@
+"""HTTP/1 towards a backend: sending ``bo.bereq``, receiving the head of ``bo.beresp``.
+
+Failures are logged here, as ``FetchError`` with the texts an operator knows from Varnish, and raised as
+`ExchangeError`: whether nothing at all was received decides if the request may be sent again on another connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody, can_rewind
+from varnishpy.backends.errors import FetchError, RequestBodyError
+from varnishpy.base import clock
+from varnishpy.http.status import reason as reason_of
+from varnishpy.http.wire import BodyKind, Framing, WireError, head_end, parse_response, request_head
+from varnishpy.http.wire_chunked import encode_chunk, last_chunk
+from varnishpy.log import Tag
+from varnishpy.params import params
+
+if TYPE_CHECKING:
+    from varnishpy.backends.connection import Connection
+    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.threads.worker import Worker
+
+_FETCH_ERROR: Final = int(Tag.FetchError)
+_BOGO_HEADER: Final = int(Tag.BogoHeader)
+_HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
+
+_EOF: Final = "HTC eof (Unexpected end of input)"
+_PIECE: Final = 64 * 1024  # of a request body
+_READ: Final = 16 * 1024
+_MAX_INFORMATIONAL: Final = 16  # interim responses (RFC 9110 section 15.2) that a backend may send for one request
+
+
+class ExchangeError(FetchError):
+    """An exchange with a backend failed, logged already; ``nothing``: not one octet of a response was received."""
+
+    def __init__(self, text: str, nothing: bool = False) -> None:
+        super().__init__(text)
+        self.nothing = nothing
+
+
+def _refuse(bo: BusyObject, reason: str, text: str, nothing: bool = False) -> ExchangeError:
+    """Log a failure and note why the connection has to be closed; returns the exception to raise."""
+    bo.log.put(_FETCH_ERROR, text)
+    bo.doclose = reason
+    return ExchangeError(text, nothing)
+
+
+def send_request(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, piped: bool = False) -> None:
+    """Send head and body of ``bo.bereq``.
+
+    :param send_timeout: seconds that the backend may take nothing
+    :param piped: the body is not ours: it follows as it comes, and the head tells of it what the client told
+    :raises ExchangeError:
+    """
+    try:
+        _send(wrk, bo, conn, send_timeout, piped)
+    finally:
+        now = clock.now()
+        bo.log.timestamp("Bereq", now)
+        bo.t_prev = now
+
+
+def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, piped: bool) -> None:
+    body = bo.bereq_body
+    chunked = body is not None and body.length < 0
+    if not piped or body is not None:
+        _frame(bo, chunked)
+    try:
+        head = request_head(bo.bereq)
+    except WireError as exc:
+        raise _refuse(bo, "TX_ERROR", f"request cannot be sent: {exc.text}") from None
+    conn.set_timeout(send_timeout)
+    try:
+        with wrk.blocking():
+            bo.acct.bereq_hdrbytes += len(head)
+            if body is None:
+                conn.sock.sendall(head)
+            else:
+                _send_with_body(bo, conn, head, body, chunked)
+    except _BodyFailure as exc:
+        bo.err_code = 400
+        if bo.client_req is not None:
+            bo.client_req.doclose = "RX_BODY"
+        raise _refuse(bo, "TX_ERROR", f"req.body read error: {exc}") from None
+    except OSError as exc:
+        number = exc.errno or errno.EAGAIN  # no number: the time to send was over
+        text = f"backend write error: {number} ({os.strerror(number)}) (Error transaction)"
+        # a reused connection that its peer has closed may refuse the request before that is seen any other way
+        raise _refuse(bo, "TX_ERROR", text, number in (errno.EPIPE, errno.ECONNRESET)) from None
+
+
+def _frame(bo: BusyObject, chunked: bool) -> None:
+    """Make the framing headers say what will be sent, whatever VCL made of them."""
+    bereq, body = bo.bereq, bo.bereq_body
+    if body is None:
+        # a length without a body would make the backend wait for what never comes
+        if bereq.has("transfer-encoding"):
+            bereq.unset("transfer-encoding")
+        if (bereq.get("content-length") or "0") != "0":
+            bereq.unset("content-length")
+    elif chunked:
+        bereq.unset("content-length")
+        if bereq.values("transfer-encoding") != ["chunked"]:
+            bereq.set("Transfer-Encoding", "chunked")
+    else:
+        bereq.unset("transfer-encoding")
+        if bereq.values("content-length") != [str(body.length)]:
+            bereq.set("Content-Length", str(body.length))
+
+
+class _BodyFailure(Exception):
+    """The client's body could not be read."""
+
+
+def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, chunked: bool) -> None:
+    """Send the head together with the first piece of the body, then the rest.
+
+    A body that cannot be read is sent as far as it could: the backend shall see that there was a request.
+    """
+    if not can_rewind(body):
+        bo.no_retry = "req.body not cached"
+    acct = bo.acct
+    left = body.length
+    pending = head
+    failure: _BodyFailure | None
+    while True:
+        try:
+            piece = body.read(_PIECE)
+        except OSError as exc:
+            failure = _BodyFailure(f"{exc.errno or 0} ({exc.strerror or exc})")
+        except RequestBodyError as exc:
+            failure = _BodyFailure(f"0 ({exc})")
+        else:
+            failure = None
+        if failure is not None:
+            if pending:
+                conn.sock.sendall(pending)
+            raise failure
+        if not piece:
+            break
+        acct.bereq_bodybytes += len(piece)
+        if not chunked:
+            left -= len(piece)
+            if left < 0:
+                raise _BodyFailure("0 (body is longer than announced)")
+        conn.sock.sendall(pending + (encode_chunk(piece) if chunked else piece))
+        pending = b""
+        if not chunked and not left:
+            break
+    if not chunked and left:
+        raise _BodyFailure("0 (body is shorter than announced)")
+    if chunked:
+        pending += last_chunk(getattr(body, "trailers", None))
+    if pending:
+        conn.sock.sendall(pending)
+
+
+def receive_response(
+    wrk: Worker, bo: BusyObject, conn: Connection, first_byte_timeout: float, between_bytes_timeout: float
+) -> None:
+    """Receive the head into ``bo.beresp`` and set ``bo.body_reader``.
+
+    :raises ExchangeError:
+    """
+    wrk.stats["backend_req"] += 1
+    buf = conn.buf
+    deadline = clock.mono() + first_byte_timeout
+    for _ in range(_MAX_INFORMATIONAL):
+        try:
+            end = _receive_head(wrk, bo, conn, deadline, between_bytes_timeout)
+        except ExchangeError:
+            bo.acct.beresp_hdrbytes += len(buf)
+            raise
+        head = bytes(buf[:end])
+        del buf[:end]
+        bo.acct.beresp_hdrbytes += end
+        framing = _parse(bo, head)
+        status = bo.beresp.status
+        if status >= 200 or status == 101:
+            break
+    else:
+        raise _refuse(bo, "RX_JUNK", "too many interim responses")
+    if not bo.ws.account(len(head)):
+        raise _refuse(bo, "RX_OVERFLOW", "overflow")
+    if not bo.beresp.reason:
+        bo.beresp.reason = reason_of(status)
+    conn.set_timeout(between_bytes_timeout)
+    bo.beresp.log_response()
+    bo.body_reader = _reader(wrk, bo, conn, framing)
+
+
+def _receive_head(wrk: Worker, bo: BusyObject, conn: Connection, deadline: float, between_bytes_timeout: float) -> int:
+    """Receive until a whole head stands in the buffer; returns where it ends. :raises ExchangeError:"""
+    buf = conn.buf
+    limit = params.http_resp_size
+    scanned = 0
+    wait = deadline - clock.mono()
+    while True:
+        if buf:
+            end = head_end(buf, scanned, True)
+            if end > limit or (not end and len(buf) >= limit):
+                raise _refuse(bo, "RX_OVERFLOW", "overflow")
+            if end:
+                return end
+            if not scanned and b"\n" in buf and not buf.startswith(b"HTTP/"):
+                bo.log.put(_HTTP_GARBAGE, bytes(buf[:1024]).decode("latin-1"))
+                raise _refuse(bo, "RX_JUNK", "Received junk")
+            scanned = len(buf)
+            wait = between_bytes_timeout
+        received = _receive(wrk, bo, conn, wait)
+        if received is None:
+            if buf:
+                raise _refuse(bo, "RX_TIMEOUT", "timeout")
+            reused = " (reused connection)" if conn.reused else ""
+            raise _refuse(bo, "RX_TIMEOUT", f"first byte timeout{reused}")
+        if not received:
+            raise _refuse(bo, "RX_BAD", _EOF, not buf)
+        buf += received
+
+
+def _receive(wrk: Worker, bo: BusyObject, conn: Connection, wait: float) -> bytes | None:
+    """What arrives within ``wait`` seconds, or ``None``."""
+    if wait <= 0:
+        return None
+    conn.set_timeout(wait)
+    try:
+        with wrk.blocking():
+            return conn.sock.recv(_READ)
+    except TimeoutError:
+        return None
+    except OSError as exc:
+        raise _refuse(bo, "RX_BAD", f"{_EOF}: {exc.strerror or exc}", not conn.buf) from None
+
+
+def _parse(bo: BusyObject, head: bytes) -> Framing:
+    beresp = bo.beresp
+    try:
+        return parse_response(
+            head, beresp, bo.bereq.method, hdr_len=params.http_resp_hdr_len, max_hdr=params.http_max_hdr
+        )
+    except WireError as exc:
+        if exc.headers_known:
+            beresp.log_response()
+        if exc.text:
+            bo.log.put(_BOGO_HEADER, exc.text)
+        else:
+            bo.log.put(_HTTP_GARBAGE, head[:1024].decode("latin-1"))
+    raise _refuse(bo, "RX_JUNK", "http format error")
+
+
+def _reader(wrk: Worker, bo: BusyObject, conn: Connection, framing: Framing) -> BodyReader:
+    """The reader of the body, and whether the connection can be used again after it."""
+    beresp = bo.beresp
+    if beresp.has_token("connection", "close") or (
+        beresp.proto < "HTTP/1.1" and not beresp.has_token("connection", "keep-alive")
+    ):
+        bo.doclose = "RESP_CLOSE"
+    status = beresp.status
+    counts = wrk.stats
+    if bo.bereq.method == "HEAD":
+        counts["fetch_head"] += 1
+    elif status < 200:
+        counts["fetch_1xx"] += 1
+        raise _refuse(bo, "RX_JUNK", f"Unexpected status {status}")
+    elif status == 204:
+        counts["fetch_204"] += 1
+        if (beresp.get("content-length") or "0") != "0" or beresp.has("transfer-encoding"):
+            counts["fetch_bad"] += 1
+            raise _refuse(bo, "RX_JUNK", "Status 204 with a body")  # RFC 9110 section 8.6, RFC 9112 section 6.1
+    elif status == 304:
+        counts["fetch_304"] += 1
+    elif framing.kind is BodyKind.CHUNKED:
+        counts["fetch_chunked"] += 1
+        return ChunkedBody(wrk, conn, bo.log)
+    elif framing.kind is BodyKind.LENGTH:
+        counts["fetch_length"] += 1
+        return LengthBody(wrk, conn, bo.log, framing.length)
+    elif framing.kind is BodyKind.EOF:
+        counts["fetch_eof"] += 1
+        bo.doclose = "RESP_CLOSE"
+        return EofBody(wrk, conn, bo.log)
+    else:
+        counts["fetch_none"] += 1
+    return BodyReader(wrk, conn, bo.log)

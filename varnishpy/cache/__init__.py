@@ -1,0 +1,1 @@
+"""The cache: hash, object heads and cores, waiting lists, Vary, expiry, bans."""

@@ -1,0 +1,313 @@
+"""Bans: conditions held against every object that is older than they are.
+
+The list runs from the newest to the oldest ban. Each object refers to the newest ban it has been tested against; a
+lookup that finds it tests what is newer, and either moves the object to the top or kills it. The *lurker*
+(ban_lurker.py) does the same behind the scenes for bans that need no request, so that old bans come to be referred to
+by nobody and can go.
+
+The list starts with a placeholder, so that there is always a newest ban. Only the oldest ban is ever removed, and only
+when nobody refers to it: whoever holds a reference may walk from the newest ban to his own without the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy import stats
+from varnishpy.base import clock
+from varnishpy.base.locks import make_condition
+from varnishpy.cache.ban_spec import BanError, Test, parse_string, parse_words
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+
+if TYPE_CHECKING:
+    from varnishpy.cache.ban_lurker import Lurker
+    from varnishpy.cache.hash import Hash
+    from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.http.message import Message
+    from varnishpy.request.request import Request
+
+_EXPBAN: Final = int(Tag.ExpBan)
+
+
+class Ban:
+    """A ban in the list. ``completed``: nothing needs to be tested against it any more."""
+
+    __slots__ = ("completed", "newer", "objcores", "older", "on_object", "on_request", "refcount", "tests", "time")
+
+    def __init__(self, tests: tuple[Test, ...], moment: float) -> None:
+        self.tests = tests
+        self.time = moment
+        self.completed = False
+        self.on_request = any(test.field.on_request for test in tests)
+        self.on_object = any(not test.field.on_request for test in tests)
+        self.refcount = 0
+        self.objcores: dict[ObjectCore, None] = {}
+        self.newer: Ban | None = None
+        self.older: Ban | None = None
+
+    def matches(self, oc: ObjectCore, request: Message | None) -> tuple[bool, int]:
+        """Do all conditions hold for an object? And how many had to be tested."""
+        for number, test in enumerate(self.tests, 1):
+            if not test.holds(oc, request, self.time):
+                return False, number
+        return True, len(self.tests)
+
+    def equals(self, other: Ban) -> bool:
+        """Is the other ban the same, so that the older of both is done with?"""
+        if any(test.field.relative for test in self.tests):
+            return False
+        return [test.key for test in self.tests] == [test.key for test in other.tests]
+
+    def show(self, quoted: bool = False) -> str:
+        """The conditions as ``ban.list`` prints them."""
+        return " && ".join(test.show(_quote if quoted else None) for test in self.tests)
+
+
+def _quote(text: str) -> str:
+    """An argument inside a JSON string, in quotes if the CLI would need them."""
+    if text and not any(char in ' "\\\t\r\n' for char in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+class Bans:
+    """The ban list. Thread safe."""
+
+    def __init__(self) -> None:
+        self.cond = make_condition("ban")
+        first = Ban((), clock.now())
+        first.completed = True
+        self.newest: Ban = first  # read without the lock: replacing it is atomic
+        self.oldest = first
+        self.kicks = 0  # counts the reasons the lurker had to look; under the lock
+        self.stopping = False
+        self.lurker: Lurker | None = None
+        self._hash: Hash | None = None
+        stats.main.inc("bans")
+        stats.main.inc("bans_added")
+        stats.main.inc("bans_completed")
+
+    def attach(self, hash_: Hash) -> None:
+        """The hash whose objects are banned."""
+        self._hash = hash_
+
+    # -- adding ----------------------------------------------------------------------------------------------------
+
+    def add(self, tests: tuple[Test, ...]) -> Ban:
+        """Put a ban at the top of the list.
+
+        :raises BanError: the process is shutting down
+        """
+        with self.cond:
+            if self.stopping:
+                raise BanError("Shutting down")
+            moment = clock.now()
+            if moment <= self.newest.time:  # the list is sorted by time, and the time is a ban's name
+                moment = self.newest.time + 1e-6
+            ban = Ban(tests, moment)
+            ban.older = self.newest
+            self.newest.newer = ban
+            self.newest = ban
+            stats.main.inc("bans")
+            stats.main.inc("bans_added")
+            if ban.on_object:
+                stats.main.inc("bans_obj")
+            if ban.on_request:
+                stats.main.inc("bans_req")
+            if params.ban_dups:
+                other: Ban | None = ban.older
+                while other is not None:
+                    if not other.completed and ban.equals(other):
+                        self.complete(other)
+                        stats.main.inc("bans_dups")
+                    other = other.older
+            if not ban.on_request:
+                self.kick()
+        return ban
+
+    def ban_words(self, words: Sequence[str]) -> str | None:
+        """The CLI's ``ban``: a text about what is wrong, or ``None``."""
+        try:
+            self.add(parse_words(words))
+        except BanError as exc:
+            return str(exc)
+        return None
+
+    def ban_string(self, text: str | None) -> str | None:
+        """VCL's ``ban()`` and ``std.ban()``: a text about what is wrong, or ``None``."""
+        if text is None:
+            return "Null argument"
+        try:
+            self.add(parse_string(text))
+        except BanError as exc:
+            return str(exc)
+        return None
+
+    def complete(self, ban: Ban) -> None:
+        """Mark a ban done; the lock is held."""
+        if not ban.completed:
+            ban.completed = True
+            stats.main.inc("bans_completed")
+
+    def kick(self) -> None:
+        """Tell the lurker to look; the lock is held."""
+        self.kicks += 1
+        self.cond.notify_all()
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def new_object(self, oc: ObjectCore) -> None:
+        """An object becomes available: it need not be tested against the bans there are."""
+        with self.cond:
+            ban = self.newest
+            oc.ban = ban
+            ban.refcount += 1
+            ban.objcores[oc] = None
+
+    def forget(self, oc: ObjectCore) -> None:
+        """An object is being freed."""
+        with self.cond:
+            ban, oc.ban = oc.ban, None
+            if ban is not None:
+                ban.refcount -= 1
+                ban.objcores.pop(oc, None)
+
+    def check_object(self, oc: ObjectCore, req: Request) -> bool:
+        """Test an object that a request found; the head's lock is held.
+
+        :return: True: it is banned, and the caller takes it out of use. False: it stands, and is at the top now.
+        """
+        if oc.ban is self.newest:
+            return False
+        with self.cond:
+            newest = self.newest
+            own = oc.ban
+            if own is None or own is newest:
+                return False
+            own.refcount += 1
+        tests = 0
+        banned = False
+        ban: Ban | None = newest
+        while ban is not None and ban is not own:
+            if not ban.completed:
+                banned, tested = ban.matches(oc, req.http)
+                tests += tested
+                if banned:
+                    break
+            ban = ban.older
+        with self.cond:
+            own.refcount -= 1
+            if not banned:
+                self._move(oc, own, newest)
+            if self.oldest.refcount == 0:
+                self.kick()
+        stats.main.inc("bans_tested")
+        stats.main.inc("bans_tests_tested", tests)
+        if banned:
+            stats.main.inc("bans_obj_killed")
+            req.log.put(_EXPBAN, f"{oc.xid} banned lookup")
+        return banned
+
+    def move(self, oc: ObjectCore, old: Ban, new: Ban) -> None:
+        """Let an object that was tested refer to a newer ban, unless it has moved meanwhile."""
+        with self.cond:
+            self._move(oc, old, new)
+
+    def _move(self, oc: ObjectCore, old: Ban, new: Ban) -> None:
+        """Let an object refer to a newer ban; the lock is held."""
+        if oc.ban is old and old is not new:
+            old.refcount -= 1
+            old.objcores.pop(oc, None)
+            new.refcount += 1
+            new.objcores[oc] = None
+            oc.ban = new
+
+    def clean_tail(self) -> None:
+        """Remove the oldest bans that nobody refers to."""
+        with self.cond:
+            while self.oldest is not self.newest and self.oldest.refcount == 0:
+                gone = self.oldest
+                following = gone.newer
+                assert following is not None
+                following.older = None
+                self.oldest = following
+                if gone.completed:
+                    stats.main.dec("bans_completed")
+                gone.completed = True  # whoever still looks at it must neither test nor count it
+                if gone.on_object:
+                    stats.main.dec("bans_obj")
+                if gone.on_request:
+                    stats.main.dec("bans_req")
+                stats.main.dec("bans")
+                stats.main.inc("bans_deleted")
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[Ban]:
+        """The list, newest first."""
+        found: list[Ban] = []
+        with self.cond:
+            ban: Ban | None = self.newest
+            while ban is not None:
+                found.append(ban)
+                ban = ban.older
+        return found
+
+    def list_text(self) -> str:
+        """The answer to ``ban.list``."""
+        lines = ["Present bans:\n"]
+        for ban in self.snapshot():
+            state = "C" if ban.completed else "-"
+            extra = ""
+            if params.debug.lurker:
+                extra = f"{'R' if ban.on_request else '-'}{'O' if ban.on_object else '-'} {id(ban):#x} "
+            lines.append(f"{ban.time:10.6f} {ban.refcount:5d} {state}{extra}  {ban.show()}\n")
+            if params.debug.lurker:
+                with self.cond:
+                    lines.extend(f"  oc = {id(oc):#x}\n" for oc in ban.objcores)
+        with self.cond:
+            self.kick()
+        return "".join(lines)
+
+    def list_json(self) -> list[dict[str, Any]]:
+        """The elements of the answer to ``ban.list -j``."""
+        found: list[dict[str, Any]] = []
+        for ban in self.snapshot():
+            row: dict[str, Any] = {
+                "time": round(ban.time, 6),
+                "refs": ban.refcount,
+                "completed": ban.completed,
+                "spec": ban.show(quoted=True),
+            }
+            if params.debug.lurker:
+                row["req_tests"] = ban.on_request
+                row["obj_tests"] = ban.on_object
+                row["pointer"] = f"{id(ban):#x}"
+                with self.cond:
+                    row["objcores"] = [f"{id(oc):#x}" for oc in ban.objcores]
+            found.append(row)
+        with self.cond:
+            self.kick()
+        return found
+
+    # -- the lurker ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the lurker."""
+        from varnishpy.cache.ban_lurker import Lurker
+
+        assert self._hash is not None
+        self.stopping = False
+        self.lurker = Lurker(self, self._hash)
+        self.lurker.start()
+
+    def stop(self) -> None:
+        """Take no more bans, stop the lurker and wait for its end."""
+        with self.cond:
+            self.stopping = True
+            self.kick()
+        if self.lurker is not None:
+            self.lurker.join()
+            self.lurker = None

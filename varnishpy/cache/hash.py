@@ -1,0 +1,593 @@
+"""The hash: from digest to object, and how requests for one object wait for one fetch.
+
+Lookup walks the objects of a head, newest first, under the head's lock. It ends in one of
+
+* ``HIT``: an object with a reference for the caller;
+* ``HITPASS``: no object, the request is to be passed (``req.hitmiss_info`` is the marker's id and remaining ttl);
+* ``HITMISS``: the marker, referenced, and a busy object core to fetch into (``req.hitmiss_info`` likewise);
+* ``HIT_GRACE``: a stale object, referenced, and a busy object core if this request is to start the refetch;
+* ``MISS``: a busy object core, and perhaps a stale object, referenced, for a conditional fetch;
+* ``BUSY``: the request is on the waiting list, **and belongs to it**: the caller must not touch it any more.
+
+A waiting request comes back through ``req.transport.reembark(req)`` and calls `Hash.lookup` again, which then first
+looks at the object that woke it. When an object becomes available, ``rush_exponent`` waiters are woken, and each that
+looks up again wakes as many, so that no thread wakes thousands. After a failed or withdrawn fetch one is woken, to try
+it himself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from varnishpy import log, stats
+from varnishpy.base import clock
+from varnishpy.base.panic import invariant
+from varnishpy.cache import vary
+from varnishpy.cache.background import BackgroundCounts
+from varnishpy.cache.objcore import (
+    EXP_NEW,
+    EXP_REFD,
+    OC_ABANDON,
+    OC_BUSY,
+    OC_DYING,
+    OC_FAILED,
+    OC_HFM,
+    OC_HFP,
+    OC_PRIVATE,
+    OC_WITHDRAWN,
+    ObjectCore,
+)
+from varnishpy.cache.objhead import ObjectHead, WaitEntry
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+from varnishpy.storage.boc import BocState, BusyObjectControl
+
+if TYPE_CHECKING:
+    from varnishpy.cache.ban import Bans
+    from varnishpy.cache.expire import Expiry
+    from varnishpy.request.request import Request
+
+_DEBUG: Final = int(Tag.Debug)
+_NOTICE: Final = int(Tag.Notice)
+_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED
+_GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
+_PRIVATE_HEADS: Final = 64
+
+
+class Lookup(IntEnum):
+    """How a lookup ended; see the module text."""
+
+    MISS = 0
+    HITMISS = 1
+    HITPASS = 2
+    HIT = 3
+    HIT_GRACE = 4
+    BUSY = 5
+
+
+class Counting(Protocol):
+    """What this room needs of a worker: its counters."""
+
+    @property
+    def stats(self) -> Any: ...
+
+
+Found = tuple[Lookup, ObjectCore | None, ObjectCore | None]
+
+
+class Hash:
+    """See the module text. Thread safe."""
+
+    def __init__(self, expiry: Expiry, bans: Bans) -> None:
+        self._heads: dict[
+            bytes, ObjectHead
+        ] = {}  # single operations on it are atomic; death of a head is under its lock
+        self._private = [ObjectHead(b"", True) for _ in range(_PRIVATE_HEADS)]
+        self._turn = 0
+        self.expiry = expiry
+        self.bans = bans
+        expiry.attach(self)
+        bans.attach(self)
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    # -- lookup ----------------------------------------------------------------------------------------------------
+
+    def lookup(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool = False) -> Found:
+        """Find an object for a request, or let it fetch one, or let it wait; see the module text.
+
+        :param always_insert: do not look, give a busy object core (as ``req.hash_always_miss`` does)
+        """
+        if req.waiting_on is not None:
+            return self._lookup_again(wrk, req, digest, always_insert)
+        return self._lookup(wrk, req, digest, always_insert)
+
+    def _lookup_again(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool) -> Found:
+        """Lookup of a request that was woken: first look at the object that woke it.
+
+        The object counts as fresh whatever its ttl: it was fetched while this request waited for it.
+        """
+        req.waiting_on = None
+        oc, req.objcore = req.objcore, None
+        if oc is None:
+            return self._lookup(wrk, req, digest, always_insert)
+        fits = (
+            not oc.flags & _UNFIT
+            and not always_insert
+            and not req.hash_always_miss
+            and (oc.variant is None or req.hash_ignore_vary or self._matches(oc.variant, req))
+        )
+        if fits:
+            with oc.objhead.lock:
+                oc.hits += 1
+                woken = self._rush(wrk, oc)
+            self._wake(woken)
+            self._touch(oc, req.t_req)
+            return Lookup.HIT, oc, None
+        found = self._lookup(wrk, req, digest, always_insert)
+        # req may be waiting again, and run elsewhere, from here on
+        if not oc.flags & (OC_WITHDRAWN | OC_FAILED):
+            with oc.objhead.lock:
+                woken = self._rush(wrk, oc)  # it is not for us, but those behind us have not seen it yet
+            self._wake(woken)
+        self.deref(wrk, oc)
+        return found
+
+    def _lookup(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool) -> Found:
+        head = self._locked_head(wrk, digest)
+        woken: list[Request] | None = None
+        try:
+            if always_insert or req.hash_always_miss:
+                return Lookup.MISS, None, self._insert_busy(wrk, head, None, req)
+            t_req = req.t_req
+            ignore_vary = req.hash_ignore_vary
+            newest_ban = self.bans.newest
+            busy_found = False
+            stale: ObjectCore | None = None
+            other: vary.Entries | None = None
+            oc: ObjectCore | None = None
+            any_variant = params.ban_any_variant
+            mismatches = 0
+            for candidate in head.objcs:
+                flags = candidate.flags
+                if flags & (_GONE | OC_BUSY):
+                    if not flags & _GONE and not req.hash_ignore_busy:
+                        boc = candidate.boc
+                        expected = boc.variant if boc is not None else None
+                        if expected is None or ignore_vary or self._matches(expected, req):
+                            busy_found = True
+                    continue
+                ttl = candidate.ttl
+                if ttl <= 0.0:
+                    continue
+                variant = candidate.variant
+                if variant is not None and not ignore_vary:
+                    if any_variant > 0:
+                        any_variant -= 1
+                        if candidate.ban is not newest_ban and self._banned(candidate, req):
+                            continue
+                    if not self._matches(variant, req):
+                        if other is None:
+                            other = variant
+                        mismatches += 1
+                        continue
+                if candidate.ban is not newest_ban and self._banned(candidate, req):
+                    continue
+                fresh_until = candidate.t_origin + ttl
+                d_ttl = req.d_ttl
+                if fresh_until > t_req and (d_ttl <= 0.0 or d_ttl >= ttl or candidate.t_origin + d_ttl > t_req):
+                    oc = candidate
+                    break
+                if fresh_until <= t_req and (stale is None or candidate.t_origin > stale.t_origin):
+                    stale = candidate
+
+            if mismatches and mismatches >= params.vary_notice and (oc is not None or not busy_found):
+                req.log.put(_NOTICE, f"vsl: High number of variants ({mismatches})")
+
+            if oc is not None:
+                if not oc.flags & (OC_HFM | OC_HFP):
+                    oc.refcount += 1
+                    oc.hits += 1
+                    if head.waiting:
+                        woken = self._rush(wrk, oc)
+                    last_use = oc.last_lru
+                    if last_use and t_req - last_use >= params.lru_interval:
+                        self._touch(oc, t_req)
+                    return Lookup.HIT, oc, None
+                req.hitmiss_info = (oc.xid, oc.expires(req.d_ttl) - t_req)
+                if oc.flags & OC_HFP:
+                    if head.waiting:
+                        woken = self._rush(wrk, oc)
+                    wrk.stats["cache_hitpass"] += 1
+                    return Lookup.HITPASS, None, None
+                oc.refcount += 1
+                wrk.stats["cache_hitmiss"] += 1
+                return Lookup.HITMISS, oc, self._insert_busy(wrk, head, None, req)
+
+            if stale is not None and stale.flags & OC_HFM:
+                req.hitmiss_info = (stale.xid, stale.expires(req.d_ttl) - t_req)
+                wrk.stats["cache_hitmiss"] += 1
+                return Lookup.HITMISS, None, self._insert_busy(wrk, head, None, req)
+
+            in_grace = stale is not None and self._graced(stale, req)
+            if not busy_found:
+                busy = self._insert_busy(wrk, head, other if stale is None else stale.variant, req)
+                if stale is not None:
+                    stale.refcount += 1
+                    if in_grace:
+                        stale.hits += 1
+                        return Lookup.HIT_GRACE, stale, busy
+                return Lookup.MISS, stale, busy
+            if in_grace and stale is not None:
+                stale.refcount += 1
+                stale.hits += 1
+                return Lookup.HIT_GRACE, stale, None
+
+            entry = WaitEntry(req, head, head.generation)
+            if head.waiting is None:
+                head.waiting = OrderedDict()
+            head.waiting[entry] = None
+            req.waiting_on = entry
+            req.wrk = None
+            if params.debug.waitinglist:
+                req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
+                req.log.flush()
+            wrk.stats["busy_sleep"] += 1
+            return Lookup.BUSY, None, None
+        finally:
+            head.lock.release()
+            if woken:
+                self._wake(woken)
+
+    def _locked_head(self, wrk: Counting, digest: bytes) -> ObjectHead:
+        """The head of a digest, alive and locked; made if need be."""
+        heads = self._heads
+        while True:
+            head = heads.get(digest)
+            if head is None:
+                fresh = ObjectHead(digest)
+                head = heads.setdefault(digest, fresh)
+                if head is fresh:
+                    wrk.stats["n_objecthead"] += 1
+            head.lock.acquire()
+            if not head.dead:
+                return head
+            head.lock.release()
+
+    @staticmethod
+    def _matches(variant: vary.Entries, req: Request) -> bool:
+        return vary.match_entries(variant, req.http, params.http_gzip_support)
+
+    def _banned(self, oc: ObjectCore, req: Request) -> bool:
+        """Hold new bans against an object; the head's lock is held."""
+        if not self.bans.check_object(oc, req):
+            return False
+        oc.flags |= OC_DYING
+        self.expiry.remove(oc)
+        return True
+
+    @staticmethod
+    def _graced(oc: ObjectCore, req: Request) -> bool:
+        grace = oc.grace
+        if 0.0 <= req.d_grace < grace:
+            grace = req.d_grace
+        return oc.expires(req.d_ttl) + grace >= req.t_req
+
+    @staticmethod
+    def _touch(oc: ObjectCore, now: float) -> None:
+        stobj = oc.stobj
+        if stobj is not None:
+            stobj.stevedore.lru.touch(oc, now)
+
+    @staticmethod
+    def _insert_busy(wrk: Counting, head: ObjectHead, like: vary.Entries | None, req: Request) -> ObjectCore:
+        """A new busy object core, owned by the caller; the head's lock is held.
+
+        :param like: a stored variant, which tells what the response will vary on
+        """
+        oc = ObjectCore(head, OC_BUSY)
+        head.objcs.append(oc)
+        wrk.stats["n_objectcore"] += 1
+        if like is not None and oc.boc is not None:
+            oc.boc.variant = vary.predict(like, req.http)
+        return oc
+
+    # -- waiting list ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
+        """Take those off the waiting list whom this object wakes now; the head's lock is held.
+
+        An object wakes only requests that were waiting when it first did so: those that came later have looked at it.
+        """
+        head = oc.objhead
+        waiting = head.waiting
+        if not waiting:
+            return None
+        if oc.waitinglist_gen == 0:
+            oc.waitinglist_gen = head.generation
+            head.generation += 1
+        limit = 1 if oc.flags & (OC_WITHDRAWN | OC_FAILED) else params.rush_exponent
+        woken: list[Request] = []
+        while waiting and len(woken) < limit:
+            entry = next(iter(waiting))
+            if entry.generation > oc.waitinglist_gen:
+                break
+            del waiting[entry]
+            entry.req.objcore = oc
+            oc.refcount += 1
+            woken.append(entry.req)
+        if woken:
+            wrk.stats["busy_wakeup"] += len(woken)
+        return woken
+
+    @staticmethod
+    def _wake(woken: list[Request] | None) -> None:
+        if woken:
+            for req in woken:
+                if params.debug.waitinglist:
+                    log.vsl(_DEBUG, req.vxid, "off waiting list")
+                req.transport.reembark(req)
+
+    def walk_away(self, req: Request) -> bool:
+        """Take a request off the waiting list it is on.
+
+        :return: True: it was there, and belongs to the caller again. False: it is not waiting, or has just been woken
+            and will be re-embarked; when it then finds its client gone, it must call `forsake`.
+        """
+        entry = req.waiting_on
+        if entry is None:
+            return False
+        with entry.head.lock:
+            waiting = entry.head.waiting
+            if not waiting or entry not in waiting:
+                return False
+            del waiting[entry]
+            req.waiting_on = None
+        stats.main.inc("busy_killed")
+        return True
+
+    def forsake(self, wrk: Counting, req: Request) -> None:
+        """A woken request will not look up again: give the object back that woke it, and wake others in its place."""
+        if req.waiting_on is None:
+            return
+        req.waiting_on = None
+        oc, req.objcore = req.objcore, None
+        if oc is not None:
+            with oc.objhead.lock:
+                woken = self._rush(wrk, oc)
+            self._wake(woken)
+            self.deref(wrk, oc)
+
+    # -- a fetch's way ---------------------------------------------------------------------------------------------
+
+    def insert_private(self, wrk: Counting) -> ObjectCore:
+        """An object core that no lookup finds: a pass, or a cached request body."""
+        self._turn = turn = (self._turn + 1) % _PRIVATE_HEADS  # a lost update does no harm: any head will do
+        wrk.stats["n_objectcore"] += 1
+        return ObjectCore(self._private[turn], OC_PRIVATE)
+
+    def set_state(self, wrk: Counting, oc: ObjectCore, state: BocState) -> None:
+        """Move the fetch of an object core on: streaming makes it available, failure wakes who waited in vain."""
+        boc = oc.boc
+        invariant(boc is not None, "only a fetch has states")
+        assert boc is not None
+        if state is BocState.FAILED:
+            self.fail(wrk, oc)
+        elif boc.state < BocState.STREAM <= state:
+            self.unbusy(wrk, oc)
+        boc.set_state(state)
+
+    def unbusy(self, wrk: Counting, oc: ObjectCore) -> None:
+        """The headers are stored: the object may be found. Times, flags, ``xid`` and ``vary`` must be set."""
+        invariant(oc.stobj is not None, "an available object has storage")
+        if oc.flags & OC_PRIVATE or not oc.flags & OC_BUSY:
+            return
+        if oc.vary is not None:
+            oc.variant = vary.entries(oc.vary)
+        self.bans.new_object(oc)
+        head = oc.objhead
+        with head.lock:
+            oc.refcount += 1
+            oc.exp_flags |= EXP_REFD | EXP_NEW
+            head.objcs.remove(oc)
+            head.objcs.insert(0, oc)
+            oc.flags &= ~OC_BUSY
+            woken = self._rush(wrk, oc)
+        self.expiry.insert(wrk, oc)
+        self._wake(woken)
+
+    def fail(self, wrk: Counting, oc: ObjectCore) -> None:
+        """The fetch failed: no lookup finds the object any more; one of those who wait may try it himself."""
+        woken = None
+        with oc.objhead.lock:
+            oc.flags |= OC_FAILED
+            if oc.flags & OC_BUSY:
+                oc.flags &= ~OC_BUSY
+                woken = self._rush(wrk, oc)
+        self._wake(woken)
+
+    def withdraw(self, wrk: Counting, oc: ObjectCore) -> None:
+        """Give a busy object core back without fetching; takes the caller's reference."""
+        with oc.objhead.lock:
+            invariant(oc.flags & OC_BUSY and oc.stobj is None, "only an untouched busy object core can be withdrawn")
+            oc.flags = oc.flags & ~OC_BUSY | OC_WITHDRAWN
+            woken = self._rush(wrk, oc)
+        self.deref(wrk, oc)
+        self._wake(woken)
+
+    def cancel(self, oc: ObjectCore) -> None:
+        """The only reader of a transient object is gone: its fetch may stop. No effect on others."""
+        if not oc.is_transient:
+            return
+        with oc.objhead.lock:
+            oc.flags |= OC_ABANDON
+            boc = oc.boc
+        if boc is not None:
+            boc.cancel()
+
+    # -- references ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def ref(oc: ObjectCore) -> None:
+        """Take another reference; the caller has one."""
+        with oc.objhead.lock:
+            oc.refcount += 1
+
+    def deref(self, wrk: Counting, oc: ObjectCore) -> int:
+        """Give a reference back; with the last one the object is freed. Returns how many are left."""
+        head = oc.objhead
+        lock = head.lock
+        lock.acquire()  # costs less than half of a with statement, and each hit comes here
+        left = oc.refcount - 1
+        if left > 1 or (left == 1 and not oc.flags & (OC_HFM | OC_HFP)):
+            oc.refcount = left
+            lock.release()
+            return left
+        lock.release()
+        woken = None
+        with lock:
+            left = oc.refcount - 1
+            oc.refcount = left
+            spent = left == 1 and oc.flags & (OC_HFM | OC_HFP) and oc.boc is None
+            if left and not spent:
+                return left
+            if not left and not head.private:
+                head.objcs.remove(oc)
+                if head.waiting and not any(other.flags & OC_BUSY for other in head.objcs):
+                    # nobody fetches any more: those who wait would wait for ever
+                    woken = [head.waiting.popitem(last=False)[0].req]
+                    wrk.stats["busy_wakeup"] += 1
+                elif not head.objcs and not head.waiting:
+                    head.dead = True
+                    del self._heads[head.digest]
+                    wrk.stats["n_objecthead"] -= 1
+        if spent:
+            # only the expiry holds it: a marker, whose body nobody will ask for
+            stobj = oc.stobj
+            if stobj is not None:
+                stobj.slim()
+            return left
+        invariant(left == 0, "more references given back than taken")
+        invariant(
+            not oc.flags & OC_BUSY and not oc.exp_flags, "a freed object core is neither busy nor with the expiry"
+        )
+        self._wake(woken)
+        if oc.ban is not None:
+            self.bans.forget(oc)
+        stobj = oc.stobj
+        if stobj is not None:
+            oc.stobj = None
+            if oc.last_lru:
+                stobj.stevedore.lru.remove(oc)
+            stobj.free()
+            wrk.stats["n_object"] -= 1
+        wrk.stats["n_objectcore"] -= 1
+        return 0
+
+    def drop_stobj(self, wrk: Counting, oc: ObjectCore) -> None:
+        """Free the stored object of a fetch that starts anew (retry, or backend_error after a fetch that failed)."""
+        stobj, oc.stobj = oc.stobj, None
+        if stobj is not None:
+            stobj.free()
+            wrk.stats["n_object"] -= 1
+
+    @staticmethod
+    def ref_boc(oc: ObjectCore) -> BusyObjectControl | None:
+        """The busy object control, with a reference, while its fetch is not over; else ``None``."""
+        if oc.boc is None:
+            return None
+        with oc.objhead.lock:
+            boc = oc.boc
+            if boc is None or boc.state >= BocState.FINISHED:
+                return None
+            boc.refcount += 1
+            return boc
+
+    @staticmethod
+    def deref_boc(wrk: Counting, oc: ObjectCore) -> None:
+        """Give a reference to the busy object control back; after the last one the object may be evicted."""
+        with oc.objhead.lock:
+            boc = oc.boc
+            assert boc is not None
+            boc.refcount -= 1
+            invariant(boc.refcount >= 0, "more boc references given back than taken")
+            if boc.refcount:
+                return
+            oc.boc = None
+        stobj = oc.stobj
+        if stobj is not None and not oc.flags & OC_PRIVATE:
+            stobj.stevedore.lru.add(oc, clock.now())
+
+    # -- taking objects away ---------------------------------------------------------------------------------------
+
+    def kill(self, oc: ObjectCore) -> None:
+        """No lookup finds the object any more; the caller has a reference."""
+        self.replace(oc, None)
+
+    def replace(self, oc: ObjectCore, successor: ObjectCore | None) -> None:
+        """Kill an object, counted as superseded if there is a successor."""
+        with oc.objhead.lock:
+            oc.flags |= OC_DYING
+        self.expiry.remove(oc, successor)
+
+    def snipe(self, oc: ObjectCore) -> bool:
+        """For the LRU: kill an object that nobody uses; then the caller has a reference to `drop`."""
+        if oc.refcount != 1 or not oc.objhead.lock.acquire(blocking=False):
+            return False
+        try:
+            if oc.refcount != 1 or oc.flags & OC_DYING:
+                return False
+            oc.flags |= OC_DYING
+            oc.refcount = 2
+        finally:
+            oc.objhead.lock.release()
+        self.expiry.remove(oc)
+        return True
+
+    def drop(self, oc: ObjectCore) -> None:
+        """Give the reference of `snipe` back."""
+        self.deref(_process, oc)
+        _process.flush()
+
+    def purge(
+        self, wrk: Counting, digest: bytes, now: float, ttl: float = 0.0, grace: float = 0.0, keep: float = 0.0
+    ) -> int:
+        """Remove all objects of a digest, or limit their times.
+
+        All zero is a purge: the objects are gone at once. Otherwise (soft purge) each time is lowered, never raised;
+        NaN leaves it as it is. Objects still being fetched before their headers arrived are not touched.
+
+        :return: how many objects it met
+        """
+        hard = ttl == 0.0 and grace == 0.0 and keep == 0.0
+        head = self._heads.get(digest)
+        met: list[ObjectCore] = []
+        if head is not None:
+            with head.lock:
+                for oc in head.objcs:
+                    if not oc.flags & (OC_BUSY | OC_DYING):
+                        if hard:
+                            oc.flags |= OC_DYING
+                        oc.refcount += 1
+                        met.append(oc)
+        for oc in met:
+            if hard:
+                self.expiry.remove(oc)
+            else:
+                self.expiry.reduce(oc, now, ttl, grace, keep)
+            self.deref(wrk, oc)
+        if hard:
+            wrk.stats["n_purges"] += 1
+            wrk.stats["n_obj_purged"] += len(met)
+        return len(met)
+
+    def all_objects(self) -> list[ObjectCore]:
+        """Every object core that is in the cache at this moment, for dumps and tests."""
+        return [oc for head in list(self._heads.values()) for oc in list(head.objcs)]
+
+
+_process = BackgroundCounts()

@@ -1,0 +1,119 @@
+"""Object cores: one per object in the cache, per fetch under way and per pass.
+
+An object core is counted: whoever works with it holds a reference, and so does the expiry while the object is in the
+cache. Counts, flags and the busy object control change under the lock of the object head only.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.storage.boc import BocState, BusyObjectControl
+
+if TYPE_CHECKING:
+    from varnishpy.cache.ban import Ban
+    from varnishpy.cache.objhead import ObjectHead
+    from varnishpy.cache.vary import Entries
+    from varnishpy.storage.object import StoredObject
+
+__all__ = ["BocState", "BusyObjectControl", "ObjectCore", "OcFlag"]
+
+
+class OcFlag(IntFlag):
+    """Bits of `ObjectCore.flags`; the module constants below are the same as plain numbers, for hot paths."""
+
+    WITHDRAWN = 1 << 0
+    BUSY = 1 << 1
+    HFM = 1 << 2
+    HFP = 1 << 3
+    CANCEL = 1 << 4  # the only reader is gone
+    PRIVATE = 1 << 5
+    FAILED = 1 << 6
+    DYING = 1 << 7
+
+
+OC_WITHDRAWN: Final = int(OcFlag.WITHDRAWN)
+OC_BUSY: Final = int(OcFlag.BUSY)
+OC_HFM: Final = int(OcFlag.HFM)
+OC_HFP: Final = int(OcFlag.HFP)
+OC_ABANDON: Final = int(OcFlag.CANCEL)
+OC_PRIVATE: Final = int(OcFlag.PRIVATE)
+OC_PASS: Final = OC_PRIVATE
+OC_FAILED: Final = int(OcFlag.FAILED)
+OC_DYING: Final = int(OcFlag.DYING)
+OC_TRANSIENT: Final = OC_PRIVATE | OC_HFM | OC_HFP  # its body has one reader, and is never delivered again
+
+# what the expiry knows of an object core: bits of exp_flags
+EXP_POSTED: Final = 1 << 1
+EXP_REFD: Final = 1 << 2
+EXP_MOVE: Final = 1 << 3
+EXP_INSERT: Final = 1 << 4
+EXP_REMOVE: Final = 1 << 5
+EXP_NEW: Final = 1 << 6
+
+
+class ObjectCore:
+    """See the module text. ``t_origin`` is wall-clock seconds.
+
+    ``ttl``, ``grace`` and ``keep`` are durations from it on.
+    """
+
+    __slots__ = (
+        "ban", "boc", "exp_flags", "flags", "grace", "hits", "keep", "last_lru", "objhead", "refcount", "stobj",
+        "t_origin", "timer_entry", "timer_when", "ttl", "variant", "vary", "waitinglist_gen", "xid",
+    )  # fmt: skip
+
+    def __init__(self, objhead: ObjectHead, flags: int) -> None:
+        self.objhead = objhead
+        self.flags = flags
+        self.refcount = 1
+        self.t_origin = 0.0
+        self.ttl = 0.0
+        self.grace = 0.0
+        self.keep = 0.0
+        self.hits = 0
+        self.last_lru = 0.0
+        self.xid = 0  # of the fetch that made the object
+        self.stobj: StoredObject | None = None
+        self.boc: BusyObjectControl | None = BusyObjectControl()
+        self.vary: bytes | None = None  # set by the fetch before the object is unbusied
+        self.variant: Entries | None = None  # the same, taken apart
+        self.ban: Ban | None = None
+        self.exp_flags = 0
+        self.timer_when = 0.0
+        self.timer_entry: Any = None  # the expiry's
+        self.waitinglist_gen = 0
+
+    def adopt(self, stobj: StoredObject) -> None:
+        """Take a new stored object; called by the stevedore. An older one must have been freed."""
+        self.stobj = stobj
+        boc = self.boc
+        if boc is not None:
+            boc.adopt(stobj)
+
+    @property
+    def is_transient(self) -> bool:
+        """Pass, hit-for-miss or hit-for-pass: the body is for one reader only."""
+        return bool(self.flags & OC_TRANSIENT)
+
+    @property
+    def when(self) -> float:
+        """The moment after which not even a conditional fetch has a use for the object."""
+        return self.t_origin + self.ttl + self.grace + self.keep
+
+    def expires(self, max_ttl: float = 0.0) -> float:
+        """The moment the object becomes stale; ``max_ttl``: as a request limits it (``req.ttl``)."""
+        ttl = self.ttl
+        if 0.0 < max_ttl < ttl:
+            ttl = max_ttl
+        return self.t_origin + ttl
+
+    def describe(self) -> str:
+        """One line for dumps."""
+        names = "|".join(flag.name.lower() for flag in OcFlag if self.flags & flag and flag.name) or "none"
+        return (
+            f"objcore = {id(self):#x} xid = {self.xid} refcount = {self.refcount} flags = {{{names}}} "
+            f"t_origin = {self.t_origin:.6f} ttl = {self.ttl:.3f} grace = {self.grace:.3f} keep = {self.keep:.3f} "
+            f"boc = {self.boc.state.name if self.boc is not None else 'none'}"
+        )

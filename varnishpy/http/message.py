@@ -1,0 +1,261 @@
+"""An HTTP message: its first line and its headers.
+
+Every string is a *wire string*: one character per octet (latin-1), so that what arrived can leave unchanged. Headers
+stand in one list, in the order of arrival, as ``(lower-case name, name as received, value)``: requests carry a dozen of
+them, and a scan of a short list beats a dictionary that must remember order, case and repetition.
+
+A message that belongs to a running transaction logs its own changes, as ``ReqHeader``, ``ReqUnset`` and their kin: the
+eight tags of each kind stand in one run of numbers (see ``log/tags.py``), so a message needs to know only the first.
+Strings set from VCL are charged to the task's workspace; a message that outgrows it, or has more than ``max_headers``
+headers, marks itself ``failed``, logs the header it lost, and the transaction fails at its next step.
+
+A message is owned by one task at a time and does no locking.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+# offsets from the first tag of a kind, e.g. ReqMethod, ReqURL, ... ReqLost
+METHOD, URL, PROTOCOL, STATUS, REASON, HEADER, UNSET, LOST = range(8)
+
+Header = tuple[str, str, str]
+
+
+class RecordSink(Protocol):
+    """What a message needs of a log buffer."""
+
+    def put(self, tag: int, text: str) -> None: ...
+
+
+class Account(Protocol):
+    """What a message needs of a workspace."""
+
+    def account(self, n: int) -> bool: ...
+
+
+class Field:
+    """A header that is added to many messages, made once; see `Message.add_field`."""
+
+    __slots__ = ("header", "line", "size")
+
+    def __init__(self, name: str, value: str) -> None:
+        self.header: Header = (name.lower(), name, value)
+        self.line = f"{name}: {value}"
+        self.size = len(name) + len(value) + 3
+
+
+class Message:
+    """A request or a response, without its body.
+
+    :param log: where changes are recorded, or ``None`` for a message outside any transaction
+    :param first_tag: number of the kind's first log tag (``Tag.ReqMethod``, ``Tag.RespMethod``, ...)
+    :param ws: the workspace that strings are charged to, or ``None``
+    :param max_headers: most headers this message may have; 0 for no limit
+    """
+
+    __slots__ = (
+        "method",
+        "url",
+        "proto",
+        "status",
+        "reason",
+        "headers",
+        "log",
+        "first_tag",
+        "ws",
+        "max_headers",
+        "failed",
+    )
+
+    def __init__(
+        self,
+        log: RecordSink | None = None,
+        first_tag: int = 0,
+        ws: Account | None = None,
+        max_headers: int = 0,
+    ) -> None:
+        self.method = ""
+        self.url = ""
+        self.proto = "HTTP/1.1"
+        self.status = 0
+        self.reason = ""
+        self.headers: list[Header] = []
+        self.log = log
+        self.first_tag = first_tag
+        self.ws = ws
+        self.max_headers = max_headers
+        self.failed = False
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def get(self, lname: str) -> str | None:
+        """The first value of a header, by lower-case name, or ``None``."""
+        for header in self.headers:
+            if header[0] == lname:
+                return header[2]
+        return None
+
+    def has(self, lname: str) -> bool:
+        """Is there at least one header of that lower-case name?"""
+        for header in self.headers:  # noqa: SIM110 - a generator would cost more than the scan
+            if header[0] == lname:
+                return True
+        return False
+
+    def values(self, lname: str) -> list[str]:
+        """All values of a header, in order."""
+        return [header[2] for header in self.headers if header[0] == lname]
+
+    def count(self, lname: str) -> int:
+        """How often a header stands in the message."""
+        return sum(1 for header in self.headers if header[0] == lname)
+
+    def joined(self, lname: str) -> str | None:
+        """All values of a list header joined with ``", "`` (RFC 9110 section 5.3), or ``None``."""
+        found = self.values(lname)
+        return ", ".join(found) if found else None
+
+    def has_token(self, lname: str, token: str) -> bool:
+        """Does a comma-separated header list contain the token, whatever its case?"""
+        for header in self.headers:
+            if header[0] == lname:
+                for part in header[2].split(","):
+                    if part.strip(" \t").lower() == token:
+                        return True
+        return False
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    def add(self, name: str, value: str) -> None:
+        """Append a header line."""
+        if self._room(name, value):
+            self.headers.append((name.lower(), name, value))
+            if self.log is not None:
+                self.log.put(self.first_tag + HEADER, f"{name}: {value}")
+
+    def add_field(self, field: Field) -> None:
+        """`add` of a header made before."""
+        headers = self.headers
+        ws = self.ws
+        if (self.max_headers and len(headers) >= self.max_headers) or (ws is not None and not ws.account(field.size)):
+            self._lose(field.line)
+            return
+        headers.append(field.header)
+        if self.log is not None:
+            self.log.put(self.first_tag + HEADER, field.line)
+
+    def set(self, name: str, value: str) -> None:
+        """Replace all headers of that name by one."""
+        self.unset(name.lower())
+        self.add(name, value)
+
+    def unset(self, lname: str) -> None:
+        """Remove all headers of that lower-case name."""
+        for header in self.headers:
+            if header[0] == lname:
+                break
+        else:
+            return
+        if self.log is not None:
+            for header in self.headers:
+                if header[0] == lname:
+                    self.log.put(self.first_tag + UNSET, f"{header[1]}: {header[2]}")
+        self.headers = [header for header in self.headers if header[0] != lname]
+
+    def collect(self, name: str, separator: str = ", ") -> None:
+        """Fold repeated headers of one name into one line (``std.collect``, and Cookie from HTTP/2)."""
+        found = self.values(name.lower())
+        if len(found) > 1:
+            self.set(name, separator.join(found))
+
+    def set_method(self, method: str) -> None:
+        self.method = method
+        self._log_first(METHOD, method)
+
+    def set_url(self, url: str) -> None:
+        self.url = url
+        self._log_first(URL, url)
+
+    def set_proto(self, proto: str) -> None:
+        self.proto = proto
+        self._log_first(PROTOCOL, proto)
+
+    def set_status(self, status: int) -> None:
+        self.status = status
+        self._log_first(STATUS, f"{status % 1000:03d}")
+
+    def set_reason(self, reason: str) -> None:
+        self.reason = reason
+        self._log_first(REASON, reason)
+
+    def _log_first(self, offset: int, text: str) -> None:
+        if self.ws is not None and not self.ws.account(len(text) + 1):
+            self._lose(text)
+        elif self.log is not None:
+            self.log.put(self.first_tag + offset, text)
+
+    def _room(self, name: str, value: str) -> bool:
+        if self.max_headers and len(self.headers) >= self.max_headers:
+            self._lose(f"{name}: {value}")
+            return False
+        if self.ws is not None and not self.ws.account(len(name) + len(value) + 3):
+            self._lose(f"{name}: {value}")
+            return False
+        return True
+
+    def _lose(self, text: str) -> None:
+        self.failed = True
+        if self.log is not None:
+            self.log.put(self.first_tag + LOST, text)
+
+    # -- whole messages --------------------------------------------------------------------------------------------
+
+    def log_request(self) -> None:
+        """Log the request line and every header, as when a request is received or built."""
+        log = self.log
+        if log is None:
+            return
+        first = self.first_tag
+        log.put(first + METHOD, self.method)
+        log.put(first + URL, self.url)
+        log.put(first + PROTOCOL, self.proto)
+        for header in self.headers:
+            log.put(first + HEADER, f"{header[1]}: {header[2]}")
+
+    def log_response(self) -> None:
+        """Log the status line and every header, as when a response is received or built."""
+        log = self.log
+        if log is None:
+            return
+        first = self.first_tag
+        log.put(first + PROTOCOL, self.proto)
+        log.put(first + STATUS, f"{self.status % 1000:03d}")
+        log.put(first + REASON, self.reason)
+        for header in self.headers:
+            log.put(first + HEADER, f"{header[1]}: {header[2]}")
+
+    def copy_from(self, other: Message) -> None:
+        """Take over first line and headers of another message; nothing is logged, nothing is shared."""
+        self.method = other.method
+        self.url = other.url
+        self.proto = other.proto
+        self.status = other.status
+        self.reason = other.reason
+        self.headers = other.headers.copy()
+        self.failed = False
+
+    def copy(self) -> Message:
+        """First line and headers as a message of their own, outside any transaction."""
+        other = Message()
+        other.method = self.method
+        other.url = self.url
+        other.proto = self.proto
+        other.status = self.status
+        other.reason = self.reason
+        other.headers = self.headers.copy()
+        return other
+
+    def size(self) -> int:
+        """Octets of the header block in HTTP/1 form, without the first line: what ``ReqAcct`` counts."""
+        return sum(len(header[1]) + len(header[2]) + 4 for header in self.headers)

@@ -1,0 +1,207 @@
+"""The busy object control (boc): how a fetch and those who wait for it meet.
+
+It exists from the moment an object core is made until the fetch is over. The fetch thread alone moves its state,
+forward only, and makes the body grow; others wait for a state, or pull the body as it arrives. Its lock guards the
+state, the counts and the pieces of a growing body, and is held for a few statements only.
+
+Whoever must not block *subscribes*: its callback runs once, outside the lock, on the thread that made the news; it may
+only signal or schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from varnishpy.base import clock
+from varnishpy.base.locks import make_condition
+from varnishpy.base.panic import invariant
+from varnishpy.params import params
+from varnishpy.storage.room import StorageError
+
+if TYPE_CHECKING:
+    from varnishpy.storage.object import StoredObject
+
+
+READ_AHEAD: Final = 4 << 20
+
+
+class BocState(IntEnum):
+    """How far a fetch is."""
+
+    INVALID = 0
+    REQ_DONE = 1  # the client's request is not needed any more
+    PREP_STREAM = 2  # headers are stored
+    STREAM = 3  # the response may be delivered while its body arrives
+    FINISHED = 4
+    FAILED = 5
+
+
+class Abandoned(StorageError):
+    """Nobody will read the rest of this body: the fetch may stop."""
+
+
+class Blocker(Protocol):
+    """What is told of a worker that waits."""
+
+    def will_block(self) -> None: ...
+    def unblocked(self) -> None: ...
+
+
+class BusyObjectControl:
+    """See the module text.
+
+    ``transit_buffer`` is how far, in octets, the body may run ahead of its only reader (``beresp.transit_buffer``). 0
+    is no limit while nobody reads; a body that *is* being read by its only reader is then held to `READ_AHEAD`, so
+    that neither a slow client nor a fast origin makes a pass live in memory as a whole.
+    """
+
+    __slots__ = (
+        "_subscribers",
+        "cancelled",
+        "cond",
+        "delivered_so_far",
+        "fetched_so_far",
+        "read_ahead",
+        "refcount",
+        "state",
+        "stobj",
+        "transit_buffer",
+        "variant",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.cond = make_condition("busyobj")
+        self.state = BocState.INVALID
+        self.refcount = 1
+        self.variant: tuple[tuple[str, str | None], ...] | None = None  # predicted for this fetch (cache/vary.py)
+        self.stobj: StoredObject | None = None
+        self.fetched_so_far = 0
+        self.delivered_so_far = 0
+        self.transit_buffer = 0
+        self.read_ahead = 0  # READ_AHEAD once the only reader is there
+        self.cancelled = False
+        self._subscribers: list[Callable[[], None]] = []
+
+    # -- the fetch's side ------------------------------------------------------------------------------------------
+
+    def set_state(self, state: BocState) -> None:
+        """Move on; wakes everybody who waits. States are never left backwards."""
+        with self.cond:
+            invariant(state > self.state and self.state < BocState.FINISHED, "boc states only move forward")
+            if state >= BocState.FINISHED and self.stobj is not None:
+                self.stobj.trim()
+                self.stobj.incomplete = state is BocState.FAILED
+            self.state = state  # last: who reads it without the lock may then take the body as it stands
+            ready = self._news()
+        for callback in ready:
+            callback()
+
+    def adopt(self, stobj: StoredObject) -> None:
+        """Grow this object from now on: a fetch that is retried before it streams starts anew."""
+        with self.cond:
+            invariant(self.state < BocState.STREAM, "an object that streams cannot be replaced")
+            self.stobj = stobj
+            self.fetched_so_far = stobj.length
+            self.delivered_so_far = 0
+
+    def extend(self, data: bytes, wrk: Blocker | None = None) -> None:
+        """Append to the body and wake the readers.
+
+        Waits while the body is too far ahead of its only reader, for at most ``send_timeout`` seconds without
+        progress.
+
+        :param wrk: told before and after a wait
+        :raises NoSpace: no room
+        :raises Abandoned: the reader is gone, or stands still
+        """
+        if not data:
+            return
+        if type(data) is not bytes:  # a view would keep a whole receive buffer alive, a bytearray may change
+            data = bytes(data)
+        stobj = self.stobj
+        invariant(stobj is not None, "a body needs an object to grow in")
+        assert stobj is not None
+        if self.cancelled:
+            raise Abandoned("Pass delivery abandoned")
+        limit = self.transit_buffer or self.read_ahead
+        if limit and self.fetched_so_far - self.delivered_so_far >= limit:
+            self._wait_for_reader(limit, wrk)
+        room = stobj.reserve(data)
+        with self.cond:
+            stobj.append(data, room)
+            self.fetched_so_far += len(data)
+            ready = self._news()
+        for callback in ready:
+            callback()
+
+    def _wait_for_reader(self, limit: int, wrk: Blocker | None) -> None:
+        def room() -> bool:
+            return self.cancelled or self.fetched_so_far - self.delivered_so_far < limit
+
+        if wrk is not None:
+            wrk.will_block()
+        try:
+            with self.cond:
+                while not room():
+                    before = self.delivered_so_far
+                    if not self.cond.wait(params.send_timeout) and self.delivered_so_far == before and not room():
+                        raise Abandoned("Pass delivery stalled")
+                if self.cancelled:
+                    raise Abandoned("Pass delivery abandoned")
+        finally:
+            if wrk is not None:
+                wrk.unblocked()
+
+    def _news(self) -> list[Callable[[], None]]:
+        """Wake who waits; returns who is to be called once the lock is free."""
+        self.cond.notify_all()
+        ready = self._subscribers
+        if ready:
+            self._subscribers = []
+        return ready
+
+    # -- everybody else's side -------------------------------------------------------------------------------------
+
+    def wait_state(self, state: BocState, deadline: float, wrk: Blocker | None = None) -> BocState:
+        """Wait until the fetch is at least that far.
+
+        :param deadline: monotonic time (``clock.mono()``) at which to give up
+        :param wrk: told before and after a wait
+        :return: the state reached, which is lower than asked for when the deadline passed
+        """
+        if self.state >= state:
+            return self.state
+        if wrk is not None:
+            wrk.will_block()
+        try:
+            with self.cond:
+                while self.state < state:
+                    left = deadline - clock.mono()
+                    if left <= 0:
+                        break
+                    self.cond.wait(min(left, 3600.0))
+                return self.state
+        finally:
+            if wrk is not None:
+                wrk.unblocked()
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call back once, at the next piece or state; at once if the fetch is over."""
+        with self.cond:
+            if self.state < BocState.FINISHED:
+                self._subscribers.append(callback)
+                return
+        callback()
+
+    def unsubscribe(self, callback: Callable[[], None]) -> None:
+        """Forget a callback; one that is being called right now is not waited for."""
+        with self.cond:
+            self._subscribers = [other for other in self._subscribers if other != callback]
+
+    def cancel(self) -> None:
+        """The only reader of this body is gone."""
+        with self.cond:
+            self.cancelled = True
+            self.cond.notify_all()

@@ -1,0 +1,170 @@
+"""``-s [name=]method[,option...]``: reading it, and making the stevedores of a process.
+
+The manager reads and checks (`parse_storage`, `StorageSpec.check`), the child makes and opens (`StorageSet`).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from varnishpy.base.units import UnitError, parse_bytes
+from varnishpy.storage.file import FileStevedore
+from varnishpy.storage.lru import Reclaimer
+from varnishpy.storage.malloc import MallocStevedore
+from varnishpy.storage.stevedore import Stevedore
+
+TRANSIENT: Final = "Transient"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class StorageConfigError(ValueError):
+    """A wrong ``-s``; the text is for the user."""
+
+
+@dataclass(slots=True, frozen=True)
+class StorageSpec:
+    """One ``-s`` argument."""
+
+    ident: str
+    method: str
+    args: tuple[str, ...] = ()
+
+    def make(self) -> Stevedore:
+        """The stevedore, not yet opened.
+
+        :raises StorageConfigError:
+        """
+        try:
+            return self._make()
+        except StorageConfigError:
+            raise
+        except ValueError as exc:
+            raise StorageConfigError(str(exc)) from None
+
+    def _make(self) -> Stevedore:
+        if self.method in ("malloc", "default", "umem"):
+            # libumem is Solaris's allocator; where it does not exist the reference has no such method either
+            if self.method == "umem":
+                raise StorageConfigError('Unknown stevedore method "umem" (this is not Solaris: use malloc)')
+            return MallocStevedore(self.ident, self._malloc_size())
+        if self.method == "file":
+            if len(self.args) > 4:
+                raise StorageConfigError("(-sfile) too many arguments")
+            return FileStevedore(self.ident, *(self.args or ("",)))
+        if self.method in ("persistent", "deprecated_persistent"):
+            raise StorageConfigError(f"-s{self.method}: persistent storage is deprecated and not implemented")
+        raise StorageConfigError(f'Unknown stevedore method "{self.method}"')
+
+    def _malloc_size(self) -> int:
+        if len(self.args) > 1:
+            raise StorageConfigError("(-smalloc) too many arguments")
+        if not self.args or not self.args[0]:
+            return 0
+        text = self.args[0]
+        try:
+            size = parse_bytes(text)
+        except UnitError as exc:
+            raise StorageConfigError(f'(-smalloc) size "{text}": {exc}') from None
+        if size >= 1 << 63:
+            raise StorageConfigError(f'(-smalloc) size "{text}": too big')
+        if size < 1 << 20:
+            raise StorageConfigError(f'(-smalloc) size "{text}": too small, did you forget to specify M or G?')
+        return size
+
+    def check(self) -> None:
+        """Everything that can be known to be wrong before a child is started; creates the file of file storage.
+
+        :raises StorageConfigError:
+        """
+        stevedore = self.make()
+        if isinstance(stevedore, FileStevedore):
+            try:
+                stevedore.check()
+            except ValueError as exc:
+                raise StorageConfigError(str(exc)) from None
+
+
+def parse_storage(texts: Sequence[str]) -> list[StorageSpec]:
+    """All ``-s`` arguments, in order; with none, 100 MB on the heap; Transient is added if not named.
+
+    :raises StorageConfigError:
+    """
+    specs: list[StorageSpec] = []
+    nameless = 0
+    for text in texts or ("default,100m",):
+        equals = text.find("=")
+        comma = text.find(",")
+        named = equals >= 0 and (comma < 0 or equals < comma)
+        if named:
+            ident = text[:equals]
+            if not _NAME.fullmatch(ident):
+                raise StorageConfigError(f'invalid -s name "{ident}"=[...]')
+            rest = text[equals + 1 :]
+            if not rest:
+                raise StorageConfigError(f'Empty named -s argument "{text}"')
+        else:
+            ident = f"s{nameless}"
+            nameless += 1
+            rest = text
+        method, *args = rest.split(",")
+        if not method:
+            raise StorageConfigError("-s argument lacks strategy {malloc, file, ...}")
+        if any(spec.ident == ident for spec in specs):
+            raise StorageConfigError(f"(-s {text}) '{ident}' is already defined")
+        specs.append(StorageSpec(ident, method, tuple(args)))
+    if all(spec.ident != TRANSIENT for spec in specs):
+        specs.append(StorageSpec(TRANSIENT, "default"))
+    return specs
+
+
+def list_text(specs: Sequence[StorageSpec]) -> str:
+    """The answer to ``storage.list``."""
+    return "Storage devices:\n" + "".join(f"\tstorage.{row['name']} = {row['storage']}\n" for row in list_json(specs))
+
+
+def list_json(specs: Sequence[StorageSpec]) -> list[dict[str, str]]:
+    """The elements of the answer to ``storage.list -j``."""
+    return [{"name": spec.ident, "storage": "malloc" if spec.method == "default" else spec.method} for spec in specs]
+
+
+class StorageSet:
+    """The stevedores of a cache process, in the order of ``-s``, Transient last.
+
+    :raises StorageConfigError:
+    """
+
+    def __init__(self, specs: Sequence[StorageSpec]) -> None:
+        made = [spec.make() for spec in specs]
+        made.sort(key=lambda stevedore: stevedore.ident == TRANSIENT)
+        self.by_name: dict[str, Stevedore] = {stevedore.ident: stevedore for stevedore in made}
+        self.transient = self.by_name[TRANSIENT]
+        self._regular = [stevedore for stevedore in made if stevedore is not self.transient] or [self.transient]
+        self._turn = 0
+        self._lock = threading.Lock()
+
+    @property
+    def default(self) -> Stevedore:
+        """The first one."""
+        return self._regular[0]
+
+    def next(self) -> Stevedore:
+        """The stevedore of an object that does not say where it wants to live: each in turn."""
+        if len(self._regular) == 1:
+            return self._regular[0]
+        with self._lock:
+            self._turn = (self._turn + 1) % len(self._regular)
+            return self._regular[self._turn - 1]
+
+    def open(self, reclaimer: Reclaimer | None = None) -> None:
+        """Open all; raises `StorageError`. ``reclaimer`` is the cache (`Hash`), which the LRU lists need."""
+        for stevedore in self.by_name.values():
+            stevedore.open()
+            stevedore.lru.reclaimer = reclaimer
+
+    def close(self) -> None:
+        for stevedore in self.by_name.values():
+            stevedore.close()

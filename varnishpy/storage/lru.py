@@ -1,0 +1,123 @@
+"""The list of a stevedore's objects, least recently used first.
+
+To keep the lock cold, an object is moved to the end at most once per ``lru_interval``, and not at all when another
+thread holds the lock: the order is approximate, as in Varnish.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+from varnishpy import log, stats
+from varnishpy.base.locks import make_lock
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+
+_EXPKILL = int(Tag.ExpKill)
+
+
+class Slimmable(Protocol):
+    """The stored object of an entry."""
+
+    def slim(self) -> None: ...
+
+
+class Entry(Protocol):
+    """What the list needs of an object core."""
+
+    refcount: int
+    flags: int
+    xid: int
+    last_lru: float  # wall-clock time of the last move; 0.0 while it is not on the list
+
+    @property
+    def stobj(self) -> Slimmable | None: ...
+
+
+class Reclaimer(Protocol):
+    """The cache, which alone may take an object out of use."""
+
+    def snipe(self, oc: Any) -> bool:
+        """If nobody uses the object, take a reference, mark it dying and return True."""
+        ...
+
+    def drop(self, oc: Any) -> None:
+        """Give the reference taken by `snipe` back."""
+        ...
+
+
+class Lru:
+    """See the module text."""
+
+    __slots__ = ("_lock", "_order", "reclaimer")
+
+    def __init__(self) -> None:
+        self._lock = make_lock("lru")
+        self._order: OrderedDict[Entry, None] = OrderedDict()
+        self.reclaimer: Reclaimer | None = None
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, oc: Entry, now: float) -> None:
+        """Put an object that is complete on the list."""
+        with self._lock:
+            self._order[oc] = None
+            oc.last_lru = now
+
+    def remove(self, oc: Entry) -> None:
+        """Take an object that is being freed off the list; it need not be on it."""
+        with self._lock:
+            self._order.pop(oc, None)
+            oc.last_lru = 0.0
+
+    def touch(self, oc: Entry, now: float) -> None:
+        """The object was used."""
+        last = oc.last_lru
+        if not last or now - last < params.lru_interval:
+            return
+        if not self._lock.acquire(blocking=False):
+            return
+        moved = False
+        try:
+            if oc in self._order:
+                self._order.move_to_end(oc)
+                oc.last_lru = now
+                moved = True
+        finally:
+            self._lock.release()
+        if moved:
+            stats.main.inc("n_lru_moved")
+
+    def nuke_one(self) -> bool:
+        """Throw away the least recently used object that nobody uses; False when there is none."""
+        reclaimer = self.reclaimer
+        if reclaimer is None:
+            return False
+        tried: set[Entry] = set()
+        while True:
+            oc = self._candidate(tried)
+            if oc is None:
+                log.vsl(_EXPKILL, 0, "LRU_Fail")
+                return False
+            log.vsl(_EXPKILL, 0, f"LRU_Cand p={id(oc):#x} f={oc.flags:#x} r={oc.refcount}")
+            # Not under our lock: locks of object heads and of the expiry come before it in the order of locks.
+            if reclaimer.snipe(oc):
+                break
+            tried.add(oc)
+        stats.main.inc("n_lru_nuked")
+        stobj = oc.stobj
+        if stobj is not None:
+            stobj.slim()
+        log.vsl(_EXPKILL, 0, f"LRU xid={oc.xid}")
+        reclaimer.drop(oc)
+        return True
+
+    def _candidate(self, tried: set[Entry]) -> Entry | None:
+        with self._lock:
+            for oc in self._order:
+                if oc.refcount == 1 and oc not in tried:
+                    self._order.move_to_end(oc)  # so that the next search does not find it first again
+                    return oc
+        return None

@@ -1,0 +1,105 @@
+"""Storage on the heap: ``-s malloc[,size]``.
+
+Octets are kept as the ``bytes`` objects they arrived in; what is counted is their length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from varnishpy import stats
+from varnishpy.base.locks import make_lock
+from varnishpy.storage.source import Piece
+from varnishpy.storage.stevedore import Counters, Stevedore
+
+
+class MallocStevedore(Stevedore):
+    """See the module text.
+
+    :param limit: most octets to hold, 0 for no limit
+    """
+
+    def __init__(self, ident: str, limit: int = 0, kind: str = "malloc") -> None:
+        super().__init__(ident, kind)
+        self.limit = limit
+        self._lock = make_lock("sma")
+        self._used = 0
+        self._allocations = 0
+        self._requests = 0
+        self._failures = 0
+        self._freed = 0
+        self._counters: Counters | None = None
+
+    def open(self) -> None:
+        self._counters = stats.new_segment("SMA", self.ident)
+        stats.add_collector(self._collect)
+        self._collect()
+
+    def close(self) -> None:
+        stats.remove_collector(self._collect)
+        counters, self._counters = self._counters, None
+        if counters is not None:
+            counters.destroy()
+
+    def _collect(self) -> None:
+        """Publish the counters: they are read far more rarely than they change."""
+        counters = self._counters
+        if counters is None:
+            return
+        with self._lock:
+            used, allocations, freed = self._used, self._allocations, self._freed
+            requests, failures = self._requests, self._failures
+        counters.set("c_req", requests)
+        counters.set("c_fail", failures)
+        counters.set("c_bytes", used + freed)
+        counters.set("c_freed", freed)
+        counters.set("g_alloc", allocations)
+        counters.set("g_bytes", used)
+        if self.limit:
+            counters.set("g_space", self.limit - used)
+
+    def charge(self, size: int) -> bool:
+        with self._lock:
+            self._requests += 1
+            if self.limit and self._used + size > self.limit:
+                self._failures += 1
+                return False
+            self._used += size
+            self._allocations += 1
+            return True
+
+    def refund(self, size: int) -> None:
+        self._give(size, 1)
+
+    def _give(self, size: int, allocations: int) -> None:
+        with self._lock:
+            self._used -= size
+            self._freed += size
+            self._allocations -= allocations
+
+    def keep(self, data: bytes) -> Piece | None:
+        return data if self.charge(len(data)) else None
+
+    def buffer(self, size: int) -> memoryview | None:
+        return memoryview(bytearray(size)) if self.charge(size) else None
+
+    def trim(self, piece: memoryview, used: int) -> Piece:
+        self._give(len(piece) - used, 0)
+        return bytes(piece[:used])
+
+    def release(self, pieces: Iterable[Piece]) -> None:
+        size = count = 0
+        for piece in pieces:
+            # a view is a buffer filled to its end, or a part of one: the whole buffer was charged
+            size += len(piece.obj) if isinstance(piece, memoryview) else len(piece)  # type: ignore[arg-type]
+            count += 1
+        if count:
+            self._give(size, count)
+
+    @property
+    def used_space(self) -> int:
+        return self._used
+
+    @property
+    def free_space(self) -> int:
+        return self.limit - self._used if self.limit else (1 << 63) - 1 - self._used

@@ -1,0 +1,38 @@
+"""Finding room: the errors when there is none, and how many objects one new object may push out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from varnishpy import log, stats
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+
+OBJECT_OVERHEAD: Final = 128  # charged for an object's fixed parts: what the reference spends on them
+_EXPKILL: Final = int(Tag.ExpKill)
+
+
+class StorageError(Exception):
+    """Storage cannot take any more of a body; the text is the reason for the log."""
+
+
+class NoSpace(StorageError):
+    """There is no room, and the LRU could not make any."""
+
+
+class NukeBudget:
+    """How many objects a single new one may push out (``nuke_limit``)."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left: int = params.nuke_limit
+
+    def spend(self) -> bool:
+        """Take one; False, counted and logged, when the budget is used up."""
+        if self.left > 0:
+            self.left -= 1
+            return True
+        stats.main.inc("n_lru_limited")
+        log.vsl(_EXPKILL, 0, "LRU reached nuke_limit")
+        return False

@@ -1,0 +1,128 @@
+"""Stevedores: where objects live, and how room is found for them.
+
+A stevedore hands out *pieces* of storage. `Stevedore.keep` stores octets that have arrived (malloc keeps the very
+``bytes`` object, nothing is copied), `Stevedore.buffer` gives an empty piece to be filled. When there is no room, the
+caller asks `make_room`, which throws away the least recently used object that nobody uses; each new object may do so
+``nuke_limit`` times.
+
+The LRU list belongs to a stevedore, the objects on it belong to the cache above. So that this room need not know that
+one, the cache registers itself as the `Reclaimer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from varnishpy import stats
+from varnishpy.storage.lru import Lru
+from varnishpy.storage.object import StoredObject
+from varnishpy.storage.room import NukeBudget
+from varnishpy.storage.source import Piece
+
+
+class Holder(Protocol):
+    """What a new object is hung on: an object core."""
+
+    def adopt(self, stobj: StoredObject) -> None: ...
+
+
+class Counters(Protocol):
+    """A statistics segment."""
+
+    def set(self, name: str, value: int) -> None: ...
+    def destroy(self) -> None: ...
+
+
+class Stevedore:
+    """Base of all storage.
+
+    :param ident: its name: ``s0``, or as given on the command line
+    :param kind: the method: ``malloc``, ``file``, ...
+    """
+
+    def __init__(self, ident: str, kind: str) -> None:
+        self.ident = ident
+        self.name = kind
+        self.vcl_name = f"storage.{ident}"
+        self.lru = Lru()
+
+    def __str__(self) -> str:
+        return self.vcl_name
+
+    # -- what every method implements ------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Get ready for service; once, in the cache process. Raises `StorageError`."""
+
+    def close(self) -> None:
+        """Give files and counters back."""
+
+    def keep(self, data: bytes) -> Piece | None:
+        """Store octets: the piece that holds them, or ``None`` when there is no room."""
+        raise NotImplementedError
+
+    def buffer(self, size: int) -> memoryview | None:
+        """A writable piece of exactly that size, or ``None`` when there is no room."""
+        raise NotImplementedError
+
+    def trim(self, piece: memoryview, used: int) -> Piece:
+        """Give the unused end of a `buffer` back; returns the piece that remains."""
+        raise NotImplementedError
+
+    def release(self, pieces: Iterable[Piece]) -> None:
+        """Give pieces back. Views of them that are still being sent stay valid."""
+        raise NotImplementedError
+
+    def charge(self, size: int) -> bool:
+        """Reserve room for an object's header and fixed parts; False when there is none."""
+        return True
+
+    def refund(self, size: int) -> None:
+        """Undo `charge`."""
+
+    @property
+    def used_space(self) -> int:
+        """Octets in use."""
+        return 0
+
+    @property
+    def free_space(self) -> int:
+        """Octets left; 0 where there is no limit that could be told."""
+        return 0
+
+    @property
+    def happy(self) -> bool:
+        """Can new objects be stored?"""
+        return True
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def new_object(self, oc: Holder, size_hint: int = 0) -> StoredObject:
+        """Make an object and hang it on an object core, and on its busy object control.
+
+        :param size_hint: octets of headers and attributes
+        :raises NoSpace: not even the headers fit
+        """
+        stobj = StoredObject(self, size_hint)
+        oc.adopt(stobj)
+        stats.main.inc("n_object")
+        return stobj
+
+    # -- making room -----------------------------------------------------------------------------------------------
+
+    def make_room(self, budget: NukeBudget) -> bool:
+        """Throw one object away, at the expense of a budget; False when there is none left to throw or to spend."""
+        if not budget.spend():
+            return False
+        return self.lru.nuke_one()
+
+    def new_buffer(self, size: int) -> memoryview | None:
+        """A buffer outside any object (request bodies of HTTP/2), making room if need be; give it to `release`."""
+        budget = NukeBudget()
+        while True:
+            piece = self.buffer(size)
+            if piece is not None:
+                return piece
+            if not self.make_room(budget):
+                return None

@@ -1,0 +1,156 @@
+"""The herder of a pool: a thread that keeps the right number of workers, and the queue moving.
+
+It sleeps deeply while nothing is queued and no worker is due to retire. `Pool.schedule` wakes it when it leaves a task
+queued; it then looks again after a millisecond. A queue is *stuck* when its head has waited that long and no task was
+taken since the last look, or when the head has waited much longer although tasks are being taken. A stuck queue gets
+one more worker: an idle one, else a new thread, up to thread_pool_max. While the queue moves, looks grow rarer, and
+after it ran empty the herder stays half awake for a moment, so that steady traffic need not wake it with every burst.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from varnishpy import stats
+from varnishpy.base import clock
+from varnishpy.base.panic import panic
+from varnishpy.log import Tag, vsl
+from varnishpy.params import params
+from varnishpy.threads.pool import Pool, Priority
+from varnishpy.threads.worker import Worker
+
+FIRST_LOOK = 0.001  # seconds after which a queue that does not move is stuck
+PATIENCE = 0.020  # seconds that a head may wait in a queue that moves
+SLOW_LOOK = 0.008  # between looks at a queue that moves
+SLOWEST_LOOK = 0.016  # and after a worker was added to it
+HALF_AWAKE = 0.004  # between looks at an empty queue
+LINGER = 25  # looks at an empty queue before falling asleep
+LONGEST_SLEEP = 3600.0
+
+
+class Herder:
+    """The herding thread of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._look = FIRST_LOOK
+        self._empty_looks = LINGER
+        self._seen_dequeued = -1
+        self._limited = False
+        self._watch_dequeued = -1
+        self._watch_since = 0.0
+        self.thread = threading.Thread(target=self.run, name=f"herder-{pool.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which then starts workers up to thread_pool_min."""
+        self.thread.start()
+
+    def run(self) -> None:
+        """Body of the thread: until the pool is dying."""
+        pool = self._pool
+        while not pool.dying:
+            if len(pool.workers) < params.thread_pool_min:
+                self._breed()
+            else:
+                self._herd()
+
+    def _sleep(self, delay: float) -> None:
+        """Sleep until woken, at most so many seconds; ``herder_deep`` was set with the mutex held, or stays false."""
+        pool = self._pool
+        pool.herder_sleep.acquire(timeout=min(delay, LONGEST_SLEEP))
+        with pool.mutex:
+            pool.herder_deep = False
+            # woken just as the time was over: the lock must be ours again before it is next released
+            pool.herder_sleep.acquire(blocking=False)
+
+    def _pause(self, delay: float) -> None:
+        with self._pool.mutex:
+            if self._pool.dying:
+                return
+            self._pool.herder_deep = True
+        self._sleep(delay)
+
+    def _breed(self) -> None:
+        if self._pool.breed():
+            if params.thread_pool_add_delay > 0:
+                self._pause(params.thread_pool_add_delay)
+        else:
+            self._pause(params.thread_pool_fail_delay)
+
+    def _herd(self) -> None:
+        pool = self._pool
+        worker: Worker | None = None
+        retired: Worker | None = None
+        breed = False
+        delay = LONGEST_SLEEP
+        with pool.mutex:
+            if pool.dying:
+                return
+            now = clock.mono()
+            self._watchdog(now)
+            if pool.queued:
+                self._empty_looks = 0
+                if pool.active < pool.active_limit or self._stuck(now):
+                    worker = pool.take_idle()
+                    breed = worker is None and len(pool.workers) < params.thread_pool_max
+                    if worker is None and not breed and not self._limited:
+                        stats.main.inc("threads_limited")
+                        self._limited = True
+                delay = self._look
+            else:
+                self._look = FIRST_LOOK
+                self._limited = False
+                retired, delay = self._retire(now)
+                if retired is None and self._empty_looks < LINGER:
+                    self._empty_looks += 1
+                    delay = min(delay, HALF_AWAKE)
+                elif retired is None:
+                    pool.herder_deep = True
+        if worker is not None:
+            worker.sleep.release()
+        if breed:
+            self._limited = False
+            self._breed()
+        if retired is not None:
+            retired.sleep.release()
+            self._pause(params.thread_pool_destroy_delay)
+        else:
+            self._sleep(delay)
+
+    def _stuck(self, now: float) -> bool:
+        """With the mutex held and tasks queued: does the queue need one more worker? Also sets when to look again."""
+        pool = self._pool
+        waited = now - min(queue[0][0] for queue in pool.queues if queue)
+        moving = pool.dequeued != self._seen_dequeued
+        self._seen_dequeued = pool.dequeued
+        if waited >= PATIENCE or (waited >= FIRST_LOOK and not moving):
+            self._look = FIRST_LOOK if not moving else SLOWEST_LOOK
+            return True
+        # each look takes the interpreter from those who work
+        self._look = min(self._look * 2, SLOW_LOOK) if moving else FIRST_LOOK
+        return False
+
+    def _retire(self, now: float) -> tuple[Worker | None, float]:
+        """With the mutex held and nothing queued: the worker that has to go, or when to look for one."""
+        pool = self._pool
+        count = len(pool.workers)
+        if count <= params.thread_pool_min or not pool.idle:
+            return None, LONGEST_SLEEP
+        oldest = pool.idle[0]
+        left = oldest.last_used + params.thread_pool_timeout - now
+        if left > 0 and count <= params.thread_pool_max:
+            return None, max(left, params.thread_pool_destroy_delay)
+        pool.idle.popleft()
+        oldest.retire = True
+        return oldest, 0.0
+
+    def _watchdog(self, now: float) -> None:
+        """With the mutex held: panic when fetches are queued and nothing was taken for too long."""
+        pool = self._pool
+        if not pool.queues[Priority.BO] or pool.dequeued != self._watch_dequeued:
+            self._watch_dequeued = pool.dequeued
+            self._watch_since = now
+        elif now - self._watch_since > params.thread_pool_watchdog:
+            waited = now - self._watch_since
+            vsl(Tag.Error, 0, f"Pool Herder: Queue does not move ql={pool.queued} dt={waited:f}")
+            panic("Worker Pool Queue does not move - see thread_pool_watchdog parameter")

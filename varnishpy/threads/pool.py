@@ -1,0 +1,304 @@
+"""A pool of workers and its queues.
+
+**Who runs what.** Tasks have a priority: what finishes work already begun goes before what begins new work. Part of the
+idle workers is a *reserve* for the upper priorities, so sessions can never hold all the threads that the requests of
+those very sessions wait for.
+
+**Who wakes whom.** Waking a thread costs more than most tasks do. So `Pool.schedule` wakes a worker only while fewer
+than `concurrency` workers of the pool are *active*: running, and not in a wait they announced. (With a GIL that number
+is 1; without, the number of cores.) Otherwise the task is queued for them: a worker takes the next task before it
+sleeps, and one that announces a wait has another woken if tasks are queued. A worker that computes for long, or waits
+without saying so, would hold the queue up; the *herder* (``herder.py``) finds that within a millisecond or so, and
+wakes or starts another.
+
+One mutex guards queues and counts. It is held for a few statements; only a counter may be stepped meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any
+
+from varnishpy import stats
+from varnishpy.base import clock
+from varnishpy.base.locks import make_condition, make_lock
+from varnishpy.log import Tag, vsl
+from varnishpy.params import params
+from varnishpy.threads.worker import Tally, TaskInfo, Worker
+
+Task = Callable[[Worker], None]
+
+
+class Priority(IntEnum):
+    """What a task is for; lower goes first."""
+
+    BO = 0  # backend fetch: somebody waits for it already
+    RUSH = 1  # a request that was on a waiting list
+    STR = 2  # a request of a running HTTP/2 session
+    REQ = 3  # a session: new, or resumed by the waiter
+    VCA = 4  # the acceptor
+    BG = 5  # what can as well be left undone: never queued
+
+
+# share of the reserve that must stay idle when a task of each priority starts
+_RESERVE_SHARE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_LEAST_RESERVE = 5  # one for each priority that is queued
+_LIMITED = (False, False, True, True, False, False)  # which may be refused when the queue is long
+
+
+def concurrency() -> int:
+    """How many workers of a pool may be active before tasks queue for them."""
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return 1
+    return os.cpu_count() or 1
+
+
+class Pool:
+    """Worker threads with a common queue.
+
+    :param name: ``0``, ``1``, ...: part of the workers' names
+    :param active_limit: overrides `concurrency`
+    """
+
+    def __init__(self, name: str, active_limit: int | None = None) -> None:
+        self.name = name
+        self.active_limit = active_limit or concurrency()
+        self.mutex = make_lock("wq")
+        self.gone = make_condition("wq", self.mutex)  # notified as each worker ends
+        self.queues: tuple[deque[tuple[float, Task]], ...] = tuple(deque() for _ in Priority)
+        self.idle: deque[Worker] = deque()  # the latest to fall idle at the right: it is woken first
+        self.workers: set[Worker] = set()
+        self.active = 0
+        self.queued = 0
+        self.dequeued = 0  # tasks ever taken
+        self.dying = False
+        self.past = Tally()  # of workers that have ended
+        # the herder sleeps on a lock that is released to wake it; deep: nobody has done so yet
+        self.herder_sleep = threading.Lock()
+        self.herder_sleep.acquire()
+        self.herder_deep = False
+        self.serial = 0
+        self._limits: tuple[int, ...] = ()
+        self._order: tuple[tuple[deque[tuple[float, Task]], int], ...] = ()
+        self._room = 0
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Take over parameters that the hot path reads from here."""
+        least = params.thread_pool_min
+        reserve = params.thread_pool_reserve
+        if reserve == 0:
+            reserve = least // 20 + 1
+        reserve = max(_LEAST_RESERVE, min(reserve, least * 95 // 100))
+        reserve = min(reserve, least - 1)  # else no session could ever start in the smallest pools
+        with self.mutex:
+            self._limits = tuple(int(reserve * share) for share in _RESERVE_SHARE)
+            self._order = tuple(zip(self.queues, self._limits, strict=True))
+            self._room = params.thread_pool_max + params.thread_queue_limit
+            self.wake_herder()
+
+    # -- for everybody ---------------------------------------------------------------------------------------------
+
+    def schedule(self, task: Task, prio: Priority) -> bool:
+        """Have a task run by a worker. Callable from any thread, never blocks.
+
+        :returns: False if the task was refused: the queue is at its limit, nothing is idle for a `Priority.BG` task, or
+            the pool is stopping. The refusal is counted; the caller must give up what the task was for.
+        """
+        now = clock.mono()
+        worker = None
+        with self.mutex:
+            usable = len(self.idle) - self._limits[prio]
+            if usable <= 0:
+                if prio == Priority.BG or self.dying:
+                    return False
+                if _LIMITED[prio] and self.queued + len(self.workers) >= self._room:
+                    stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
+                    return False
+                stats.main.inc("sess_queued")
+            elif self.dying:
+                return False
+            elif _LIMITED[prio] and self.queued - usable + len(self.workers) >= self._room:
+                stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
+                return False
+            elif self.active < self.active_limit:
+                worker = self.idle.pop()
+                self.active += 1
+            self.queues[prio].append((now, task))
+            self.queued += 1
+            if worker is None and self.herder_deep:
+                self.wake_herder()
+        if worker is not None:
+            worker.sleep.release()
+        return True
+
+    def schedule_all(self, tasks: Sequence[Task], prio: Priority) -> int:
+        """`schedule` for several tasks at once: one turn of the lock, and one worker woken at most.
+
+        :returns: how many were taken, from the front; the others were refused and counted
+        """
+        now = clock.mono()
+        worker = None
+        taken = len(tasks)
+        with self.mutex:
+            usable = len(self.idle) - self._limits[prio]
+            if self.dying:
+                return 0
+            if _LIMITED[prio]:
+                room = self._room - len(self.workers) - self.queued + max(usable, 0)
+                if room < taken:
+                    stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped", taken - max(room, 0))
+                    taken = max(room, 0)
+            if taken:
+                if usable <= 0:
+                    if prio == Priority.BG:
+                        return 0
+                    stats.main.inc("sess_queued", taken)
+                elif self.active < self.active_limit:
+                    worker = self.idle.pop()
+                    self.active += 1
+                self.queues[prio].extend([(now, task) for task in tasks[:taken]])
+                self.queued += taken
+                if worker is None and self.herder_deep:
+                    self.wake_herder()
+        if worker is not None:
+            worker.sleep.release()
+        return taken
+
+    # -- for workers -----------------------------------------------------------------------------------------------
+
+    def next_task(self, worker: Worker) -> Task | None:
+        """The task to do next. ``None``: the worker is on the idle list now and must sleep, or it has to retire."""
+        with self.mutex:
+            if self.queued:
+                idle = len(self.idle)
+                for queue, limit in self._order:
+                    if queue and (idle >= limit or self.dying):
+                        self.queued -= 1
+                        self.dequeued += 1
+                        return queue.popleft()[1]
+            self.active -= 1
+            if self.dying:
+                worker.retire = True
+            else:
+                worker.last_used = clock.mono()
+                self.idle.append(worker)
+            return None
+
+    def worker_blocks(self) -> None:
+        """An active worker begins to wait; if tasks are queued, somebody else must take them."""
+        worker = None
+        with self.mutex:
+            self.active -= 1
+            if self.queued and self.active < self.active_limit:
+                worker = self.take_idle()
+                if worker is None and self.herder_deep:
+                    self.wake_herder()
+        if worker is not None:
+            worker.sleep.release()
+
+    def worker_runs(self) -> None:
+        """A worker's wait is over."""
+        with self.mutex:
+            self.active += 1
+
+    def worker_gone(self, worker: Worker, was_active: bool) -> None:
+        """A worker's thread ends; in the middle of a task if it was active."""
+        with self.gone:
+            self.workers.discard(worker)
+            self.past.add(worker.tally)
+            if was_active:
+                self.active -= 1
+            self.wake_herder()
+            self.gone.notify_all()
+        stats.main.dec("threads")
+        stats.main.inc("threads_destroyed")
+
+    # -- for the herder --------------------------------------------------------------------------------------------
+
+    def take_idle(self) -> Worker | None:
+        """With the mutex held: take a worker off the idle list that may run some queued task, counting it as active.
+
+        The caller releases its ``sleep`` after the mutex.
+        """
+        idle = len(self.idle)
+        for queue, limit in self._order:
+            if queue and idle > limit:
+                self.active += 1
+                return self.idle.pop()
+        return None
+
+    def wake_herder(self) -> None:
+        """With the mutex held: wake the herder if it sleeps deeply."""
+        if self.herder_deep:
+            self.herder_deep = False
+            self.herder_sleep.release()
+
+    def breed(self) -> bool:
+        """Start one more worker; False, counted and logged, if the system refuses."""
+        with self.mutex:
+            self.serial += 1
+            worker = Worker(self, f"worker-{self.name}-{self.serial}")
+            self.workers.add(worker)
+            self.active += 1  # it comes up looking for a task
+        worker.thread = threading.Thread(target=worker.run, name=worker.name, daemon=True)
+        try:
+            worker.thread.start()
+        except (RuntimeError, MemoryError) as exc:
+            with self.gone:
+                self.workers.discard(worker)
+                self.active -= 1
+                self.gone.notify_all()
+            stats.main.inc("threads_failed")
+            vsl(Tag.Debug, 0, f"Create worker thread failed {exc}")
+            return False
+        stats.main.inc("threads")
+        stats.main.inc("threads_created")
+        return True
+
+    # -- for statistics --------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Threads and queue lengths, for the scoreboard and ``/pools``."""
+        with self.mutex:
+            return {
+                "threads": len(self.workers),
+                "idle": len(self.idle),
+                "active": self.active,
+                "queued": self.queued,
+                "dequeued": self.dequeued,
+                **{f"queued_{prio.name.lower()}": len(self.queues[prio]) for prio in Priority},
+            }
+
+    def tally(self) -> Tally:
+        """Requests and fetches that ever ran on this pool."""
+        total = Tally()
+        with self.mutex:
+            total.add(self.past)
+            tallies = [worker.tally for worker in self.workers]
+        for tally in tallies:
+            total.add(tally)
+        return total
+
+    def tasks(self) -> list[tuple[str, TaskInfo]]:
+        """What each busy worker is doing: its name, and what its task tells. Empty with ``thread_pool_track`` off."""
+        if not params.thread_pool_track:
+            return []
+        with self.mutex:
+            workers = list(self.workers)
+        infos = ((worker.name, worker.task_info()) for worker in workers)
+        return [(name, info) for name, info in infos if info is not None]
+
+    def queued_ages(self, now: float) -> list[tuple[str, float]]:
+        """Priority and age in seconds of every queued task."""
+        with self.mutex:
+            return [(prio.name, now - since) for prio in Priority for since, _ in self.queues[prio]]
+
+    def describe(self) -> dict[str, Any]:
+        """The pool as the stats socket shows it."""
+        return {"name": self.name, "active_limit": self.active_limit, **self.counts()}

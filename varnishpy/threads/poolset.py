@@ -1,0 +1,157 @@
+"""All worker pools of the child."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from varnishpy import stats
+from varnishpy.base import clock, panic
+from varnishpy.base.dumptext import DumpText
+from varnishpy.params import params, table
+from varnishpy.threads.herder import Herder
+from varnishpy.threads.pool import Pool
+from varnishpy.threads.worker import Tally
+
+_HERDED = frozenset(
+    {"thread_pool_min", "thread_pool_max", "thread_pool_reserve", "thread_pool_timeout", "thread_queue_limit"}
+)
+
+
+class PoolSet:
+    """The pools, as many as thread_pools says; more are added when the parameter grows.
+
+    :param on_pool: called with each pool once it runs, to give it acceptors
+    """
+
+    def __init__(self, on_pool: Callable[[Pool], None] | None = None) -> None:
+        self.pools: list[Pool] = []
+        self.on_pool = on_pool
+        self._herders: list[Herder] = []
+        self._mempools: list[stats.Segment] = []  # of busy objects, and of each pool's requests
+        self._next = itertools.count()
+        self._lock = threading.Lock()
+        self._running = False
+
+    def start(self) -> None:
+        """Start pools, herders and, through those, the first workers. Returns at once."""
+        self._running = True
+        self._mempools.append(stats.new_segment("MEMPOOL", "busyobj"))
+        table.add_listener(self._param_set)
+        stats.add_collector(self.refresh_stats)
+        panic.add_dumper("pools", self.dump)
+        self._grow()
+
+    def _grow(self) -> None:
+        added = []
+        with self._lock:
+            while self._running and len(self.pools) < params.thread_pools:
+                pool = Pool(str(len(self.pools)))
+                herder = Herder(pool)
+                self._herders.append(herder)
+                self.pools = [*self.pools, pool]  # replaced, not changed: any() reads it without the lock
+                herder.start()
+                stats.main.inc("pools")
+                self._mempools.append(stats.new_segment("MEMPOOL", f"req{pool.name}"))
+                added.append(pool)
+        if self.on_pool is not None:
+            for pool in added:
+                self.on_pool(pool)
+
+    def _param_set(self, name: str) -> None:
+        if name == "thread_pools":
+            self._grow()
+        elif name in _HERDED:
+            for pool in self.pools:
+                pool.reconfigure()
+
+    def any(self) -> Pool:
+        """A pool for work that belongs to none: each in turn."""
+        pools = self.pools
+        return pools[next(self._next) % len(pools)]
+
+    def stop(self, timeout: float) -> bool:
+        """Take no new tasks, let queued and running ones finish, end all threads.
+
+        :param timeout: seconds to wait for that
+        :returns: False if tasks still run; their threads do not keep the process alive
+        """
+        deadline = clock.mono() + timeout
+        with self._lock:
+            self._running = False
+            pools, herders = self.pools, self._herders
+        table.remove_listener(self._param_set)
+        for pool in pools:
+            self._end(pool)
+        for herder in herders:
+            if herder.thread is not threading.current_thread():
+                herder.thread.join(max(0.0, deadline - clock.mono()))
+        clean = True
+        for pool in pools:
+            with pool.gone:
+                while pool.workers:
+                    left = deadline - clock.mono()
+                    if left <= 0:
+                        clean = False
+                        break
+                    pool.gone.wait(left)
+            stats.main.dec("pools")
+        self.refresh_stats()
+        for segment in self._mempools:
+            segment.destroy()
+        self._mempools = []
+        stats.remove_collector(self.refresh_stats)
+        panic.remove_dumper("pools")
+        return clean
+
+    @staticmethod
+    def _end(pool: Pool) -> None:
+        with pool.mutex:
+            pool.dying = True
+            pool.wake_herder()
+            idle = list(pool.idle)
+            pool.idle.clear()
+            # those with queued tasks to do first end by themselves, in next_task
+            for worker in idle:
+                if pool.queued:
+                    pool.active += 1
+                else:
+                    worker.retire = True
+        for worker in idle:
+            worker.sleep.release()
+
+    def refresh_stats(self) -> None:
+        """Bring the gauges up to date that are not kept so all the time."""
+        pools = self.pools
+        stats.main.set("thread_queue_len", sum(pool.queued for pool in pools))
+        fetches = Tally()
+        for pool, segment in zip(pools, self._mempools[1:], strict=False):
+            tally = pool.tally()
+            fetches.add(tally)
+            _show(segment, tally.req_made, tally.req_freed)
+        if self._mempools:
+            _show(self._mempools[0], fetches.bo_made, fetches.bo_freed)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All pools, for ``/pools``."""
+        return [pool.describe() for pool in self.pools]
+
+    def dump(self) -> str:
+        """The pools as a panic dump shows them; takes no locks."""
+        out = DumpText()
+        with out.block("pools ="):
+            for pool in self.pools:
+                with out.block(f"pool = {pool.name}"):
+                    threads, idle = len(pool.workers), len(pool.idle)
+                    out.line(f"nidle = {idle},\nnthr = {threads},\nlqueue = {pool.queued},")
+                    out.line(f"active = {pool.active},\ndequeued = {pool.dequeued},")
+        return out.text()
+
+
+def _show(segment: stats.Segment, made: int, freed: int) -> None:
+    """Counts of a kind of object. There is no pool of spare ones: Python's allocator is good at that."""
+    segment.set("allocs", made)
+    segment.set("frees", freed)
+    segment.set("live", max(made - freed, 0))  # the workers go on while they are counted

@@ -1,0 +1,235 @@
+"""A worker: one thread of a pool, and what a task finds on it.
+
+A worker runs one task at a time. A task gets its worker as argument and may use its workspace, its own counters and its
+chunk of transaction ids without locking. Before it waits for anything that can take long (a socket, a lock that may be
+long held, another task) it says so::
+
+    with wrk.blocking():
+        sock.recv(...)
+
+because the pool counts on a worker that does not: as long as one runs, queued tasks wait for it (see ``pool.py``).
+
+While it works on something that can tell of itself (a session, a request, a fetch) that is its ``subject``: the
+scoreboard and the panic dump ask it. Nothing is copied for them in advance, so that traffic does not pay for it.
+
+An exception that a task lets through is a defect of that task only: it is logged with its traceback and counted in
+``req_contained``, and the worker lives on. A `Panic` is not caught.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from varnishpy import stats
+from varnishpy.base import clock
+from varnishpy.base.dumptext import DumpText
+from varnishpy.base.panic import invariant
+from varnishpy.base.workspace import make_workspace
+from varnishpy.log import Tag, VxidChunk, vsl
+from varnishpy.params import params
+
+if TYPE_CHECKING:
+    from varnishpy.threads.pool import Pool, Task
+
+_local = threading.local()
+
+
+@dataclass(slots=True)
+class TaskInfo:
+    """What a worker is doing, as the scoreboard shows it.
+
+    ``age`` is seconds since the request, fetch or session began; ``session`` the id of the session that this worker
+    serves, 0 for others; ``waiting`` tells of a wait that the task announced.
+    """
+
+    kind: str = ""
+    state: str = ""
+    age: float = 0.0
+    vxid: int = 0
+    client: str = ""
+    request: str = ""
+    session: int = 0
+    waiting: bool = False
+
+
+class Tally:
+    """Requests and fetches made and ended by a worker. Only its own thread writes, so nothing is locked."""
+
+    __slots__ = ("bo_freed", "bo_made", "req_freed", "req_made")
+
+    def __init__(self) -> None:
+        self.req_made = self.req_freed = self.bo_made = self.bo_freed = 0
+
+    def add(self, other: Tally) -> None:
+        """Add another's counts."""
+        self.req_made += other.req_made
+        self.req_freed += other.req_freed
+        self.bo_made += other.bo_made
+        self.bo_freed += other.bo_freed
+
+
+class Subject(Protocol):
+    """What a worker works on."""
+
+    def task_info(self) -> TaskInfo:
+        """A moment's view, on any thread, without locks."""
+
+    def panic_dump(self, out: DumpText) -> None:
+        """The object and what belongs to it, for the panic dump. Takes no locks."""
+
+
+class _Blocking:
+    """Tells the pool of a wait, as a context."""
+
+    __slots__ = ("_worker",)
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def __enter__(self) -> None:
+        self._worker.will_block()
+
+    def __exit__(self, *exc: object) -> None:
+        self._worker.unblocked()
+
+
+class Worker:
+    """One thread of a pool."""
+
+    __slots__ = (
+        "_blocked", "_blocking", "_done", "aws", "last_used", "name", "pool", "priv", "retire", "sleep", "stats",
+        "subject", "tally", "thread", "vcl", "vxids",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool, name: str) -> None:
+        self.pool = pool
+        self.name = name
+        self.stats: defaultdict[str, int] = defaultdict(int)
+        self.aws = make_workspace("wrk", params.workspace_thread)
+        self.tally = Tally()
+        self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
+        self.vxids = VxidChunk()
+        self.vcl: Any = None  # the VCL that the last task used, kept to save taking a reference per task
+        self.priv: dict[str, Any] = {}  # what upper rooms keep per thread, by their own names
+        self.thread: threading.Thread | None = None
+        self.last_used = clock.mono()
+        self.retire = False  # set by the pool together with waking: end instead of working
+        self.sleep = threading.Lock()  # held while idle; whoever takes the worker off the idle list releases it
+        self.sleep.acquire()
+        self._blocked = 0
+        self._blocking = _Blocking(self)
+        self._done = 0
+
+    # -- for tasks -------------------------------------------------------------------------------------------------
+
+    def will_block(self) -> None:
+        """The task is about to wait: let the pool run others meanwhile. May be nested."""
+        self._blocked += 1
+        if self._blocked == 1:
+            self.pool.worker_blocks()
+
+    def unblocked(self) -> None:
+        """The wait announced by `will_block` is over."""
+        invariant(self._blocked > 0, "worker: unblocked() follows will_block()")
+        self._blocked -= 1
+        if not self._blocked:
+            self.pool.worker_runs()
+
+    def blocking(self) -> _Blocking:
+        """`will_block` and `unblocked` around a block of code."""
+        return self._blocking
+
+    def merge_stats(self) -> None:
+        """Add the counts gathered so far to the global ones; for long tasks that are about to wait."""
+        if self.stats:
+            self.stats["summs"] += 1
+            stats.main.merge(self.stats)
+
+    def next_vxid(self) -> int:
+        """A fresh transaction id."""
+        return self.vxids.next()
+
+    # -- for those who look in -------------------------------------------------------------------------------------
+
+    def task_info(self) -> TaskInfo | None:
+        """What the worker is doing, if its task tells. Any thread; what it tells may be a moment old."""
+        subject = self.subject
+        if subject is None:
+            return None
+        info = subject.task_info()
+        info.waiting = self._blocked > 0
+        return info
+
+    def panic_dump(self, out: DumpText) -> None:
+        """The worker in a panic dump."""
+        out.line(f"name = {self.name}, pool = {self.pool.name}, waiting = {self._blocked},")
+        out.line(self.aws.dump())
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Body of the thread: take tasks until told to retire."""
+        _local.worker = self
+        vsl(Tag.WorkThread, 0, f"{self.name} start")
+        pool = self.pool
+        failed = True
+        try:
+            while True:
+                task = pool.next_task(self)
+                if task is not None:
+                    self._run_task(task)
+                    continue
+                if self.retire:
+                    break
+                self.merge_stats()
+                self._done = 0
+                self.sleep.acquire()
+                if self.retire:
+                    break
+            failed = False
+        finally:
+            self.merge_stats()
+            _local.worker = None
+            vsl(Tag.WorkThread, 0, f"{self.name} end")
+            pool.worker_gone(self, was_active=failed and not self._blocked)
+
+    def _run_task(self, task: Task) -> None:
+        try:
+            task(self)
+        except Exception as exc:
+            self._contain(exc)
+        if self._blocked:  # the task left in the middle of a wait that failed
+            self._blocked = 0
+            self.pool.worker_runs()
+        self.subject = None
+        aws = self.aws
+        if aws.overflowed:
+            self.stats["ws_thread_overflow"] += 1
+        if aws.used or aws.overflowed:
+            aws.reset()
+        self._done += 1
+        if self._done >= params.thread_stats_rate:
+            self._done = 0
+            self.merge_stats()
+
+    def _contain(self, exc: Exception) -> None:
+        """A task failed in a way it did not foresee: tell, count, go on."""
+        if self.aws.reserved >= 0:
+            self.aws.release(0)
+        self.stats["req_contained"] += 1
+        info = self.task_info() or TaskInfo("task")
+        where = f"{info.kind} {info.state}".strip()
+        vsl(Tag.Error, 0, f"{self.name}: {where} failed: {type(exc).__name__}: {exc}")
+        for entry in traceback.format_exception(exc):
+            for line in entry.rstrip("\n").split("\n"):
+                vsl(Tag.Error, 0, line)
+
+
+def current_worker() -> Worker | None:
+    """The worker whose thread this is, or ``None`` on any other thread."""
+    worker: Worker | None = getattr(_local, "worker", None)
+    return worker
