@@ -1,0 +1,156 @@
+"""What the compiler refuses, and how it says so. Each text was held against what Varnish's own compiler prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
+
+HEAD = 'vcl 4.1;\nbackend b { .host = "127.0.0.1"; }\n'
+
+
+def refusal(text: str, **options: object) -> str:
+    with pytest.raises(VclError) as caught:
+        compile_vcl(text, "test", CompileOptions(filename="input", **options))  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_report_has_the_shape_of_varnishd() -> None:
+    with pytest.raises(VclError) as caught:
+        compile_vcl(HEAD + "sub vcl_recv {\n\tset req.url = foo.bar;\n}\n", "boot", CompileOptions(filename="input"))
+    assert report(caught.value) == (
+        "Message from VCC-compiler:\n"
+        "Symbol not found: 'foo.bar'\n"
+        "At: ('input' Line 4 Pos 23) -- (Pos 29)\n"
+        "        set req.url = foo.bar;\n"
+        "----------------------#######-\n"
+        "\n"
+        "Running VCC-compiler failed, exited with 2\n"
+        "VCL compilation failed"
+    )
+
+
+def test_illegal_return_names_the_way_there() -> None:
+    text = refusal(HEAD + "sub foo { return (deliver); }\nsub vcl_recv { call foo; }\n")
+    assert text.startswith("Invalid return \"deliver\"\n('input' Line 3 Pos 19)\n")
+    assert '...in subroutine "foo"' in text
+    assert '...called from "vcl_recv"' in text
+    assert text.endswith(
+        '...which is the "vcl_recv" subroutine\n'
+        'Legal returns are: "fail" "hash" "pass" "pipe" "purge" "restart" "synth" "vcl"\n'
+    )
+
+
+BAD = [
+    ("", "No backends or directors found in VCL program"),
+    ('backend b { .host = "127.0.0.1"; }', "VCL version declaration missing"),
+    ("vcl 3.9;", "VCL version 3.9 not supported."),
+    ("vcl 4.11;", "Don't play silly buggers with VCL version numbers"),
+    ("vcl 4.1;", "No backends or directors found in VCL program"),
+    ("vcl 4.0;\nbackend b none;\nvcl 4.1;", "higher than the top level version 4.0"),
+    (HEAD + "sub vcl_recv { set req.url = `x`; }", "Syntax error at"),
+    (HEAD + 'sub vcl_recv { set req.url = "abc; }', "Unterminated string, starting at"),
+    (HEAD + 'sub vcl_recv { set req.url = {"abc; }', "Unterminated long-string, starting at"),
+    (HEAD + "/* x ", "Unterminated /* ... */ comment"),
+    (HEAD + "/* x /* */", "comment contains /*"),
+    (HEAD + "sub vcl_recv { return (deliver); }", 'Invalid return "deliver"'),
+    (HEAD + "sub foo { call bar; } sub bar { call foo; } sub vcl_recv { call foo; }", "Subroutine recurses on"),
+    (HEAD + "sub vcl_recv { call foo; }", "Undefined sub foo, first reference:"),
+    (HEAD + "sub foo { }", "Unused sub foo, defined:"),
+    (HEAD + 'acl foo { "1.2.3.4"; }', "Unused acl foo, defined:"),
+    (HEAD + 'backend c { .host = "127.0.0.1"; }', "Unused backend c, defined:"),
+    (HEAD + 'acl l { "1.2.3.4"/8; } sub vcl_recv { if (client.ip ~ l) { } }', "(maybe use 1.0.0.0/8 ?)"),
+    (HEAD + 'acl l { "1.2.3.4"/33; } sub vcl_recv { if (client.ip ~ l) { } }', "Too wide mask (/33) for IPv4 address"),
+    (HEAD + 'acl l { "1.2.3.4"; ! "1.2.3.4"; } sub vcl_recv { if (client.ip ~ l) { } }', "Conflicting ACL entries:"),
+    (HEAD + "acl l +nonsense { } sub vcl_recv { if (client.ip ~ l) { } }", "Unknown ACL flag:"),
+    (HEAD + 'sub vcl_recv { set client.ip = "1.2.3.4"; }', "Variable is read only."),
+    (HEAD + "sub vcl_recv { set beresp.ttl = 1s; }", "Cannot be set in subroutine 'vcl_recv'."),
+    (HEAD + "sub foo { set beresp.ttl = 1s; } sub vcl_recv { call foo; }", "Cannot be set from subroutine 'vcl_recv'."),
+    (HEAD + "sub vcl_recv { set req.http.x = obj.hits; }", "Not available in subroutine 'vcl_recv'."),
+    (HEAD + "sub vcl_recv { unset req.url; }", "Variable cannot be unset."),
+    (HEAD + "sub vcl_recv { set req.ttl = 10; }", "Expression has type INT, expected DURATION"),
+    (HEAD + 'sub vcl_recv { set req.http.x = "a" "b"; }', "Expected ';' got '\"b\"'"),
+    (HEAD + "sub vcl_recv { if (req.url == 1) { } }", "Comparison of different types: STRING '==' INT"),
+    (HEAD + 'sub vcl_recv { if (client.ip < "1.2.3.4") { } }', "Operator < not possible on IP"),
+    (HEAD + "sub vcl_recv { if (1.5) { } }", "Expression has type REAL, expected BOOL"),
+    (HEAD + "sub vcl_recv { if (1.5 && 1s) { } }", "'&&' must be preceded by BOOL, found REAL."),
+    (HEAD + "sub vcl_recv { if (1s && 1.5) { } }", "'&&' must be followed by BOOL, found REAL."),
+    (HEAD + "sub vcl_recv { set req.ttl = now - 1; }", "TIME - INT not possible."),
+    (HEAD + "sub vcl_recv { set req.http.s = 1.0 % 2; }", "Operator % only possible on INT."),
+    (HEAD + "sub vcl_recv { set req.ttl = 10q; }", "Unknown duration unit 'q'"),
+    (HEAD + 'sub vcl_recv { if (req.url ~ "(") { } }', "Regexp compilation error:\n\nmissing closing parenthesis"),
+    (HEAD + 'sub vcl_recv { if (client.ip == "1.2.3.x") { } }', "could not be resolved to an IP address"),
+    (
+        'vcl 4.0;\nbackend b none;\nsub vcl_recv { set req.http."a.b" = "1"; }',
+        "Quoted headers are available for VCL >= 4.1.",
+    ),
+    (HEAD + "sub vcl_recv { set req.esi = true; }", "(Only available when VCL syntax <= 4.0)"),
+    (
+        "vcl 4.0;\nbackend b none;\nsub vcl_recv { set req.http.x = sess.xid; }",
+        "(Only available when 4.1 <= VCL syntax)",
+    ),
+    (HEAD + "sub vcl_recv { C{ }C }", "Inline-C not allowed"),
+    (HEAD + "C{ }C", "Inline-C not allowed"),
+    (HEAD + 'sub vcl_recv { if (req.url) { } else set req.url = "x"; }', "'else' must be followed by 'if' or '{'"),
+    (HEAD + "sub vcl_foo { }", "The names 'vcl_*' are reserved for subroutines."),
+    (HEAD + "sub foo { } sub foo { } sub vcl_recv { call foo; }", "Subroutine 'foo' redefined"),
+    (HEAD + 'backend b { .host = "127.0.0.1"; }', "Backend 'b' redefined."),
+    (HEAD + "sub my.sub { }", "Name of subroutine, 'my.sub', contains illegal character '.'"),
+    (HEAD + "sub vcl_recv { return (synth); }", "Missing argument."),
+    (HEAD + "sub vcl_recv { return (hash(1)); }", "Arguments not allowed."),
+    (HEAD + "sub vcl_recv { return (foo); }", "Expected return action name."),
+    (HEAD + 'sub vcl_recv { synthetic("x"); }', "Not a valid action in subroutine 'vcl_recv'."),
+    (HEAD + "sub vcl_recv { set req.http.x = 1234567890123456; }", "Too many digits for integer."),
+    (HEAD + "sub vcl_recv { set req.http.x = 1.2345; }", "Too many digits for real."),
+    (HEAD + "sub vcl_recv { foo bar; }", "Symbol not found: 'foo'"),
+    (HEAD + "sub vcl_recv { req.url; }", "Symbol cannot be used here."),
+    (HEAD + "sub vcl_recv { :aaaa=aa: }", "Wrong padding ('=') in BLOB:"),
+    (HEAD + "foo bar;", "Found: 'foo' at"),
+    (HEAD + "import nosuch;", "Could not find VMOD nosuch"),
+    (HEAD + "import std;\nsub vcl_recv { std.nofunc(); }", "Symbol not found: 'std.nofunc'"),
+    (HEAD + "import std;\nsub vcl_recv { std.log(); }", "Argument 's' missing"),
+    (HEAD + 'import std;\nsub vcl_recv { set req.http.x = std.log("x"); }', "Function returns VOID:"),
+    (HEAD + "import std;\nsub vcl_recv { set req.http.x = std.integer(foo=1); }", "Unknown argument 'foo'"),
+    (HEAD + "import directors;\nsub vcl_recv { new rr = directors.round_robin(); }", "Not a valid action"),
+    (
+        HEAD + "import directors;\nsub vcl_init { new rr = directors.round_robin(); rr.foo(b); }",
+        "Unknown property 'foo'",
+    ),
+    (HEAD + 'include "/nonexistent.vcl";', "Cannot read file '/nonexistent.vcl' (No such file or directory)"),
+    (HEAD + "include foo;", "include not followed by string constant."),
+    (HEAD + 'include +glob "/nonexistent/*.vcl";', "glob pattern matched no files."),
+    ('vcl 4.1;\nbackend a { .hosst = "127.0.0.1"; }', "Unknown field: 'hosst' at"),
+    ('vcl 4.1;\nbackend a { .host = "127.0.0.1"; .host = "1.1.1.1"; }', "Field 'host' redefined at:"),
+    ('vcl 4.1;\nbackend a { .port = "80"; }', "Expected .host or .path."),
+    ('vcl 4.1;\nbackend a { .host = "300.300.300.300"; }', "could not be resolved to an IP address:"),
+    ('vcl 4.0;\nbackend a { .path = "/x"; }', "Unix socket backends only supported in VCL4.1 and higher."),
+    ('vcl 4.1;\nbackend a { .host = "127.0.0.1"; .proxy_header = 3; }', ".proxy_header must be 1 or 2"),
+    ('vcl 4.1;\nbackend a { .host = "127.0.0.1"; .probe = { .window = 6; } }', "Must specify .threshold with .window"),
+    (
+        'vcl 4.1;\nbackend a { .host = "127.0.0.1"; .probe = { .window = 65; .threshold = 1; } }',
+        "Window must be 64 or less.",
+    ),
+    ('vcl 4.1;\nprobe p { }\nbackend a { .host = "127.0.0.1"; }', "Unused probe p, defined:"),
+    ('vcl 4.1;\nbackend a { .host = "1.2.3.4"; .ssl_sni = 1; .ssl_nosni = 1; }', "conflicts with field 'ssl_sni'."),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=[message[:40] for _text, message in BAD])
+def test_refused(text: str, message: str) -> None:
+    assert message in refusal(text)
+
+
+def test_unused_symbols_are_warnings_when_so_wished() -> None:
+    compiled = compile_vcl(HEAD + "sub foo { }", "test", CompileOptions(err_unref=False))
+    assert "Unused sub foo, defined:" in compiled.warnings
+    assert "(That was just a warning)" in compiled.warnings
+
+
+def test_unsafe_paths_are_refused_when_so_wished() -> None:
+    assert "VCL filename '/x.vcl' is unsafe." in refusal(HEAD + 'include "/x.vcl";', unsafe_path=False)
+    assert "is unsafe" in refusal(HEAD + 'import std from "/x";', unsafe_path=False)
+
+
+def test_deep_nesting_is_no_crash() -> None:
+    depth = 3000
+    assert "nested too deeply" in refusal(HEAD + "sub vcl_recv {" + "{" * depth + "}" * depth + "}")

@@ -1,0 +1,1 @@
+"""VCL: the compiler (source text to Python source) and the runtime that the generated code uses."""

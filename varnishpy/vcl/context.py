@@ -1,0 +1,258 @@
+"""The context in which VCL runs: which request or fetch, its messages, its log, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.log import vsl
+from varnishpy.log.tags import Tag
+
+if TYPE_CHECKING:
+    from varnishpy.http.message import Message
+    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.request.request import Request
+
+
+_VCL_ERROR: Final = int(Tag.VCL_Error)
+
+
+class VclFailure(Exception):
+    """VCL has failed (``return (fail)``, a VMOD, a limit); the text goes into the log as VCL_Error."""
+
+
+class Ctx:
+    """What the generated code and VMODs work on, good for one run of one method; `renew` makes it fit for the next.
+
+    ``handling`` is set only where a sub called by a VMOD has ended the method.
+    """
+
+    __slots__ = (
+        "bo",
+        "called",
+        "failure",
+        "handling",
+        "http_bereq",
+        "http_beresp",
+        "http_req",
+        "http_req_top",
+        "http_resp",
+        "messages",
+        "method",
+        "now",
+        "req",
+        "selected",
+        "sess",
+        "syntax",
+        "trace",
+        "vcl",
+        "vsl",
+        "ws",
+    )
+
+    def __init__(self, vcl: Any) -> None:
+        self.vcl = vcl
+        self.syntax: int = vcl.syntax if vcl is not None else 41
+        self.req: Any = None
+        self.bo: Any = None
+        self.http_req: Any = None
+        self.http_req_top: Any = None
+        self.http_resp: Any = None
+        self.http_bereq: Any = None
+        self.http_beresp: Any = None
+        self.vsl: Any = None
+        self.ws: Any = None
+        self.sess: Any = None
+        self.now = 0.0
+        self.method = ""
+        self.handling: str | None = None
+        self.failure: str | None = None
+        self.selected: Any = None
+        self.trace = False
+        self.called: set[str] | None = None
+        self.messages: list[str] | None = None  # where failures go without a log: vcl_init
+
+    @classmethod
+    def for_request(cls, req: Request) -> Ctx:
+        """For the client side; ``now`` is the request's last timestamp."""
+        ctx = cls(req.vcl)
+        ctx._take_request(req)
+        return ctx
+
+    def renew(self, req: Request) -> None:
+        """Ready for the request's next method; what the last one left is gone."""
+        self.http_resp = req.resp
+        self.now = req.t_prev
+        self.trace = req.vcl_trace
+        self.handling = None
+        self.failure = None
+        self.selected = None
+        self.called = None
+
+    @classmethod
+    def for_fetch(cls, bo: BusyObject) -> Ctx:
+        """For the backend side; ``now`` is the fetch's last timestamp."""
+        ctx = cls(bo.vcl)
+        ctx._take_fetch(bo)
+        return ctx
+
+    @classmethod
+    def for_pipe(cls, req: Request, bo: BusyObject) -> Ctx:
+        """For vcl_pipe, which sees both."""
+        ctx = cls(req.vcl)
+        ctx._take_fetch(bo)
+        ctx._take_request(req)
+        return ctx
+
+    @classmethod
+    def for_cli(cls, vcl: Any) -> Ctx:
+        """For loading, events and discarding: no transaction, failures are collected."""
+        ctx = cls(vcl)
+        ctx.messages = []
+        ctx.now = time.time()
+        return ctx
+
+    def _take_request(self, req: Request) -> None:
+        self.req = req
+        self.http_req = req.http
+        self.http_req_top = req.topreq.http
+        self.http_resp = req.resp
+        self.vsl = req.log
+        self.ws = req.ws
+        self.sess = req.sess
+        self.now = req.t_prev
+        self.trace = req.vcl_trace
+
+    def _take_fetch(self, bo: BusyObject) -> None:
+        self.bo = bo
+        self.http_bereq = bo.bereq
+        self.http_beresp = bo.beresp
+        self.vsl = bo.log
+        self.ws = bo.ws
+        self.sess = bo.sess
+        self.now = bo.t_prev
+        self.trace = bo.vcl_trace
+
+    def message(self, where: str) -> Message:
+        """The message of a header prefix: req, req_top, resp, bereq, beresp, obj, obj_stale."""
+        if where == "obj":
+            found = self.req.objcore.stobj.headers
+        elif where == "obj_stale":
+            found = self.bo.stale_oc.stobj.headers
+        else:
+            found = getattr(self, f"http_{where}")
+        if found is None:
+            raise VclFailure(f"{where}.http is not available here")
+        return found  # type: ignore[no-any-return]
+
+    def log(self, tag: int, text: str) -> None:
+        """Log into the transaction; without one (vcl_init, events) as the process, but failures go to the CLI."""
+        if self.vsl is not None:
+            self.vsl.put(tag, text)
+        elif tag == _VCL_ERROR and self.messages is not None:
+            self.messages.append(text)
+        else:
+            vsl(tag, 0, text)
+
+    def task(self) -> Any:
+        """The request (a pipe too is part of it) or fetch that this is part of; ``None`` on the CLI."""
+        return self.bo if self.req is None else self.req
+
+    def account(self, text: str) -> str:
+        """Charge a string to the workspace; raises `VclFailure` when it is full."""
+        if self.ws is not None and not self.ws.account(len(text) + 1):
+            raise VclFailure("Workspace overflow")
+        return text
+
+
+class VclSub:
+    """A subroutine as a value: what VMODs get as SUB."""
+
+    __slots__ = ("function", "methods", "name")
+
+    def __init__(self, name: str, function: Callable[[Ctx], str | None], methods: frozenset[str]) -> None:
+        self.name = name
+        self.function = function
+        self.methods = methods
+
+    def check(self, ctx: Ctx) -> str | None:
+        """Why it cannot be called from here, or ``None``."""
+        if ctx.method not in self.methods:
+            return f'Dynamic call to "sub {self.name}{{}}" not allowed from here'
+        if ctx.called is not None and self.name in ctx.called:
+            return f'Recursive dynamic call to "sub {self.name}{{}}"'
+        return None
+
+    def call(self, ctx: Ctx) -> None:
+        """Run it; what it returns ends the calling method, by ``ctx.handling``."""
+        reason = self.check(ctx)
+        if reason is not None:
+            raise VclFailure(reason)
+        if ctx.called is None:
+            ctx.called = set()
+        ctx.called.add(self.name)
+        try:
+            action = self.function(ctx)
+        finally:
+            ctx.called.discard(self.name)
+        if action is not None:
+            ctx.handling = action
+
+
+_DIGESTS = 4096  # keys remembered
+_LONGEST_KEY = 512  # octets of one
+_digests: dict[str, bytes] = {}
+
+
+def digest(parts: list[str]) -> bytes:
+    """The hash key (32 octets) of what ``hash_data`` collected; each call ends its data with a NUL."""
+    text = "".join(parts)
+    found = _digests.get(text)
+    if found is None:
+        found = hashlib.sha256(text.encode("latin-1")).digest()
+        if len(text) <= _LONGEST_KEY:
+            if len(_digests) >= _DIGESTS:
+                _digests.clear()
+            _digests[text] = found
+    return found
+
+
+class PrivateData(dict[Any, Any]):
+    """What a VMOD keeps for a task (PRIV_TASK), a whole ESI tree (PRIV_TOP), a VCL or a call.
+
+    ``on_end`` is called once when that is over.
+    """
+
+    __slots__ = ("on_end",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_end: Callable[[PrivateData], None] | None = None
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def end_private(store: dict[Any, PrivateData] | None) -> None:
+    """Let VMODs clean up; an error of one does not keep the others from it."""
+    if not store:
+        return
+    errors: list[Exception] = []
+    for private in list(store.values()):
+        if private.on_end is not None:
+            try:
+                private.on_end(private)
+            except Exception as error:
+                errors.append(error)
+    store.clear()
+    if errors:
+        raise errors[0]
+
+
+def end_task(task: Request | BusyObject) -> None:
+    """The state machines call this when a request or fetch is over."""
+    if task.privs:
+        end_private(task.privs)
+        task.privs = None

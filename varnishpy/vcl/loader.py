@@ -1,0 +1,345 @@
+"""Loading compiled programs into the cache process, and running them.
+
+A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm ones serve. It counts who uses it:
+tasks (``busy``) and programs that return to it. `VclRegistry` in ``registry.py`` keeps them by name.
+
+What runs is the generated module with the lines for VCL_trace left out; the variant with them is made when a traced
+task first comes along.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from varnishpy.base.locks import make_lock
+from varnishpy.base.regex import RegexMatchError, set_limits
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+from varnishpy.vcl.codegen import TRACE_MARK
+from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private
+from varnishpy.vcl.methods import METHODS
+from varnishpy.vcl.specs import BackendSpec, ProbeSpec
+
+_VCL_CALL = int(Tag.VCL_call)
+_VCL_RETURN = int(Tag.VCL_return)
+_VCL_ERROR = int(Tag.VCL_Error)
+_ERROR = int(Tag.Error)
+_METHOD_TEXT = {name: name.upper() for name in METHODS}
+
+Method = Callable[[Ctx], str | None]
+
+
+class VclLoadError(Exception):
+    """The program could not be loaded or warmed; the text is for the CLI."""
+
+
+class VclHost(Protocol):
+    """What a program needs of the process that it is loaded into."""
+
+    identity: str
+    hostname: str
+
+    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Any) -> Any:
+        """Make a backend (cold); ``via`` is the backend to go through, or ``None``."""
+
+    def stevedore(self, name: str) -> Any:
+        """A storage by name, or ``None``."""
+
+    def ban(self, spec: str) -> str | None:
+        """Add a ban given as one string; what is wrong with it, or ``None``."""
+
+    def drop_bereq_body(self, ctx: Ctx) -> None:
+        """``unset bereq.body``."""
+
+    def rollback(self, ctx: Ctx, which: str) -> None:
+        """``std.rollback``: ``req`` or ``bereq`` as it came."""
+
+    def cache_req_body(self, ctx: Ctx, size: int) -> int:
+        """``std.cache_req_body``: octets cached, or -1."""
+
+    def purge(self, ctx: Ctx, ttl: float, grace: float, keep: float) -> int:
+        """``purge.soft`` and ``hard`` (all zero): how many objects."""
+
+    def add_filters(self, vcl: Vcl, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+        """Register processors (see ``request/filters.py``) by name, for as long as the program is loaded."""
+
+    def forget(self, vcl: Vcl) -> None:
+        """The program is gone, and so is what was registered for it."""
+
+    def default_resp_filters(self, ctx: Ctx) -> str:
+        """The delivery filters that would be chosen for ``ctx.req`` as it stands."""
+
+    def default_beresp_filters(self, ctx: Ctx) -> str:
+        """The fetch filters that would be chosen for ``ctx.bo`` as it stands."""
+
+
+class Vcl:
+    """A program in memory; see the module text."""
+
+    def __init__(
+        self, name: str, python_source: str, host: VclHost, labels: Callable[[str], Vcl] | None = None
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.state = "auto"
+        self.is_warm = False
+        self.busy = 0
+        self.discarded = False
+        self.retired = False  # nobody may start to use it any more; under the lock
+        self.label_count = 0
+        self.default_director: Any = None
+        self.backends: dict[str, Any] = {}
+        self.event_privs: dict[Any, PrivateData] = {}
+        self.lock = make_lock("vcl")
+        self.labels: Any = _Labels(labels)
+        self.source = python_source
+        self._directors: list[Any] = []  # those of VMODs too
+        self._globals = self._execute(_without_trace(python_source))
+        self.syntax: int = self._globals["SYNTAX"]
+        self.references: list[tuple[int, int, int]] = self._globals["REFERENCES"]
+        self.default_probe: ProbeSpec | None = self._globals["DEFAULT_PROBE"]
+        self._methods: dict[str, Method] = self._globals["METHODS"]
+        self._traced: dict[str, Method] | None = None
+        self._always_traced: bool = self._globals["WRITES_TRACE"]
+        self.vmods: list[str] = [name for _alias, name, _listens in self._globals["VMODS"]]
+
+    def _execute(self, text: str) -> dict[str, Any]:
+        namespace: dict[str, Any] = {"__name__": f"vcl.{self.name}"}
+        exec(compile(text, f"<vcl {self.name}>", "exec"), namespace)
+        return namespace
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def run(self, method: str, ctx: Ctx) -> str:
+        """Run a built-in subroutine and say which action it returned; failures are logged and are ``fail``."""
+        ctx.method = method
+        log = ctx.vsl
+        log.put(_VCL_CALL, _METHOD_TEXT[method])
+        function = (self._traced_methods() if ctx.trace or self._always_traced else self._methods)[method]
+        try:
+            action = function(ctx) or ctx.handling
+        except VclFailure as failure:
+            action = self._failed(ctx, str(failure))
+        except RegexMatchError as failure:
+            action = self._failed(ctx, f"Regexp matching failed: {failure}")
+        except Exception as error:
+            # a defect of a VMOD or of ours: this request fails, with all there is to know in its log
+            action = self._failed(ctx, f"{type(error).__name__}: {error}")
+            for line in traceback.format_exc().splitlines():
+                log.put(_ERROR, line)
+        assert action is not None
+        log.put(_VCL_RETURN, action)
+        return action
+
+    @staticmethod
+    def _failed(ctx: Ctx, text: str) -> str:
+        ctx.failure = text
+        ctx.log(_VCL_ERROR, text)
+        return "fail"
+
+    def _traced_methods(self) -> dict[str, Method]:
+        traced = self._traced
+        if traced is None:
+            with self.lock:
+                if self._traced is None:
+                    self._traced = self._make_traced()
+                traced = self._traced
+        return traced
+
+    def _make_traced(self) -> dict[str, Method]:
+        """The functions once more, with trace lines, over the same backends, objects and constants."""
+        namespace = dict(self._globals)
+        start = self.source.index("\ndef sub_")
+        exec(compile(self.source[start:], f"<vcl {self.name}, traced>", "exec"), namespace)
+        methods: dict[str, Method] = namespace["METHODS"]
+        return methods
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Make backends and objects and run vcl_init; on failure everything is undone.
+
+        :raises VclLoadError: with the messages for the CLI
+        """
+        ctx = Ctx.for_cli(self)
+        ctx.method = "init"
+        try:
+            self._make_backends()
+            self._event(ctx, "load")
+            action = self._methods["init"](ctx) or ctx.handling
+            if action != "ok":
+                raise VclFailure(f"vcl_init returned {action}")
+            for name, code in self._globals["OBJECTS"]:
+                if self._globals[code] is None:
+                    raise VclFailure(f"Object {name} not initialized")
+        except Exception as error:
+            ctx.log(_VCL_ERROR, str(error) if isinstance(error, VclFailure) else f"{type(error).__name__}: {error}")
+            messages = "\n".join(ctx.messages or ())
+            text = f'VCL "{self.name}" Failed initialization\nMessage:\n\t{messages}\n'
+            self.discard()
+            raise VclLoadError(text) from error
+        finally:
+            end_private(self.event_privs)
+
+    def _make_backends(self) -> None:
+        made: dict[str, Any] = {}
+        for code, spec, via in self._globals["BACKENDS"]:
+            director = None if spec.none else self.host.new_backend(self, spec, made[via] if via else None)
+            made[code] = director
+            self._globals[code] = director
+            if director is not None:
+                self.backends[spec.vcl_name] = director
+        self.default_director = made.get(self._globals["DEFAULT_BACKEND"] or "")
+
+    def _event(self, ctx: Ctx, event: str) -> None:
+        """Tell the VMODs; the last loaded is the first to hear of an end."""
+        vmods = self._globals["VMODS"]
+        for alias, _name, listens in vmods if event in ("load", "warm") else reversed(vmods):
+            if listens:
+                self._globals[f"vmod_{alias}"].vmod_event(ctx, self._globals[f"priv_vcl_{alias}"], event)
+
+    def add_director(self, director: Any) -> None:
+        """A director made by a VMOD: shown by backend.list, told of temperature, released at the end."""
+        with self.lock:
+            self._directors.append(director)
+        if self.is_warm:
+            director.warm()
+
+    def remove_director(self, director: Any) -> None:
+        with self.lock:
+            if director in self._directors:
+                self._directors.remove(director)
+
+    def directors(self) -> list[Any]:
+        """All backends and directors, in order of their making."""
+        with self.lock:
+            return [*self.backends.values(), *self._directors]
+
+    def warm(self) -> None:
+        """Get ready to serve: VMODs hear of it, backends start their probes.
+
+        :raises VclLoadError: a VMOD refused; the program is cold again
+        """
+        if self.is_warm:
+            return
+        ctx = Ctx.for_cli(self)
+        try:
+            self._event(ctx, "warm")
+        except VclFailure as failure:
+            self._event(ctx, "cold")
+            ctx.log(_VCL_ERROR, str(failure))
+            raise VclLoadError("".join(f"{line}\n" for line in ctx.messages or ())) from failure
+        finally:
+            end_private(self.event_privs)
+        self.is_warm = True
+        for director in self.directors():
+            director.warm()
+
+    def cool(self) -> None:
+        """Rest: probes stop, idle connections go."""
+        if not self.is_warm:
+            return
+        self.is_warm = False
+        for director in self.directors():
+            director.cool()
+        self._event(Ctx.for_cli(self), "cold")
+        end_private(self.event_privs)
+
+    def discard(self) -> None:
+        """The end: vcl_fini runs, objects and backends go. Nobody may use the program any more."""
+        if self.discarded:
+            return
+        self.discarded = True
+        self.cool()
+        ctx = Ctx.for_cli(self)
+        ctx.method = "fini"
+        try:
+            self._methods["fini"](ctx)
+        except VclFailure:
+            pass  # vcl_fini cannot fail: the program is going anyway
+        for _name, code in reversed(self._globals["OBJECTS"]):
+            finish = getattr(self._globals[code], "vmod_fini", None)
+            if finish is not None:
+                finish(ctx)
+        self._event(ctx, "discard")
+        end_private(self.event_privs)
+        privates = {key: value for key, value in self._globals.items() if key.startswith("priv_")}
+        end_private(privates)
+        for director in self.directors():
+            director.release()
+        self.host.forget(self)
+
+    # -- who uses it ----------------------------------------------------------------------------------------------
+
+    # each request takes and gives back: acquire and release cost less than half of a with statement
+
+    def take(self) -> bool:
+        """A task starts to use it; False: it is being discarded."""
+        lock = self.lock
+        lock.acquire()
+        taken = not self.retired
+        if taken:
+            self.busy += 1
+        lock.release()
+        return taken
+
+    def retire(self) -> bool:
+        """Let no task start to use it any more; False: there still is one that does."""
+        with self.lock:
+            self.retired = not self.busy
+            return self.retired
+
+    def ref(self) -> None:
+        """One who uses it lends it to another task."""
+        with self.lock:
+            self.busy += 1
+
+    def rel(self) -> None:
+        """A task is done with it."""
+        lock = self.lock
+        lock.acquire()
+        self.busy -= 1
+        lock.release()
+
+    # -- showing --------------------------------------------------------------------------------------------------
+
+    @property
+    def temperature(self) -> str:
+        if self.is_warm:
+            return "warm"
+        return "cooling" if self.busy else "cold"
+
+    def panic_text(self) -> str:
+        """For the dump."""
+        return f"vcl {self.name}: state={self.state} temp={self.temperature} busy={self.busy}"
+
+
+class _Labels:
+    """Labels by name, looked up when they are used: a label may be pointed elsewhere at any time."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[str], Vcl] | None) -> None:
+        self._find = find
+
+    def __getitem__(self, name: str) -> Vcl:
+        if self._find is None:
+            raise VclFailure(f"No VCL label {name}")
+        return self._find(name)
+
+
+def _without_trace(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.endswith(TRACE_MARK))
+
+
+def load(name: str, python_source: str, host: VclHost, labels: Callable[[str], Vcl] | None = None) -> Vcl:
+    """Load a compiled program: cold, with its backends and objects made and vcl_init run; raises `VclLoadError`."""
+    set_limits(params.pcre2_match_limit, params.pcre2_depth_limit)
+    try:
+        vcl = Vcl(name, python_source, host, labels)
+    except Exception as error:
+        raise VclLoadError(f"Cannot load {name}: {type(error).__name__}: {error}\n") from error
+    vcl.load()
+    return vcl

@@ -1,0 +1,229 @@
+"""The programs loaded into the cache process, by name: which is active, which are labels, who may go.
+
+The manager decides and says what it wants over the CLI; this is its counterpart in the child. A task takes the active
+program with `VclRegistry.active`, which counts it, and lets go with ``vcl.rel()``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from varnishpy import stats
+from varnishpy.vcl.loader import Vcl, VclHost, VclLoadError, load
+
+
+class Label:
+    """A name that stands for another program."""
+
+    __slots__ = ("name", "references", "target")
+
+    def __init__(self, name: str, target: Vcl) -> None:
+        self.name = name
+        self.target = target
+        self.references = 0  # programs with return(vcl(name))
+
+
+class VclRegistry:
+    """See the module text. Commands come from one thread, the CLI's; `active` from any."""
+
+    def __init__(self, host: VclHost) -> None:
+        self._host = host
+        self._lock = threading.Lock()
+        self._vcls: dict[str, Vcl | Label] = {}  # in order of loading
+        self._discarded: list[Vcl] = []  # still busy
+        self._active: Vcl | Label | None = None
+        stats.add_collector(self._count)
+
+    def _count(self) -> None:
+        """The gauges of programs, for whoever reads counters."""
+        with self._lock:
+            available = sum(isinstance(entry, Vcl) for entry in self._vcls.values())
+            discarded = len(self._discarded)
+        stats.main.set("n_vcl", available + discarded)
+        stats.main.set("n_vcl_avail", available)
+        stats.main.set("n_vcl_discard", discarded)
+
+    # -- for tasks ------------------------------------------------------------------------------------------------
+
+    def active(self) -> Vcl:
+        """The program in use, with a reference; raises `VclLoadError` if there is none."""
+        while True:
+            entry = self._active
+            if entry is None:
+                raise VclLoadError("No VCL available\n")
+            vcl = entry.target if isinstance(entry, Label) else entry
+            if vcl.take():
+                return vcl
+            # discarded since we looked, and so not active any more: look again
+
+    def referenced(self, name: str) -> Vcl:
+        """The program of a name or label, with a reference; raises `KeyError`."""
+        with self._lock:
+            entry = self._vcls[name]
+            vcl = entry.target if isinstance(entry, Label) else entry
+            vcl.ref()
+            return vcl
+
+    def get(self, name: str) -> Vcl | None:
+        """The program of a name or label."""
+        entry = self._vcls.get(name)
+        return entry.target if isinstance(entry, Label) else entry
+
+    def all(self) -> list[Vcl]:
+        """Every program, discarded ones that are still busy last."""
+        with self._lock:
+            return [entry for entry in self._vcls.values() if isinstance(entry, Vcl)] + list(self._discarded)
+
+    def _label_target(self, name: str) -> Vcl:
+        entry = self._vcls[name]
+        return entry.target if isinstance(entry, Label) else entry
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def load(self, name: str, python_source: str, warm: bool = True, state: str = "auto") -> Vcl:
+        """``vcl.load``; raises `VclLoadError`."""
+        if name in self._vcls:
+            raise VclLoadError(f"Config '{name}' already loaded\n")
+        vcl = load(name, python_source, self._host, self._label_target)
+        vcl.state = state
+        if warm:
+            try:
+                vcl.warm()
+            except VclLoadError:
+                vcl.discard()
+                raise
+        with self._lock:
+            self._vcls[name] = vcl
+            for label in self._labels_in(python_source):
+                label.references += 1
+        return vcl
+
+    def _labels_in(self, python_source: str) -> list[Label]:
+        found = [entry for entry in self._vcls.values() if isinstance(entry, Label)]
+        return [label for label in found if f"rt.select(ctx, {label.name!r})" in python_source]
+
+    def use(self, name: str) -> None:
+        """``vcl.use``; raises `VclLoadError` when the program cannot be warmed."""
+        entry = self._vcls[name]
+        vcl = entry.target if isinstance(entry, Label) else entry
+        vcl.warm()
+        with self._lock:
+            self._active = entry
+
+    def label(self, name: str, target: str) -> None:
+        """``vcl.label``: make or move a label."""
+        vcl = self._vcls[target]
+        if isinstance(vcl, Label):
+            raise VclLoadError("VCL labels cannot point to labels")
+        vcl.warm()
+        with self._lock:
+            entry = self._vcls.get(name)
+            if entry is None:
+                self._vcls[name] = Label(name, vcl)
+            elif isinstance(entry, Label):
+                entry.target.label_count -= 1
+                entry.target = vcl
+            else:
+                raise VclLoadError(f"{name} is not a label")
+            vcl.label_count += 1
+
+    def set_state(self, name: str, warm: bool, state: str) -> None:
+        """``vcl.state``; a program that is to rest while tasks use it rests when they are done (see `poke`)."""
+        vcl = self._vcls[name]
+        if isinstance(vcl, Label):
+            raise VclLoadError("Labels are always warm")
+        vcl.state = state
+        if warm:
+            vcl.warm()
+        elif not vcl.busy:
+            vcl.cool()
+
+    def discard(self, name: str) -> None:
+        """``vcl.discard``: the name is free at once, the program goes when nobody uses it (see `poke`)."""
+        with self._lock:
+            entry = self._vcls.pop(name)
+            if self._active is entry:
+                self._active = None
+            if isinstance(entry, Label):
+                entry.target.label_count -= 1
+                return
+            for label in self._labels_in(entry.source):
+                label.references -= 1
+            self._discarded.append(entry)
+        self.poke()
+
+    def poke(self) -> None:
+        """End what is discarded and not busy, rest what was sent cold; called now and then by the CLI's thread."""
+        with self._lock:
+            idle = [vcl for vcl in self._discarded if vcl.retire()]
+            self._discarded = [vcl for vcl in self._discarded if not vcl.retired]
+        for vcl in idle:
+            vcl.discard()
+        for entry in list(self._vcls.values()):
+            if isinstance(entry, Vcl) and entry.state == "cold" and entry.is_warm and not entry.busy:
+                entry.cool()
+
+    def discard_all(self) -> None:
+        """The process ends."""
+        self._active = None
+        for vcl in self.all():
+            vcl.discard()
+        self._vcls.clear()
+        self._discarded.clear()
+
+    # -- showing --------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What ``vcl.list -j`` shows."""
+        out: list[dict[str, Any]] = []
+        with self._lock:
+            entries: list[Vcl | Label] = [*self._vcls.values(), *self._discarded]
+            for entry in entries:
+                vcl = entry.target if isinstance(entry, Label) else entry
+                if entry is self._active:
+                    status = "active"
+                else:
+                    status = "discarded" if entry in self._discarded else "available"
+                row: dict[str, Any] = {
+                    "status": status,
+                    "state": "label" if isinstance(entry, Label) else entry.state,
+                    "temperature": vcl.temperature,
+                    "busy": 0 if isinstance(entry, Label) else vcl.busy,
+                    "name": entry.name,
+                }
+                if isinstance(entry, Label):
+                    row["label"] = {"name": vcl.name}
+                    if entry.references:
+                        row["label"]["refs"] = entry.references
+                elif vcl.label_count:
+                    row["labels"] = vcl.label_count
+                out.append(row)
+        return out
+
+    def list_json(self) -> list[dict[str, Any]]:
+        return self.rows()
+
+    def list_text(self) -> str:
+        """``vcl.list``: columns as wide as they must be, the count of tasks to the right."""
+        table = [self._text_row(row) for row in self.rows()]
+        if not table:
+            return ""
+        count = max(len(cells) for cells in table)
+        widths = [max((len(cells[at]) for cells in table if at < len(cells)), default=0) for at in range(count)]
+        lines = []
+        for cells in table:
+            parts = [text.rjust(widths[at]) if at == 3 else text.ljust(widths[at]) for at, text in enumerate(cells)]
+            lines.append("   ".join(parts).rstrip())
+        return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def _text_row(row: dict[str, Any]) -> list[str]:
+        cells = [row["status"], row["state"], row["temperature"], str(row["busy"]), row["name"]]
+        if "label" in row:
+            refs = row["label"].get("refs", 0)
+            users = f" ({refs} return(vcl){chr(39) + 's' if refs > 1 else ''})" if refs else ""
+            cells += ["->", row["label"]["name"] + users]
+        elif "labels" in row:
+            cells += ["<-", f"({row['labels']} label{'s' if row['labels'] > 1 else ''})"]
+        return cells

@@ -1,0 +1,109 @@
+"""VMOD cookie: taking a Cookie header apart and putting it together again (vmod_cookie(3))."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from varnishpy.http.dates import format_date as http_date
+from varnishpy.log.tags import Tag
+from varnishpy.vmods.api import BOOL, DURATION, PRIV_TASK, REGEX, STRING, TIME, Ctx, VclFailure
+
+_DEBUG = int(Tag.Debug)
+
+
+def _cookies(priv: PRIV_TASK) -> dict[str, str]:
+    """The cookies of this task, in their order."""
+    cookies: dict[str, str] = priv.setdefault("cookies", {})
+    return cookies
+
+
+def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
+    if not header:
+        ctx.log(_DEBUG, "cookie: nothing to parse")
+        return
+    cookies = _cookies(priv)
+    cookies.clear()
+    count = 0
+    for part in header.split(";"):
+        name, equals, value = part.lstrip(" \t\r\n\v\f").partition("=")
+        if not equals:
+            break
+        set_(ctx, priv, name, value)
+        count += 1
+    ctx.log(_DEBUG, f"cookie: parsed {count} cookies.")
+
+
+def set_(ctx: Ctx, priv: PRIV_TASK, name: STRING, value: STRING) -> None:
+    """Empty ones are ignored."""
+    if name and value:
+        _cookies(priv)[ctx.account(name)] = ctx.account(value)
+
+
+def isset(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> BOOL:
+    return bool(name) and name in _cookies(priv)
+
+
+def get(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> STRING:
+    return _cookies(priv).get(name) if name else None
+
+
+def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
+    """The first whose name matches."""
+    for name, value in _cookies(priv).items():
+        ctx.log(_DEBUG, f"cookie: checking {name}")
+        if expression.search(name):
+            return value
+    return None
+
+
+def delete(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> None:
+    if name:
+        _cookies(priv).pop(name, None)
+
+
+def clean(ctx: Ctx, priv: PRIV_TASK) -> None:
+    _cookies(priv).clear()
+
+
+def _retain(priv: PRIV_TASK, wanted: Callable[[str], bool]) -> None:
+    priv["cookies"] = {name: value for name, value in _cookies(priv).items() if wanted(name)}
+
+
+def _names(text: STRING) -> set[str]:
+    return {part.lstrip() for part in (text or "").split(",")} - {""}
+
+
+def keep(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+    wanted = _names(names)
+    _retain(priv, lambda name: name in wanted)
+
+
+def filter_(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+    unwanted = _names(names)
+    _retain(priv, lambda name: name not in unwanted)
+
+
+def keep_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
+    for name, value in list(_cookies(priv).items()):
+        if not expression.search(name):
+            ctx.log(_DEBUG, f"Removing cookie {name} (value: {value})")
+            del _cookies(priv)[name]
+
+
+def filter_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
+    for name, value in list(_cookies(priv).items()):
+        if expression.search(name):
+            ctx.log(_DEBUG, f"Removing matching cookie {name} (value: {value})")
+            del _cookies(priv)[name]
+
+
+def get_string(ctx: Ctx, priv: PRIV_TASK) -> STRING:
+    """All of them, as a Cookie header has them."""
+    return ctx.account("; ".join(f"{name}={value}" for name, value in _cookies(priv).items()))
+
+
+def format_date(ctx: Ctx, now: TIME, timedelta: DURATION) -> STRING:
+    try:
+        return http_date(now + timedelta)
+    except (ValueError, OverflowError, OSError):
+        raise VclFailure("cookie.format_date(): cannot format date") from None

@@ -1,0 +1,275 @@
+"""Filters: rot13 both ways, slow ones, and some that check what passes through them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Generator
+from typing import Any, Final, Literal
+
+from varnishpy.base.panic import panic
+from varnishpy.log.tags import Tag
+from varnishpy.vcl import runtime
+from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
+
+_DEBUG: Final = int(Tag.Debug)
+_ERROR: Final = int(Tag.Error)
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TURNED: Final = _ALPHABET[13:] + _ALPHABET[:13]
+_ROT13: Final = bytes.maketrans(_ALPHABET + _ALPHABET.lower(), _TURNED + _TURNED.lower())
+_FRAGMENT: Final = 8  # octets; on purpose, so that what follows sees many small pieces
+_PRIVATE: Final = "debug.checks"
+
+Pieces = Generator[Any, None, None]
+Mode = Literal["log", "panic", "panic_unless_error"]
+
+
+class _Fetch:
+    """A fetch processor that changes nothing."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.context: Any = None
+        self.source: Any = None
+
+    def open(self) -> bool:
+        return True
+
+    def read(self, limit: int) -> bytes:
+        data: bytes = self.source.read(limit)
+        return data
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Rot13Fetch(_Fetch):
+    name = "rot13"
+
+    def read(self, limit: int) -> bytes:
+        return super().read(limit).translate(_ROT13)
+
+
+class SlowFetch(_Fetch):
+    name = "debug.slow"
+
+    def read(self, limit: int) -> bytes:
+        time.sleep(1.0)
+        return super().read(limit)
+
+
+class _Delivery:
+    """A delivery processor that changes nothing."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.context: Any = None
+
+    def open(self) -> bool:
+        return True
+
+    def run(self, pieces: Pieces) -> Pieces:
+        yield from pieces
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Rot13Delivery(_Delivery):
+    name = "rot13"
+
+    def run(self, pieces: Pieces) -> Pieces:
+        for piece in pieces:
+            turned = bytes(piece).translate(_ROT13)
+            if not turned:
+                yield turned
+            for start in range(0, len(turned), _FRAGMENT):
+                yield turned[start : start + _FRAGMENT]
+
+
+class SlowDelivery(_Delivery):
+    name = "debug.slow"
+
+    def run(self, pieces: Pieces) -> Pieces:
+        for piece in pieces:
+            with self.context.wrk.blocking():
+                time.sleep(1.0)
+            yield piece
+
+
+class Chunked(_Delivery):
+    """Has the body sent in chunks: takes its length away."""
+
+    name = "debug.chunked"
+
+    def open(self) -> bool:
+        self.context.response.unset("content-length")
+        self.context.length = -1
+        return False
+
+
+class Pedantic(_Delivery):
+    """Sees to it that it is opened, run and closed once, in this order."""
+
+    name = "debug.pedantic"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state = "new"
+
+    def _to(self, state: str, *before: str) -> None:
+        if self._state not in before:
+            panic(f"debug.pedantic: {state} after {self._state}")
+        self._state = state
+
+    def open(self) -> bool:
+        self._to("open", "new")
+        return True
+
+    def run(self, pieces: Pieces) -> Pieces:
+        self._to("running", "open")
+        yield from pieces
+        self._to("ended", "running")
+
+    def close(self) -> None:
+        self._to("closed", "open", "running", "ended")
+
+
+class _Check(_Delivery):
+    """Holds something about the body against what VCL expects of it."""
+
+    what = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expected: Any = None
+        self._mode = ""
+        self._calls = 0
+        self._whole = False
+
+    def open(self) -> bool:
+        privates = self.context.req.privs or {}
+        wanted = next(
+            (data[self.name] for key, data in privates.items() if key[1] == _PRIVATE and self.name in data), None
+        )
+        if wanted is None:
+            self.context.log.put(_ERROR, f"{self.name}: nothing to expect")
+            return False
+        self._expected, self._mode = wanted
+        return True
+
+    def run(self, pieces: Pieces) -> Pieces:
+        for piece in pieces:
+            self._calls += 1
+            self.update(piece)
+            yield piece
+        self._whole = True
+
+    def update(self, piece: Any) -> None:
+        raise NotImplementedError
+
+    def found(self) -> Any:
+        raise NotImplementedError
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+    def close(self) -> None:
+        found = self.found()
+        if found == self._expected:
+            return
+        if self._mode == "panic" or (self._mode == "panic_unless_error" and self._calls and self._whole):
+            panic(f"Wrong turn: body {self.what}")
+        log = self.context.log
+        log.put(_DEBUG, f"{self.what} mismatch")
+        log.put(_DEBUG, f"got: {self.show(found)}")
+        log.put(_DEBUG, f"exp: {self.show(self._expected)}")
+
+
+class CheckSha256(_Check):
+    name = "debug.chksha256"
+    what = "sha256 checksum"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hash = hashlib.sha256()
+
+    def update(self, piece: Any) -> None:
+        self._hash.update(piece)
+
+    def found(self) -> bytes:
+        return self._hash.digest()
+
+    def show(self, value: Any) -> str:
+        return f"0x{value.hex()}"
+
+
+class CheckCrc32(_Check):
+    name = "debug.chkcrc32"
+    what = "crc32 checksum"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._crc = 0
+
+    def update(self, piece: Any) -> None:
+        self._crc = zlib.crc32(piece, self._crc)
+
+    def found(self) -> int:
+        return self._crc
+
+    def show(self, value: Any) -> str:
+        return f"{value:08x}"
+
+
+class CheckLength(_Check):
+    name = "debug.chklen"
+    what = "length"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._octets = 0
+
+    def update(self, piece: Any) -> None:
+        self._octets += len(piece)
+
+    def found(self) -> int:
+        return self._octets
+
+
+FETCH: Final[dict[str, Callable[[], Any]]] = {cls.name: cls for cls in (Rot13Fetch, SlowFetch)}
+DELIVERY: Final[dict[str, Callable[[], Any]]] = {
+    cls.name: cls for cls in (Rot13Delivery, SlowDelivery, Chunked, Pedantic, CheckSha256, CheckCrc32, CheckLength)
+}
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+def rot104(ctx: Ctx) -> None:
+    """Registers the filter once more: that fails."""
+    raise VclFailure("rot13: VFP name already used")
+
+
+def rot52(ctx: Ctx, hdr: HTTP) -> None:
+    """Four times rot13."""
+    hdr.add("Encrypted", "ROT52")
+
+
+def _expect(ctx: Ctx, name: str, expected: Any, mode: Mode) -> None:
+    runtime.priv_task(ctx, _PRIVATE)[name] = (expected, mode)
+
+
+def chksha256(ctx: Ctx, expected: BLOB, mode: Mode) -> None:
+    _expect(ctx, CheckSha256.name, (expected or b"")[:32].ljust(32, b"\0"), mode)
+
+
+def chkcrc32(ctx: Ctx, expected: INT, mode: Mode) -> None:
+    _expect(ctx, CheckCrc32.name, max(0, expected) & 0xFFFFFFFF, mode)
+
+
+def chklen(ctx: Ctx, expected: BYTES, mode: Mode) -> None:
+    _expect(ctx, CheckLength.name, int(expected), mode)

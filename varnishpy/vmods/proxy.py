@@ -1,0 +1,81 @@
+"""VMOD proxy: what a PROXY header of version 2 tells of the client's TLS (vmod_proxy(3))."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from varnishpy.vmods.api import BOOL, INT, STRING, Ctx, restrict
+
+_ALPN, _AUTHORITY, _VERSION, _CN, _CIPHER, _SIGNATURE, _KEY = 0x01, 0x02, 0x21, 0x22, 0x23, 0x24, 0x25
+_TLS, _CERT_CONNECTION, _CERT_SESSION = 1, 2, 4
+
+
+def _header(ctx: Ctx) -> Any:
+    return getattr(ctx.sess, "proxy", None)
+
+
+def _text(ctx: Ctx, kind: int) -> str | None:
+    header = _header(ctx)
+    value = header.tlv(kind) if header is not None else None
+    return None if value is None else value.decode("latin-1")
+
+
+def _flag(ctx: Ctx, bit: int) -> bool:
+    header = _header(ctx)
+    return header is not None and bool(header.ssl_flags & bit)
+
+
+@restrict("client")
+def alpn(ctx: Ctx) -> STRING:
+    return _text(ctx, _ALPN)
+
+
+@restrict("client")
+def authority(ctx: Ctx) -> STRING:
+    return _text(ctx, _AUTHORITY)
+
+
+@restrict("client")
+def is_ssl(ctx: Ctx) -> BOOL:
+    return _flag(ctx, _TLS)
+
+
+@restrict("client")
+def client_has_cert_sess(ctx: Ctx) -> BOOL:
+    return _flag(ctx, _CERT_SESSION)
+
+
+@restrict("client")
+def client_has_cert_conn(ctx: Ctx) -> BOOL:
+    return _flag(ctx, _CERT_CONNECTION)
+
+
+@restrict("client")
+def ssl_verify_result(ctx: Ctx) -> INT:
+    header = _header(ctx)
+    return 0 if header is None else int(header.ssl_verify_result)
+
+
+@restrict("client")
+def ssl_version(ctx: Ctx) -> STRING:
+    return _text(ctx, _VERSION)
+
+
+@restrict("client")
+def client_cert_cn(ctx: Ctx) -> STRING:
+    return _text(ctx, _CN)
+
+
+@restrict("client")
+def ssl_cipher(ctx: Ctx) -> STRING:
+    return _text(ctx, _CIPHER)
+
+
+@restrict("client")
+def cert_sign(ctx: Ctx) -> STRING:
+    return _text(ctx, _SIGNATURE)
+
+
+@restrict("client")
+def cert_key(ctx: Ctx) -> STRING:
+    return _text(ctx, _KEY)

@@ -1,0 +1,448 @@
+"""VMOD std: basic functions (vmod_std(3))."""
+
+from __future__ import annotations
+
+import calendar
+import functools
+import math
+import os
+import re
+import socket
+import syslog as _syslog
+import time as _time
+from typing import Any
+
+from varnishpy.base import clock
+from varnishpy.base.testable_random import testable_random
+from varnishpy.cache.objcore import OC_PRIVATE
+from varnishpy.http import freshness
+from varnishpy.http.dates import parse_date
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+from varnishpy.vcl import runtime
+from varnishpy.vcl.addresses import AddressError, lookup, split_port
+from varnishpy.vcl.types import DURATION_UNITS, bytes_unit
+from varnishpy.vmods.api import (
+    BACKEND,
+    BLOB,
+    BOOL,
+    BYTES,
+    DURATION,
+    HEADER,
+    HTTP,
+    INT,
+    IP,
+    NOT_GIVEN,
+    PRIV_CALL,
+    REAL,
+    STRANDS,
+    STRING,
+    SUB,
+    TIME,
+    Ctx,
+    SockAddr,
+    VclFailure,
+    restrict,
+)
+
+_VCL_LOG = int(Tag.VCL_Log)
+_ERROR = int(Tag.Error)
+_TTL = int(Tag.TTL)
+_INT_MOST = 999_999_999_999_999
+_NUMBER = r"[-+]?[0-9]{1,15}(?:\.[0-9]*)?"
+_DURATION_TEXT = re.compile(rf"\s*({_NUMBER})\s*(ms|[smhdwy])\s*")
+_BYTES_TEXT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtpKMGTP]?[bB]?)\s*")
+_REAL_TEXT = re.compile(rf"\s*({_NUMBER})\s*")
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def random(ctx: Ctx, lo: REAL, hi: REAL) -> REAL:
+    return lo + testable_random() * (hi - lo)
+
+
+def round_(ctx: Ctx, r: REAL) -> REAL:
+    """Halves go away from zero, unlike Python's."""
+    return math.copysign(math.floor(abs(r) + 0.5), r) if math.isfinite(r) else r
+
+
+# -- strings -----------------------------------------------------------------------------------------------------------
+
+
+def collect(ctx: Ctx, hdr: HEADER, sep: STRING = ", ") -> None:
+    if hdr.where in ("obj", "obj_stale"):
+        raise VclFailure(f"std.collect(): header argument is read-only {hdr.where}.http.{hdr.name}")
+    hdr.message(ctx).collect(hdr.name, sep if sep is not None else ", ")
+
+
+def querysort(ctx: Ctx, url: STRING) -> STRING:
+    """Sort the parameters after the first ``?``, dropping empty ones."""
+    if url is None:
+        return None
+    path, mark, query = url.partition("?")
+    if not mark:
+        return url
+    arguments = sorted(part for part in query.split("&") if part)
+    return ctx.account(f"{path}?{'&'.join(arguments)}")
+
+
+def toupper(ctx: Ctx, s: STRANDS) -> STRING:
+    return runtime.upper(ctx, s)
+
+
+def tolower(ctx: Ctx, s: STRANDS) -> STRING:
+    return runtime.lower(ctx, s)
+
+
+def strstr(ctx: Ctx, s1: STRING, s2: STRING) -> STRING:
+    """From the first occurrence on, or null: true and false in a condition."""
+    if s1 is None or s2 is None:
+        return None
+    at = s1.find(s2)
+    return None if at < 0 else s1[at:]
+
+
+def fnmatch(
+    ctx: Ctx, pattern: STRING, subject: STRING, pathname: BOOL = True, noescape: BOOL = False, period: BOOL = False
+) -> BOOL:
+    for name, value in (("pattern", pattern), ("subject", subject)):
+        if value is None:
+            raise VclFailure(f"std.fnmatch(): {name} is NULL")
+    return _glob(pattern or "", pathname, noescape, period).fullmatch(subject or "") is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _glob(pattern: str, pathname: bool, noescape: bool, period: bool) -> re.Pattern[str]:
+    """The regular expression of a shell pattern (fnmatch(3))."""
+    single = "[^/]" if pathname else "."
+    out: list[str] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        leading = at == 0 or (pathname and pattern[at - 1] == "/")
+        at += 1
+        guard = r"(?!\.)" if period and leading and char in "*?[" else ""
+        if char == "*":
+            out.append(f"{guard}{single}*")
+        elif char == "?":
+            out.append(guard + single)
+        elif char == "[":
+            text, at = _glob_class(pattern, at, pathname)
+            out.append(guard + text)
+        elif char == "\\" and not noescape and at < len(pattern):
+            out.append(re.escape(pattern[at]))
+            at += 1
+        else:
+            out.append(re.escape(char))
+    return re.compile("".join(out), re.DOTALL)
+
+
+def _glob_class(pattern: str, at: int, pathname: bool) -> tuple[str, int]:
+    start = at
+    if pattern[at : at + 1] in ("!", "^"):
+        at += 1
+    end = pattern.find("]", at + 1)
+    if end < 0:
+        return r"\[", start
+    inside = re.sub(r"([\\\[&~|])", r"\\\1", pattern[at:end])
+    slash = "(?!/)" if pathname else ""
+    return f"{slash}[{'^' if at > start else ''}{inside}]", end + 1
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _read(ctx: Ctx, priv: Any, name: STRING) -> bytes | None:
+    """A file's content, read once per place of use."""
+    if name is None:
+        return None
+    if name not in priv:
+        try:
+            with open(name.encode("latin-1"), "rb") as stream:
+                priv[name] = stream.read()
+        except OSError as error:
+            ctx.log(_ERROR, f"Could not read file '{name}' errno {error.errno}")
+            return None
+    content: bytes = priv[name]
+    return content
+
+
+def fileread(ctx: Ctx, priv: PRIV_CALL, name: STRING) -> STRING:
+    content = _read(ctx, priv, name)
+    return None if content is None else content.decode("latin-1")
+
+
+def blobread(ctx: Ctx, priv: PRIV_CALL, name: STRING) -> BLOB:
+    return _read(ctx, priv, name)
+
+
+def file_exists(ctx: Ctx, path: STRING) -> BOOL:
+    return path is not None and os.path.exists(path.encode("latin-1"))
+
+
+# -- looking at values -------------------------------------------------------------------------------------------------
+
+
+def healthy(ctx: Ctx, be: BACKEND) -> BOOL:
+    return be is not None and bool(be.healthy(ctx)[0])
+
+
+def port(ctx: Ctx, ip: IP) -> INT:
+    return -1 if ip is None else ip.port
+
+
+# -- converting --------------------------------------------------------------------------------------------------------
+
+
+def _only(name: str, values: dict[str, Any]) -> tuple[str, Any]:
+    """The one argument that was given."""
+    given = [(key, value) for key, value in values.items() if value is not NOT_GIVEN]
+    if len(given) != 1:
+        what = "Missing mandatory argument" if not given else "Pass only one argument"
+        raise VclFailure(f"std.{name}: {what}")
+    return given[0]
+
+
+def _fallback(name: str, fallback: Any, text: str = "conversion failed") -> Any:
+    if fallback is NOT_GIVEN:
+        raise VclFailure(f"std.{name}: {text}")
+    return fallback
+
+
+def duration(
+    ctx: Ctx,
+    s: STRING = NOT_GIVEN,
+    fallback: DURATION = NOT_GIVEN,
+    real: REAL = NOT_GIVEN,
+    integer: INT = NOT_GIVEN,
+) -> DURATION:
+    which, value = _only("duration", {"s": s, "real": real, "integer": integer})
+    if which != "s":
+        return float(value)
+    found = _DURATION_TEXT.fullmatch(value or "")
+    if found is None:
+        return float(_fallback("duration", fallback))
+    return float(found.group(1)) * DURATION_UNITS[found.group(2)]
+
+
+def bytes_(
+    ctx: Ctx, s: STRING = NOT_GIVEN, fallback: BYTES = NOT_GIVEN, real: REAL = NOT_GIVEN, integer: INT = NOT_GIVEN
+) -> BYTES:
+    which, value = _only("bytes", {"s": s, "real": real, "integer": integer})
+    if which == "s":
+        found = _BYTES_TEXT.fullmatch(value or "")
+        if found is None:
+            return int(_fallback("bytes", fallback))
+        unit = bytes_unit(found.group(2)) if found.group(2) else 1
+        return int(float(found.group(1)) * (unit or 1))
+    if not math.isfinite(value) or not 0 <= value <= _INT_MOST:
+        return int(_fallback("bytes", fallback))
+    return int(value)
+
+
+def integer(
+    ctx: Ctx,
+    s: STRING = NOT_GIVEN,
+    fallback: INT = NOT_GIVEN,
+    bool_: BOOL = NOT_GIVEN,
+    bytes_: BYTES = NOT_GIVEN,
+    duration: DURATION = NOT_GIVEN,
+    real: REAL = NOT_GIVEN,
+    time_: TIME = NOT_GIVEN,
+) -> INT:
+    which, value = _only(
+        "integer", {"s": s, "bool": bool_, "bytes": bytes_, "duration": duration, "real": real, "time": time_}
+    )
+    if which == "s":
+        found = _REAL_TEXT.fullmatch(value or "")
+        if found is None:
+            return int(_fallback("integer", fallback))
+        value = float(found.group(1)) if "." in found.group(1) else int(found.group(1))
+    if not math.isfinite(value) or abs(value) > _INT_MOST:
+        return int(_fallback("integer", fallback))
+    return int(value)
+
+
+def real(
+    ctx: Ctx,
+    s: STRING = NOT_GIVEN,
+    fallback: REAL = NOT_GIVEN,
+    integer: INT = NOT_GIVEN,
+    bool_: BOOL = NOT_GIVEN,
+    bytes_: BYTES = NOT_GIVEN,
+    duration: DURATION = NOT_GIVEN,
+    time_: TIME = NOT_GIVEN,
+) -> REAL:
+    which, value = _only(
+        "real", {"s": s, "integer": integer, "bool": bool_, "bytes": bytes_, "duration": duration, "time": time_}
+    )
+    if which != "s":
+        return float(value)
+    found = _REAL_TEXT.fullmatch(value or "")
+    return float(found.group(1)) if found is not None else float(_fallback("real", fallback))
+
+
+def time_(
+    ctx: Ctx, s: STRING = NOT_GIVEN, fallback: TIME = NOT_GIVEN, real: REAL = NOT_GIVEN, integer: INT = NOT_GIVEN
+) -> TIME:
+    which, value = _only("time", {"s": s, "real": real, "integer": integer})
+    if which == "s":
+        moment = _moment(value or "")
+        return float(_fallback("time", fallback)) if moment is None else moment
+    return float(value) if value >= 0 else float(_fallback("time", fallback))
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch: a date as HTTP writes it, an ISO 8601 one, or a number."""
+    text = text.strip()
+    found = _REAL_TEXT.fullmatch(text)
+    if found is not None:
+        value = float(found.group(1))
+        return value if value >= 0 else None
+    if _ISO_DATE.fullmatch(text):
+        try:
+            return float(calendar.timegm(_time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
+        except ValueError:
+            return None
+    moment = parse_date(text)
+    return moment if moment > 0 else None
+
+
+def strftime(ctx: Ctx, time: TIME, format: STRING) -> STRING:
+    try:
+        return _time.strftime(format or "", _time.gmtime(time)).encode("utf-8", "replace").decode("latin-1")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: STRING = NOT_GIVEN) -> IP:
+    default = p if p is not NOT_GIVEN and p else "80"
+    try:
+        if not s:
+            raise AddressError("empty")
+        if not resolve:
+            split_port(s, default)
+        address, number = lookup(s, default, numeric=not resolve)[0]
+    except (AddressError, IndexError):
+        return _fallback("ip", fallback, "Could not convert to IP")  # type: ignore[no-any-return]
+    return SockAddr(address, number)
+
+
+# -- logging -----------------------------------------------------------------------------------------------------------
+
+
+def log(ctx: Ctx, s: STRANDS) -> None:
+    ctx.log(_VCL_LOG, s)
+
+
+def syslog(ctx: Ctx, priority: INT, s: STRANDS) -> None:
+    _syslog.syslog(priority, s.encode("latin-1").decode("utf-8", "replace"))
+
+
+def timestamp(ctx: Ctx, s: STRING) -> None:
+    if s is None or ctx.vsl is None:
+        return
+    if ctx.bo is not None and ctx.req is not None:
+        raise VclFailure("std.timestamp() not allowed in vcl_pipe")
+    moment = clock.now()
+    ctx.vsl.timestamp(s, moment)
+    ctx.task().t_prev = moment
+
+
+# -- control -----------------------------------------------------------------------------------------------------------
+
+
+def syntax(ctx: Ctx, version: REAL) -> BOOL:
+    return version * 10.0 <= ctx.syntax
+
+
+def getenv(ctx: Ctx, name: STRING) -> STRING:
+    value = os.environb.get(name.encode("latin-1")) if name else None
+    return None if value is None else value.decode("latin-1")
+
+
+@restrict("vcl_recv")
+def cache_req_body(ctx: Ctx, size: BYTES) -> BOOL:
+    return ctx.vcl.host.cache_req_body(ctx, max(size, 0)) >= 0  # type: ignore[no-any-return]
+
+
+@restrict("vcl_recv")
+def late_100_continue(ctx: Ctx, late: BOOL) -> None:
+    ctx.req.late100cont = late
+
+
+@restrict("client")
+def set_ip_tos(ctx: Ctx, tos: INT) -> None:
+    sess = ctx.sess
+    if sess.listen.is_uds:
+        return
+    v6 = ":" in sess.local_ip.ip
+    level, option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if v6 else (socket.IPPROTO_IP, socket.IP_TOS)
+    connection = socket.socket(fileno=os.dup(sess.fd))
+    with connection:
+        connection.setsockopt(level, option, tos)
+
+
+@restrict("backend vcl_recv vcl_pass vcl_hash vcl_purge vcl_miss vcl_hit vcl_deliver vcl_synth")
+def rollback(ctx: Ctx, h: HTTP) -> None:
+    if h is ctx.http_req:
+        ctx.vcl.host.rollback(ctx, "req")
+    elif h is ctx.http_bereq:
+        ctx.vcl.host.rollback(ctx, "bereq")
+    else:
+        raise VclFailure("std.rollback(): only req or bereq can be rolled back")
+
+
+def ban(ctx: Ctx, spec: STRING) -> BOOL:
+    error = runtime.ban(ctx, spec)
+    runtime.priv_task(ctx, "std.ban")["error"] = error
+    return error is None
+
+
+def ban_error(ctx: Ctx) -> STRING:
+    """What was wrong with the last ban of this task; empty if nothing was."""
+    return runtime.priv_task(ctx, "std.ban").get("error") or ""
+
+
+def now(ctx: Ctx) -> TIME:
+    """The time as it is, not as it was when the subroutine began."""
+    return clock.now()
+
+
+def timed_call(ctx: Ctx, sub: SUB) -> DURATION:
+    start = clock.mono()
+    sub.call(ctx)
+    return clock.mono() - start
+
+
+@restrict("vcl_backend_response vcl_backend_refresh")
+def rfc_ttl(ctx: Ctx) -> None:
+    """Compute TTL, grace and keep anew from the headers as they are now (RFC 9111)."""
+    bo = ctx.bo
+    core = bo.objcore
+    private = bool(core.flags & OC_PRIVATE)
+    times = freshness.compute(bo.beresp, ctx.now, params, private=private, uncacheable=bo.uncacheable)
+    core.t_origin, core.ttl, core.grace, core.keep = times.t_origin, times.ttl, times.grace, times.keep
+    if times.record is not None:
+        ctx.log(_TTL, times.record)
+
+
+# -- older forms of `integer`, `real` and `time` -----------------------------------------------------------------------
+
+
+def real2integer(ctx: Ctx, r: REAL, fallback: INT) -> INT:
+    rounded = round_(ctx, r)
+    return int(rounded) if math.isfinite(rounded) and abs(rounded) <= _INT_MOST else fallback
+
+
+def real2time(ctx: Ctx, r: REAL, fallback: TIME) -> TIME:
+    return r if math.isfinite(r) else fallback
+
+
+def time2integer(ctx: Ctx, t: TIME, fallback: INT) -> INT:
+    return real2integer(ctx, t, fallback)
+
+
+def time2real(ctx: Ctx, t: TIME, fallback: REAL) -> REAL:
+    return t if math.isfinite(t) else fallback
