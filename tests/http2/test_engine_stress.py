@@ -1,0 +1,314 @@
+"""Everything at once, where a race shows: the workspace emulator, a thread switch every microsecond, and
+stalls wherever a lock is taken or a signal sent; clients that reset streams at every step and hang up at any time.
+
+What must hold: nothing hangs, each request is finished exactly once, and in the end no session, stream, request,
+workspace or descriptor is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from h2_harness import GET_BLOCK
+from h2_room import Client, Room, wait_for
+
+from varnishpy import stats
+from varnishpy.base import workspace
+from varnishpy.base.wakeup import Wakeup
+from varnishpy.http2 import connection, frames
+from varnishpy.http2.connection import Connection
+from varnishpy.http2.session import Http2Session
+from varnishpy.http2.stream import Stream
+from varnishpy.http2.tables import END_STREAM, F
+from varnishpy.request.growing import GrowingSource, ReaderGone
+from varnishpy.request.request import Request, Step
+from varnishpy.request.transport import BodyError
+from varnishpy.storage.source import BytesSource
+
+SECONDS = 6.0
+CLIENTS = 4
+PATIENCE = 15.0  # for everything to come to an end
+
+
+class Stalls:
+    """Threads stand still now and then, where it hurts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def maybe(self) -> None:
+        dice = random.random()
+        if dice < 0.05:
+            self.count += 1
+            time.sleep(dice / 50)
+        elif dice < 0.2:
+            time.sleep(0)
+
+
+class StallingLock:
+    """A lock whose holder may be late to come, to work, and to leave."""
+
+    def __init__(self, stalls: Stalls) -> None:
+        self._lock = threading.Lock()
+        self._stalls = stalls
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self._stalls.maybe()
+        got = self._lock.acquire(blocking, timeout)
+        if random.random() < 0.05:
+            time.sleep(0)
+        return got
+
+    def release(self) -> None:
+        self._lock.release()
+        self._stalls.maybe()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class WaitingList:
+    """A waiting list with a thread that takes requests off it again."""
+
+    def __init__(self, room: Room, stalls: Stalls) -> None:
+        self.room = room
+        self.stalls = stalls
+        self.lock = threading.Lock()
+        self.waiting: list[Request] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._rush)
+
+    def add(self, req: Request) -> None:
+        with self.lock:
+            req.waiting_on = self
+            self.waiting.append(req)
+
+    def walk_away(self, req: Request) -> bool:
+        with self.lock:
+            if req not in self.waiting:
+                return False
+            self.waiting.remove(req)
+            req.waiting_on = None
+            return True
+
+    def _rush(self) -> None:
+        while not self.over.wait(0.002):
+            with self.lock:
+                rushed, self.waiting = self.waiting, []
+                for req in rushed:
+                    req.waiting_on = None
+            for req in rushed:
+                self.stalls.maybe()
+                self.room.transport.reembark(req)
+
+
+class Handler:
+    """What request threads do: one of everything."""
+
+    def __init__(self, room: Room, stalls: Stalls, waiting: WaitingList) -> None:
+        self.room = room
+        self.stalls = stalls
+        self.waiting = waiting
+        self.done: Counter[str] = Counter()
+        self.again: set[int] = set()
+
+    def __call__(self, wrk: Any, req: Request) -> Step:
+        assert req.ws.alloc(100) is not None
+        if req.vxid in self.again:
+            self.again.discard(req.vxid)
+            return self.room.respond(wrk, req, BytesSource([b"late"]))
+        way = random.choice(
+            (self.small, self.large, self.growing, self.body, self.wait, self.fail, self.minimal, self.interim)
+        )
+        self.done[way.__name__] += 1
+        self.stalls.maybe()
+        return way(wrk, req)
+
+    def small(self, wrk: Any, req: Request) -> Step:
+        return self.room.respond(wrk, req, BytesSource([b"hello"]))
+
+    def large(self, wrk: Any, req: Request) -> Step:
+        return self.room.respond(wrk, req, BytesSource([bytes(40_000)] * 3))
+
+    def growing(self, wrk: Any, req: Request) -> Step:
+        source = GrowingSource(-1, 10_000)
+        step = self.room.respond(wrk, req, source)
+        with contextlib.suppress(ReaderGone):
+            for _ in range(5):
+                self.stalls.maybe()
+                source.push(bytes(4000))
+        source.finish("broken" if random.random() < 0.2 else None)
+        return step
+
+    def body(self, wrk: Any, req: Request) -> Step:
+        size = 0
+        try:
+            while req.body is not None and (piece := req.body.read(500)):
+                size += len(piece)
+                self.stalls.maybe()
+        except BodyError:
+            req.transport.fail(req, "RX_BODY")
+            return Step.DONE
+        return self.room.respond(wrk, req, BytesSource([str(size).encode()]))
+
+    def wait(self, wrk: Any, req: Request) -> Step:
+        self.again.add(req.vxid)
+        self.waiting.add(req)
+        return Step.DISEMBARK
+
+    def fail(self, wrk: Any, req: Request) -> Step:
+        req.transport.fail(req, "OVERLOAD")
+        return Step.DONE
+
+    def minimal(self, wrk: Any, req: Request) -> Step:
+        req.transport.minimal_response(wrk, req, 400)
+        return Step.DONE
+
+    def interim(self, wrk: Any, req: Request) -> Step:
+        req.transport.send_100(wrk, req)
+        return self.room.respond(wrk, req, None, 204)
+
+
+class Rowdy(threading.Thread):
+    """A client that resets at every step, dribbles, stops reading and hangs up."""
+
+    def __init__(self, room: Room, until: float) -> None:
+        super().__init__()
+        self.room = room
+        self.until = until
+        self.streams = 0
+        self.sessions = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while time.monotonic() < self.until:
+                client = self.room.connect()
+                self.sessions += 1
+                with contextlib.suppress(OSError), client.sock:
+                    self.session(client)
+        except BaseException as error:
+            self.error = error
+
+    def session(self, client: Client) -> None:
+        client.sock.settimeout(0.05)
+        client.hello((4, random.choice((0, 100, 65535, 1 << 20))))
+        number = -1
+        for _ in range(random.randint(1, 40)):
+            if time.monotonic() > self.until:
+                return
+            number += 2
+            self.streams += 1
+            steps = self.steps(number)
+            cut = random.randint(0, len(steps) + 2)  # beyond the end: no reset
+            for step in steps[:cut]:
+                client.send(step)
+            if cut <= len(steps):
+                client.send(frames.rst_stream_frame(number, 8))
+            if random.random() < 0.7:
+                client.send(frames.window_update_frame(0, 20_000))
+            if random.random() < 0.5:
+                with contextlib.suppress(TimeoutError):
+                    if client.sock.recv(random.choice((1, 100, 100_000))) == b"":
+                        return
+
+    def steps(self, number: int) -> list[bytes]:
+        if random.random() < 0.5:
+            return [frames.frame(F.HEADERS, 5, number, GET_BLOCK), frames.window_update_frame(number, 10_000)]
+        return [
+            frames.frame(F.HEADERS, 0, number, GET_BLOCK[:2]),
+            frames.frame(F.CONTINUATION, 4, number, GET_BLOCK[2:]),
+            frames.frame(F.DATA, 0, number, bytes(700)),
+            frames.window_update_frame(number, 1000),
+            frames.frame(F.DATA, END_STREAM, number, bytes(50)),
+        ]
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalls]:
+    """The conditions of the module text."""
+    stalls = Stalls()
+    monkeypatch.setattr(connection, "make_lock", lambda klass: StallingLock(stalls))
+
+    def stalling(function: Callable[..., Any]) -> Callable[..., Any]:
+        def stalled(*args: Any) -> Any:
+            stalls.maybe()
+            result = function(*args)
+            stalls.maybe()
+            return result
+
+        return stalled
+
+    for owner, name in ((Wakeup, "signal"), (Wakeup, "clear"), (Connection, "post"), (Connection, "may_sleep")):
+        monkeypatch.setattr(owner, name, stalling(getattr(owner, name)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    workspace.set_emulator(True)
+    yield stalls
+    workspace.set_emulator(False)
+    sys.setswitchinterval(interval)
+
+
+def left(*classes: type) -> list[Any]:
+    gc.collect()
+    return [thing for thing in gc.get_objects() if type(thing) in classes]
+
+
+@pytest.mark.timeout(60)
+def test_everything_at_once(hostile: Stalls) -> None:
+    kinds = (Stream, Request, Connection, Http2Session, workspace.WorkspaceEmulator)
+    already = {id(thing) for thing in left(*kinds)}
+    live = stats.main.get("h2_sessions_live")
+    descriptors = len(os.listdir("/proc/self/fd"))
+    failures: list[Any] = []
+    hook, threading.excepthook = threading.excepthook, failures.append
+    room = Room()
+    waiting = WaitingList(room, hostile)
+    room.hash = room.env.hash = waiting  # type: ignore[assignment]
+    handler = room.run = Handler(room, hostile, waiting)
+    waiting.thread.start()
+    clients = [Rowdy(room, time.monotonic() + SECONDS) for _ in range(CLIENTS)]
+    try:
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(SECONDS + PATIENCE)
+            assert not client.is_alive()
+            assert client.error is None
+        wait_for(lambda: all(session.ended for session in room.sessions), PATIENCE)
+        wait_for(lambda: not room.pool.counts()["queued"], PATIENCE)
+        wait_for(lambda: stats.main.get("h2_sessions_live") == live, PATIENCE)
+        waiting.over.set()
+        waiting.thread.join(PATIENCE)
+        assert not waiting.waiting
+    finally:
+        waiting.over.set()
+        room.stop()
+        threading.excepthook = hook
+    assert failures == []
+    assert max(Counter(id(req) for req in room.finished).values()) == 1
+    assert len(handler.done) == 8  # every way was gone
+    assert sum(client.streams for client in clients) > 50
+    assert hostile.count > 50
+
+    room.finished.clear()
+    room.sessions.clear()
+    handler.again.clear()
+    clients.clear()
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, PATIENCE)
+    wait_for(
+        lambda: not [t for t in left(*kinds) if id(t) not in already and "aws" not in getattr(t, "name", "")], PATIENCE
+    )

@@ -1,0 +1,520 @@
+"""The session thread with real sockets and a real pool; requests are answered by the test."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from h2_harness import GET_BLOCK
+from h2_room import Client, Room, wait_for
+
+from varnishpy import stats
+from varnishpy.base.panic import Panic
+from varnishpy.base.workspace import make_workspace
+from varnishpy.http2 import frames
+from varnishpy.http2.stream import advance, kill
+from varnishpy.http2.tables import PREFACE, SE, Event, F
+from varnishpy.log.tasklog import CLIENT, TaskLog
+from varnishpy.params import table
+from varnishpy.request.request import Request, Step
+from varnishpy.request.transport import BodyError
+from varnishpy.session.session import Session
+from varnishpy.storage.source import END, LATER, BytesSource, Source
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    room = Room()
+    yield room
+    room.stop()
+
+
+@pytest.fixture
+def parameter() -> Iterator[Callable[[str, str], None]]:
+    names: list[str] = []
+
+    def set_(name: str, value: str) -> None:
+        names.append(name)
+        table.set(name, value)
+
+    yield set_
+    for name in names:
+        table.reset(name)
+
+
+def test_get(room):
+    client = room.connect().hello().get(1)
+    assert client.until(F.DATA).payload == b"hello"
+    wait_for(lambda: room.finished)
+    (req,) = room.finished
+    assert (req.http.method, req.http.url, req.http.proto) == ("GET", "/", "HTTP/2.0")
+    assert req.acct.resp_bodybytes == 5
+
+
+def test_bytes_behind_the_preface_come_first(room):
+    early = frames.settings_frame([]) + frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
+    client = room.connect(lambda wrk, sess: room.transport.prior_knowledge(wrk, sess, early))
+    assert client.until(F.DATA).payload == b"hello"
+
+
+def test_a_hundred_streams(room):
+    client = room.connect().hello()
+    client.send(b"".join(frames.frame(F.HEADERS, 5, n, GET_BLOCK) for n in range(1, 201, 2)))
+    got = set()
+    while len(got) < 100:
+        got.add(client.until(F.DATA).stream)
+    wait_for(lambda: len(room.finished) == 100)
+
+
+def test_many_requests_share_a_wakeup_and_a_write(room):
+    before = stats.main.get("h2_wakeups"), stats.main.get("h2_sends")
+    client = room.connect().hello()
+    for turn in range(10):
+        client.send(b"".join(frames.frame(F.HEADERS, 5, turn * 100 + n, GET_BLOCK) for n in range(1, 100, 2)))
+        for _ in range(50):
+            client.until(F.DATA)
+    client.sock.close()
+    wait_for(lambda: room.sessions[0].ended)
+    wait_for(lambda: not room.pool.counts()["queued"])
+    assert stats.main.get("h2_wakeups") - before[0] < 500
+
+
+def test_request_body(room):
+    got = []
+
+    def echo(wrk: Any, req: Request) -> Step:
+        body = b""
+        while piece := req.body.read(1000):  # type: ignore[union-attr]
+            body += piece
+        got.append(len(body))
+        return room.respond(wrk, req, BytesSource([body]))
+
+    room.run = echo
+    client = room.connect().hello((4, 1 << 20)).send(frames.window_update_frame(0, 1 << 20)).get(1, end=False)
+    credit = 65535
+    sent = 0
+    while sent < 200_000:
+        while credit < 10_000:
+            frame = client.until(F.WINDOW_UPDATE, 1)
+            credit += frame.code
+        client.send(frames.frame(F.DATA, 0, 1, bytes(10_000)))
+        sent += 10_000
+        credit -= 10_000
+    client.send(frames.frame(F.DATA, 1, 1))
+    size = 0
+    while True:
+        frame = client.until(F.DATA)
+        size += len(frame.payload)
+        if frame.flags & 1:
+            break
+    assert (size, got) == (200_000, [200_000])
+
+
+def test_a_body_that_does_not_come(room, parameter):
+    parameter("timeout_idle", "0.05")
+    failed = []
+
+    def read(wrk: Any, req: Request) -> Step:
+        try:
+            req.body.read(10)  # type: ignore[union-attr]
+        except BodyError as exc:
+            failed.append(str(exc))
+        return Step.DONE
+
+    room.run = read
+    client = room.connect().hello().get(1, end=False)
+    assert client.until(F.RST_STREAM).code == 2
+    assert failed == ["H2: Request body timed out"]
+
+
+def test_a_reset_wakes_the_reader(room):
+    reading = threading.Event()
+    failed = []
+
+    def read(wrk: Any, req: Request) -> Step:
+        reading.set()
+        try:
+            req.body.read(10)  # type: ignore[union-attr]
+        except BodyError as exc:
+            failed.append(str(exc))
+        return Step.DONE
+
+    room.run = read
+    client = room.connect().hello().get(1, end=False)
+    assert reading.wait(5)
+    client.send(frames.rst_stream_frame(1, 8))
+    wait_for(lambda: failed and room.finished)
+    assert failed[0].startswith("H2: Request body error")
+
+
+def test_a_growing_body(room):
+    class Later(Source):
+        def __init__(self) -> None:
+            super().__init__(-1, False)
+            self.pieces: list[Any] = []
+            self.closed = threading.Event()
+
+        def pull(self, limit: int) -> Any:
+            return self.pieces.pop(0) if self.pieces else LATER
+
+        def close(self) -> None:
+            self.closed.set()
+
+    source = Later()
+    room.run = lambda wrk, req: room.respond(wrk, req, source)
+    client = room.connect().hello().get(1)
+    client.until(F.HEADERS)
+    for piece in (b"one", b"two"):
+        source.pieces.append(piece)
+        source.on_ready()
+        assert client.until(F.DATA).payload == piece
+    source.pieces.append(END)
+    source.on_ready()
+    assert client.until(F.DATA).flags == 1
+    assert source.closed.wait(5)
+
+
+def test_continue_then_the_response(room):
+    def expect(wrk: Any, req: Request) -> Step:
+        req.transport.send_100(wrk, req)
+        assert req.body.read(10) == b"body"  # type: ignore[union-attr]
+        return room.respond(wrk, req, None)
+
+    room.run = expect
+    client = room.connect().hello().get(1, end=False)
+    assert client.until(F.HEADERS).flags == 4
+    client.send(frames.frame(F.DATA, 1, 1, b"body"))
+    assert client.until(F.HEADERS).flags == 5
+
+
+def test_minimal_response(room):
+    def minimal(wrk: Any, req: Request) -> Step:
+        req.transport.minimal_response(wrk, req, 400)
+        return Step.DONE
+
+    room.run = minimal
+    client = room.connect().hello().get(1)
+    frame = client.until(F.HEADERS)
+    assert (frame.flags, frame.payload) == (5, b"\x8c")
+    wait_for(lambda: room.finished)
+    client.get(3)
+    client.until(F.HEADERS)
+
+
+def test_a_failed_request_resets_its_stream(room):
+    def broken(wrk: Any, req: Request) -> Step:
+        req.transport.fail(req, "VCL_FAILURE")
+        return Step.DONE
+
+    room.run = broken
+    client = room.connect().hello().get(1)
+    assert client.until(F.RST_STREAM).code == 2
+
+
+def test_a_request_that_raises_resets_its_stream_only(room):
+    def broken(wrk: Any, req: Request) -> Step:
+        raise RuntimeError("defect")
+
+    room.run = broken
+    client = room.connect().hello().get(1)
+    assert client.until(F.RST_STREAM).code == 2
+    room.run = room.hello
+    client.get(3)
+    assert client.until(F.DATA).payload == b"hello"
+
+
+def test_waiting_requests_come_back(room):
+    arrived = threading.Event()
+    waiting: list[Request] = []
+
+    def wait_once(wrk: Any, req: Request) -> Step:
+        if not waiting:
+            waiting.append(req)
+            arrived.set()
+            return Step.DISEMBARK
+        return room.hello(wrk, req)
+
+    room.run = wait_once
+    client = room.connect().hello().get(1)
+    assert arrived.wait(5)
+    room.transport.reembark(waiting[0])
+    assert client.until(F.DATA).payload == b"hello"
+
+
+def test_waiting_requests_walk_away_when_the_client_leaves(room):
+    arrived = threading.Event()
+
+    def wait(wrk: Any, req: Request) -> Step:
+        req.waiting_on = object()
+        room.hash.waiting.add(req)
+        arrived.set()
+        return Step.DISEMBARK
+
+    room.run = wait
+    client = room.connect().hello().get(1)
+    assert arrived.wait(5)
+    client.sock.close()
+    wait_for(lambda: room.sessions[0].ended)
+    assert len(room.hash.walked) == 1
+    assert len(room.finished) == 1
+
+
+def test_a_request_lost_in_its_thread_keeps_no_socket(room):
+    hold = threading.Event()
+    inside = threading.Event()
+    gone = []
+
+    def stuck(wrk: Any, req: Request) -> Step:
+        inside.set()
+        with wrk.blocking():
+            hold.wait(10)
+        gone.append(req.transport.client_gone(req))
+        return room.hello(wrk, req)
+
+    room.run = stuck
+    client = room.connect().hello().get(1)
+    assert inside.wait(5)
+    client.sock.close()
+    session = room.sessions[0]
+    wait_for(lambda: session.closed)
+    assert not session.ended
+    hold.set()
+    wait_for(lambda: session.ended)
+    assert gone == [True]
+    assert len(room.finished) == 1
+    assert room.finished[0].doclose == "TX_ERROR"
+
+
+def test_protocol_error_says_goaway_and_closes(room):
+    client = room.connect().hello()
+    client.send(frames.frame(F.DATA, 0, 0))
+    out = client.rest()
+    assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 1)
+    wait_for(lambda: room.sessions[0].ended)
+    assert room.sessions[0].closed == "RX_JUNK"
+
+
+def test_idle_sessions_are_told_goodbye(room, parameter):
+    parameter("timeout_idle", "0.1")
+    parameter("timeout_linger", "10")
+    client = room.connect().hello()
+    out = client.rest()
+    assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 0)
+    wait_for(lambda: room.sessions[0].closed)
+    assert room.sessions[0].closed == "REM_CLOSE"
+
+
+def test_parked_sessions_hold_no_thread_and_resume(room, parameter):
+    parameter("timeout_linger", "0.01")
+    client = room.connect().hello((1, 100)).get(1)
+    client.until(F.DATA)
+    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["idle"] == 12)
+    client.get(3)
+    assert client.until(F.DATA, 3).payload == b"hello"
+    wait_for(lambda: len(room.waiter) == 1)
+    client.send(frames.frame(F.PING, 0, 0, bytes(3)))  # half a frame's worth of nonsense
+    assert client.rest()[-1].code == 6
+
+
+def test_parked_sessions_time_out(room, parameter):
+    parameter("timeout_linger", "0.01")
+    parameter("timeout_idle", "0.2")
+    client = room.connect().hello()
+    wait_for(lambda: len(room.waiter) == 1)
+    assert client.rest()[-1].kind == F.GOAWAY
+    wait_for(lambda: room.sessions[0].ended)
+
+
+def test_parked_sessions_notice_the_client_leaving(room, parameter):
+    parameter("timeout_linger", "0.01")
+    client = room.connect().hello()
+    wait_for(lambda: len(room.waiter) == 1)
+    client.sock.close()
+    wait_for(lambda: room.sessions[0].ended)
+
+
+def test_half_a_frame_survives_parking(room, parameter):
+    parameter("timeout_linger", "0.01")
+    client = room.connect().hello()
+    frame = frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
+    client.send(frame[:11])
+    wait_for(lambda: len(room.waiter) == 1)
+    client.send(frame[11:])
+    assert client.until(F.DATA).payload == b"hello"
+
+
+@pytest.mark.parametrize("linger", ["0.01", "10"])
+def test_draining(room, parameter, linger):
+    parameter("timeout_linger", linger)
+    client = room.connect().hello()
+    client.until(F.SETTINGS)
+    if linger == "0.01":
+        wait_for(lambda: len(room.waiter) == 1)
+    room.env.draining = True
+    room.transport.drain()
+    goaway = client.until(F.GOAWAY)
+    assert goaway.payload[:4] == b"\x7f\xff\xff\xff"
+    ping = client.until(F.PING)
+    client.get(1)
+    client.send(frames.frame(F.PING, 1, 0, ping.payload))
+    out = client.rest()
+    assert [f.payload for f in out if f.kind == F.DATA] == [b"hello"]
+    assert out[-1].kind == F.GOAWAY
+
+
+def upgrade(room: Room, settings: bytes = b"") -> Client:
+    def enter(wrk: Any, sess: Session) -> None:
+        vxid = wrk.next_vxid()
+        req = Request(room.env, sess, room.transport, vxid, TaskLog(vxid, CLIENT), make_workspace("req", 65536))  # type: ignore[arg-type]
+        req.http.method = "GET"
+        req.http.url = "/up"
+        req.http.headers = [("upgrade", "Upgrade", "h2c"), ("host", "Host", "a")]
+        room.transport.upgrade(wrk, sess, req, settings, b"")
+
+    return room.connect(enter)
+
+
+def test_upgrade(room):
+    client = upgrade(room, b"\0\4\0\0\0\2")
+    switched = client.sock.recv(1000)
+    assert switched.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    client.send(PREFACE + frames.settings_frame([]))
+    first = client.frame()
+    assert first is not None
+    assert first.kind == F.SETTINGS
+    assert client.until(F.DATA, 1).payload == b"he"  # the window of two octets from HTTP2-Settings
+    client.send(frames.window_update_frame(1, 100))
+    assert client.until(F.DATA, 1).payload == b"llo"
+    wait_for(lambda: room.finished)
+    assert room.finished[0].http.headers == [("host", "Host", "a")]
+
+
+@pytest.mark.parametrize("answer", [b"GET / HTTP/1.1\r\n\r\n" + bytes(30), b""])
+def test_upgrade_without_preface(room, parameter, answer):
+    parameter("timeout_idle", "0.1")
+    client = upgrade(room)
+    client.sock.recv(1000)
+    client.send(answer)
+    assert client.sock.recv(1000) == b""
+    wait_for(lambda: room.sessions[0].ended)
+    assert room.sessions[0].closed == "RX_JUNK"
+    assert len(room.finished) == 1
+
+
+def test_a_slow_client_delays_nobody_else(room):
+    big = bytes(4 << 20)
+    room.run = lambda wrk, req: room.respond(wrk, req, BytesSource([big]))
+    slow = room.connect().hello((4, 1 << 30)).send(frames.window_update_frame(0, 1 << 30))
+    slow.get(1)
+    slow.until(F.HEADERS)
+    room.run = room.hello
+    quick = room.connect().hello()
+    for number in range(1, 21, 2):
+        assert quick.get(number).until(F.DATA).payload == b"hello"
+    size = 0
+    while size < len(big):
+        size += len(slow.until(F.DATA).payload)
+
+
+def test_dumps(room):
+    hold = threading.Event()
+
+    def wait(wrk: Any, req: Request) -> Step:
+        with wrk.blocking():
+            hold.wait(5)
+        return room.hello(wrk, req)
+
+    room.run = wait
+    client = room.connect().hello().get(1)
+    session = room.sessions[0]
+    wait_for(lambda: session.transport_priv is not None and session.transport_priv.h2.streams)
+    text = room.transport.panic_dump(session)
+    shown = room.transport.describe(session)
+    hold.set()
+    client.until(F.DATA)
+    assert "open_streams = 1, highest_stream = 1," in text
+    assert "id = 1, state = c-rem," in text
+    assert shown["streams"][0]["state"] == "half closed (remote)"
+    assert shown["open_streams"] == 1
+
+
+class RecordSocket:
+    """Behaves as TLS does: sends little at a time, and has read more than it gives."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.held = b""
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def recv(self, size: int) -> bytes:
+        if not self.held:
+            self.held = self.sock.recv(65536)
+        out, self.held = self.held[:10], self.held[10:]
+        return out
+
+    def pending(self) -> int:
+        return len(self.held)
+
+    def sendmsg(self, buffers: Any) -> int:
+        return self.sock.send(b"".join(buffers)[:1000])
+
+    def shutdown(self, how: int) -> None:
+        self.sock.shutdown(how)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def test_sockets_that_work_in_records(room):
+    def enter(wrk: Any, sess: Session) -> None:
+        sess.sock = RecordSocket(sess.sock)  # type: ignore[arg-type]
+        sess.tls = SimpleNamespace(alpn="h2", version="TLSv1.3")  # type: ignore[assignment]
+        room.transport.prior_knowledge(wrk, sess, b"")
+
+    room.run = lambda wrk, req: room.respond(wrk, req, BytesSource([bytes(60_000)]))
+    client = room.connect(enter).hello().get(1)
+    size = 0
+    while size < 60_000:
+        size += len(client.until(F.DATA).payload)
+
+
+def test_request_threads_that_break_the_rules_panic(room):
+    """Each thing that only the session thread may do, done by a request thread of a live session."""
+    caught: dict[str, BaseException | None] = {}
+
+    def naughty(wrk: Any, req: Request) -> Step:
+        stream = req.transport_priv
+        session = stream.h2.host
+        for name, act in {
+            "receive": session.receive,
+            "transmit": lambda: (session.h2.control(frames.frame(F.PING, 0, 0, bytes(8))), session.transmit()),
+            "send": lambda: session._send_batch(False),
+            "flush": lambda: session.flush_until(0.0),
+            "send_all": lambda: session.send_all(b"x"),
+            "preface": lambda: session.read_preface(b""),
+            "half_close": lambda: session.half_close(0.0),
+            "state": lambda: advance(stream, Event.SENT_END),
+            "kill": lambda: kill(stream, SE.CANCEL),
+            "tear down": stream.h2.shut_down,
+            "sweep": stream.h2.sweep,
+        }.items():
+            try:
+                act()
+            except Panic as fault:
+                caught[name] = fault
+            else:
+                caught[name] = None
+        return room.hello(wrk, req)
+
+    room.run = naughty
+    client = room.connect().hello().get(1)
+    assert client.until(F.DATA).payload == b"hello"
+    assert len(caught) == 11
+    assert [name for name, fault in caught.items() if "session thread only" not in str(fault)] == []

@@ -1,0 +1,245 @@
+"""The client's connection as the HTTP/1 transport uses it: a receive buffer, timed waits, and gathered sends.
+
+The socket is non-blocking. A call tries first and waits, in poll(2), only when it must; every wait has a deadline and
+is announced to the worker's pool (`Worker.will_block`), so that another worker can run meanwhile. The same code serves
+TLS, whose socket keeps to the same rules (``session/tls.py``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from varnishpy.base import clock
+from varnishpy.http.wire import PREFACE, Prefix, WireError, head_end, preface_match, skip_blank_lines
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+from varnishpy.threads import current_worker
+
+if TYPE_CHECKING:
+    from varnishpy.log.tasklog import TaskLog
+    from varnishpy.session.session import Session
+    from varnishpy.storage.source import Piece
+
+_DEBUG: Final = int(Tag.Debug)
+_IN: Final = select.POLLIN | select.POLLRDHUP
+_OUT: Final = select.POLLOUT
+_READ_SIZE: Final = 16 * 1024
+_LONGEST_WAIT: Final = 3600.0  # seconds; "never" is asked again after that
+
+
+class Received(Enum):
+    """How waiting for a request head ended (the reference's ``HTC_S_*``)."""
+
+    COMPLETE = "complete"
+    PREFACE = "preface"  # the HTTP/2 connection preface stands at the front of the buffer
+    JUNK = "junk"  # what stands in the buffer will be no head, however it goes on
+    OVERFLOW = "overflow"
+    TIMEOUT = "timeout"
+    EOF = "eof"
+    IDLE = "idle"  # nothing has arrived: the session may wait elsewhere
+
+
+class Fill(Enum):
+    """How one attempt to read ended."""
+
+    DATA = 0
+    AGAIN = 1
+    EOF = 2
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(min(seconds, _LONGEST_WAIT) * 1000 + 0.999))
+
+
+class Connection:
+    """See the module text. Owned by the worker that serves the session.
+
+    :ivar buf: received and not yet consumed; pipelined requests wait here
+    :ivar head_len: octets of the head at the front of ``buf``, after `receive_head`
+    :ivar lenient: requests are read as Varnish reads them (``feature=+http1_compat``)
+    :ivar skipped: octets of blank lines dropped in front of it
+    :ivar t_first: when the first octet of the head was seen
+    :ivar t_done: when the head was complete
+    """
+
+    __slots__ = (
+        "_poll",
+        "_polling",
+        "buf",
+        "complaint",
+        "head_len",
+        "lenient",
+        "requests",
+        "sess",
+        "skipped",
+        "t_done",
+        "t_first",
+    )
+
+    def __init__(self, sess: Session, leftover: bytes = b"") -> None:
+        self.sess = sess
+        self.buf = bytearray(leftover)
+        self.lenient: bool = params.feature.http1_compat
+        self.head_len = 0
+        self.skipped = 0
+        self.requests = 0
+        self.t_first = 0.0
+        self.t_done = 0.0
+        self.complaint: WireError | None = None
+        self._poll: select.poll | None = None
+        self._polling = 0
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def _wait(self, events: int, seconds: float) -> bool:
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+        if self._polling != events:
+            poll.register(self.sess.fd, events)
+            self._polling = events
+        if poll.poll(0):
+            return True
+        wrk = current_worker()  # of this thread: a fetch reads the body of another worker's request
+        if wrk is None:
+            return bool(poll.poll(_milliseconds(seconds)))
+        wrk.will_block()
+        try:
+            return bool(poll.poll(_milliseconds(seconds)))
+        finally:
+            wrk.unblocked()
+
+    def wait_readable(self, seconds: float) -> bool:
+        """Wait until the socket has something to read, be it an end or an error; False after so many seconds."""
+        if self.sess.tls is not None and self.sess.sock.pending():  # type: ignore[attr-defined]
+            return True
+        return self._wait(_IN, seconds)
+
+    def wait_writable(self, seconds: float) -> bool:
+        """Wait until the socket takes more, or fails; False after so many seconds."""
+        return self._wait(_OUT, seconds)
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def fill(self, limit: int = _READ_SIZE) -> Fill:
+        """Read what is there into the buffer, without waiting."""
+        try:
+            data = self.sess.sock.recv(limit)
+        except (BlockingIOError, InterruptedError):
+            return Fill.AGAIN
+        except OSError:  # reset, timed out by the kernel's keepalive, TLS failure: no more will come
+            return Fill.EOF
+        if not data:
+            return Fill.EOF
+        self.buf += data
+        return Fill.DATA
+
+    def receive_head(self, eager: bool, linger: float, idle: float, req_size: int) -> Received:
+        """Wait for a whole request head.
+
+        :param eager: something is likely to be there already: read before polling
+        :param linger: how long to wait for a first octet before answering `Received.IDLE`, in seconds from ``t_idle``
+        :param idle: how long the head may take altogether, in seconds from ``t_idle``
+        :param req_size: most octets of a head (``http_req_size``)
+        """
+        buf = self.buf
+        scanned = 0
+        self.t_first = 0.0
+        self.skipped = 0
+        self.complaint = None
+        t_idle = self.sess.t_idle
+        while True:
+            if buf and not scanned and buf[0] <= 0x20:
+                self.skipped += skip_blank_lines(buf, self.lenient)
+            if buf:
+                now = clock.now()
+                if not self.t_first:
+                    self.t_first = now
+                if buf[0] == PREFACE[0]:
+                    match = preface_match(buf)
+                    if match is Prefix.WHOLE:
+                        self.t_done = now
+                        return Received.PREFACE
+                    known = match is Prefix.PARTLY
+                else:
+                    known = False
+                if not known:
+                    try:
+                        end = head_end(buf, scanned, self.lenient)
+                    except WireError as error:
+                        self.complaint = error
+                        end = -1
+                    if end > req_size or (not end and len(buf) >= req_size):
+                        return Received.OVERFLOW
+                    if end:
+                        self.t_done = now
+                        self.head_len = end if end > 0 else len(buf)
+                        return Received.COMPLETE if end > 0 else Received.JUNK
+                    scanned = len(buf)
+                left = t_idle + idle - now
+            elif eager:
+                left = 0.0
+            else:
+                left = t_idle + min(linger, idle) - clock.now()
+            if not eager and not self.wait_readable(left):
+                return Received.TIMEOUT if buf else Received.IDLE
+            result = self.fill(max(1, min(_READ_SIZE, req_size - len(buf))))
+            if result is Fill.EOF:
+                return Received.EOF
+            eager = False
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, log: TaskLog, bufs: list[Piece], size: int, deadline: float) -> str | None:
+        """Send all of ``bufs``, with as few system calls as the socket allows.
+
+        :param size: octets of ``bufs`` together
+        :param deadline: monotonic time at which to give up
+        :returns: ``None``, or the reason why the connection must close: ``REM_CLOSE`` or ``TX_ERROR``
+        """
+        sock = self.sess.sock
+        sent = 0
+        while True:
+            try:
+                n = sock.sendmsg(bufs)
+            except (BlockingIOError, InterruptedError):
+                n = 0
+            except OSError as error:
+                return _send_error(log, -1, size - sent, error.errno or errno.EPIPE)
+            sent += n
+            if sent == size:
+                return None
+            if n:
+                bufs = _prune(bufs, n)
+            left = deadline - clock.mono()
+            sess = self.sess
+            idle = sess.idle_send_timeout
+            if idle is None:
+                idle = params.idle_send_timeout
+            if left > 0 and not self.wait_writable(min(left, idle)):
+                left = deadline - clock.mono()
+                if left > 0:
+                    log.put(_DEBUG, f"Hit idle send timeout, wrote = {sent}/{size}; retrying")
+                    continue
+            if left <= 0:
+                log.put(_DEBUG, f"Hit total send timeout, wrote = {sent}/{size}; not retrying")
+                return _send_error(log, -1, size - sent, errno.EAGAIN)
+
+
+def _prune(bufs: list[Piece], n: int) -> list[Piece]:
+    """What is left of a vector of which ``n`` octets are gone."""
+    for index, piece in enumerate(bufs):
+        size = len(piece)
+        if n < size:
+            return [memoryview(piece)[n:], *bufs[index + 1 :]]
+        n -= size
+    return []
+
+
+def _send_error(log: TaskLog, result: int, left: int, number: int) -> str:
+    log.put(_DEBUG, f"Write error, retval = {result}, len = {left}, errno = {os.strerror(number)}")
+    return "REM_CLOSE" if number == errno.EPIPE else "TX_ERROR"

@@ -1,0 +1,388 @@
+"""The HTTP/1 session: one request after the other on one connection.
+
+The session is a loop on a worker: wait for a request head, parse it, run the request, clean up. It leaves its worker
+
+* when nothing arrives within ``timeout_linger``: the waiter then watches the socket, and `unwait` comes back here,
+* when the request waits for another one's fetch: `reembark` continues in the middle of the loop, on another worker,
+* when the connection turns into HTTP/2 (the preface, or ``Upgrade: h2c``): the HTTP/2 transport takes it from there,
+* when it ends.
+
+Records of a request are gathered in its own log; those of the session are written one by one.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.base import clock
+from varnishpy.base.workspace import make_workspace
+from varnishpy.http.status import reason as reason_phrase
+from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, WireError, parse_request
+from varnishpy.http1.body import ChunkedBody, LengthBody
+from varnishpy.http1.connection import Connection, Received
+from varnishpy.http1.deliver import deliver
+from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import CLIENT, TaskLog
+from varnishpy.params import params
+from varnishpy.request.client import run_request
+from varnishpy.request.finish import finish_request
+from varnishpy.request.request import Request, Step
+from varnishpy.request.transport import Delivered
+from varnishpy.threads import Priority, WaitEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from varnishpy.request.env import Env
+    from varnishpy.session.session import Session
+    from varnishpy.storage.source import Source
+    from varnishpy.threads import Worker
+
+_BOGO_HEADER: Final = int(Tag.BogoHeader)
+_DEBUG: Final = int(Tag.Debug)
+_ERROR: Final = int(Tag.Error)
+_HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
+_REQ_METHOD: Final = int(Tag.ReqMethod)
+_REQ_START: Final = int(Tag.ReqStart)
+_REQ_TARGET: Final = int(Tag.ReqTarget)
+_RESP_METHOD: Final = int(Tag.RespMethod)
+_RESP_PROTOCOL: Final = int(Tag.RespProtocol)
+_RESP_STATUS: Final = int(Tag.RespStatus)
+_RESP_REASON: Final = int(Tag.RespReason)
+
+_CLOSE_REASON: Final = {
+    Received.OVERFLOW: "RX_OVERFLOW",
+    Received.TIMEOUT: "RX_TIMEOUT",
+    Received.EOF: "REM_CLOSE",
+}
+
+
+class Http1Transport:
+    """HTTP/1.0 and HTTP/1.1 towards clients; one object serves all sessions and keeps no state of its own."""
+
+    name = "HTTP/1"
+    pull_may_block = True
+
+    def __init__(self, env: Env, run: Callable[[Worker, Request], Step] | None = None) -> None:
+        """:param run: the client state machine; only tests bring their own"""
+        self.env = env
+        self._run_request = run or run_request
+
+    # -- entering --------------------------------------------------------------------------------------------------
+
+    def new_session(self, wrk: Worker, sess: Session, leftover: bytes = b"") -> None:
+        """Task: serve a fresh connection.
+
+        :param leftover: what was read behind a PROXY header
+        """
+        sess.transport = self
+        conn = sess.transport_priv = Connection(sess, leftover)
+        self._serve(wrk, sess, conn, True)
+
+    def unwait(self, wrk: Worker, sess: Session) -> None:
+        """Task: the parked session has something to read."""
+        self._serve(wrk, sess, sess.transport_priv, True)
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def _serve(self, wrk: Worker, sess: Session, conn: Connection, eager: bool, waiting: Request | None = None) -> None:
+        """Serve requests until the session leaves this worker.
+
+        :param waiting: a request that comes back from waiting elsewhere and is to be finished first
+        """
+        wrk.subject = sess
+        try:
+            if waiting is not None and not self._run(wrk, sess, conn, waiting):
+                return
+            self._loop(wrk, sess, conn, eager)
+        except Exception:
+            # a defect of this session only: the worker logs it; nobody else knows the socket any more
+            if not sess.ended:
+                self._end(wrk, sess, "TX_ERROR")
+            raise
+
+    def _loop(self, wrk: Worker, sess: Session, conn: Connection, eager: bool) -> None:
+        while True:
+            linger = sess.timeout_linger
+            idle = sess.timeout_idle
+            received = conn.receive_head(
+                eager,
+                params.timeout_linger if linger is None else linger,
+                params.timeout_idle if idle is None else idle,
+                params.http_req_size,
+            )
+            eager = False
+            if received is not Received.COMPLETE and received is not Received.JUNK:
+                self._no_request(wrk, sess, conn, received)
+                return
+            if sess.tls is not None and sess.tls.alpn == "h2":  # agreed on HTTP/2, and then sent no preface
+                self._end(wrk, sess, "RX_JUNK")
+                return
+            if not self._request(wrk, sess, conn):
+                return
+
+    def _no_request(self, wrk: Worker, sess: Session, conn: Connection, received: Received) -> None:
+        if received is Received.IDLE:
+            wrk.stats["sess_herd"] += 1
+            self._park(sess)
+        elif received is Received.PREFACE:
+            self._prior_knowledge(wrk, sess, conn)
+        else:
+            status = params.http_req_overflow_status
+            if received is Received.OVERFLOW and status:
+                answer = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n\r\n".encode("latin-1")
+                conn.send(TaskLog(), [answer], len(answer), clock.mono() + params.idle_send_timeout)
+            wrk.stats["s_req_hdrbytes"] += len(conn.buf)
+            self._end(wrk, sess, _CLOSE_REASON[received])
+
+    def _end(self, wrk: Worker, sess: Session, reason: str | None) -> None:
+        wrk.stats["sess_closed"] += 1
+        sess.delete(reason)
+
+    def _park(self, sess: Session) -> None:
+        """Leave the worker; the waiter watches the socket for the rest of timeout_idle."""
+        idle = sess.timeout_idle
+        left = sess.t_idle + (params.timeout_idle if idle is None else idle) - clock.now()
+
+        def wake(event: WaitEvent) -> None:
+            if event is WaitEvent.READABLE:
+                pool = sess.pool if sess.pool is not None else self.env.pools.any()
+                if pool.schedule(lambda wrk: self.unwait(wrk, sess), Priority.REQ):
+                    return
+                sess.delete("OVERLOAD")
+            elif event is WaitEvent.TIMEOUT:
+                sess.delete("RX_CLOSE_IDLE")
+            else:
+                sess.delete("REM_CLOSE")
+
+        try:
+            self.env.waiter.add(sess.fd, clock.mono() + max(0.0, left), wake)
+        except OSError:
+            sess.delete("PIPE_OVERFLOW")
+
+    def _request(self, wrk: Worker, sess: Session, conn: Connection) -> bool:
+        """Parse and run the request whose head stands in the buffer; False when the session has left this worker."""
+        vxid = wrk.next_vxid()
+        log = TaskLog(vxid, CLIENT)
+        ws = make_workspace("req", params.workspace_client)
+        req = Request(self.env, sess, self, vxid, log, ws)
+        wrk.tally.req_made += 1
+        req.wrk = wrk
+        req.transport_priv = conn
+        log.begin("req", sess.vxid, "rxreq")
+        sess.link("req", vxid, "rxreq")
+        req.t_first = conn.t_first
+        req.t_req = conn.t_done
+        log.start_clock(conn.t_first)
+        log.timestamp("Start", conn.t_first)
+        log.timestamp("Req", conn.t_done)
+        req.t_prev = conn.t_done
+        conn.requests += 1
+
+        head = bytes(conn.buf[: conn.head_len])
+        del conn.buf[: conn.head_len]
+        req.acct.req_hdrbytes = len(head) + conn.skipped
+        message = req.http
+        message.log = log
+        message.first_tag = _REQ_METHOD
+        message.ws = ws
+        message.max_headers = params.http_max_hdr
+        try:
+            if conn.complaint is not None:
+                raise conn.complaint
+            parsed = parse_request(
+                head,
+                message,
+                hdr_len=params.http_req_hdr_len,
+                max_hdr=params.http_max_hdr,
+                https_scheme=params.feature.https_scheme,
+                lenient=conn.lenient,
+            )
+        except WireError as error:
+            self._refuse(wrk, req, head, error)
+            return self._after(wrk, sess, conn, req)
+        log.put(_REQ_TARGET, parsed.target)
+        if parsed.absolute_form:
+            wrk.stats["http1_absolute_form"] += 1
+        if not ws.account(len(head)):
+            log.put(_ERROR, "workspace_client overflow")
+            wrk.stats["client_req_400"] += 1
+            req.doclose = "RX_OVERFLOW"
+            self.minimal_response(wrk, req, 400)
+            return self._after(wrk, sess, conn, req)
+        framing = parsed.framing
+        if framing is not NO_BODY:
+            if framing.kind is BodyKind.LENGTH:
+                req.body = LengthBody(conn, req, framing.length)
+            else:
+                req.body = ChunkedBody(conn, req, params.http_req_hdr_len, params.http_max_hdr)
+        elif parsed.has_upgrade and self._upgrade(wrk, sess, conn, req):
+            return False
+        return self._run(wrk, sess, conn, req)
+
+    def _run(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
+        if self._run_request(wrk, req) is Step.DISEMBARK:
+            return False
+        wrk.stats["client_req"] += 1
+        return self._after(wrk, sess, conn, req)
+
+    def _after(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
+        """Clean up behind a request; False when the session has ended."""
+        body = req.body
+        if req.doclose is None and body is not None and not body.finished:  # type: ignore[attr-defined]
+            body.discard()  # sets doclose when it fails
+        finish_request(wrk, req)
+        if sess.closed is None and req.doclose is not None:
+            sess.close(req.doclose)
+        req.transport_priv = None
+        if sess.closed is not None:
+            self._end(wrk, sess, None)
+            return False
+        now = clock.now()
+        sess.t_idle = now
+        if conn.buf:
+            wrk.stats["sess_readahead"] += 1
+        return True
+
+    def _refuse(self, wrk: Worker, req: Request, head: bytes, error: WireError) -> None:
+        """What came is no request: log it, answer 400, and close."""
+        log = req.log
+        wrk.stats["client_req_400"] += 1
+        if error.headers_known:
+            self._log_start(req)
+            req.http.log_request()
+            log.put(_BOGO_HEADER, error.text)
+            req.doclose = "RX_BAD"
+        else:
+            if error.text:
+                log.put(_BOGO_HEADER, error.text)
+            log.put(_HTTP_GARBAGE, head.decode("latin-1").partition("\0")[0])
+            self._log_start(req)
+            req.doclose = "RX_JUNK"
+        self.minimal_response(wrk, req, 400)
+
+    @staticmethod
+    def _log_start(req: Request) -> None:
+        sess = req.sess
+        client = sess.client_ip
+        req.log.put(_REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
+
+    # -- HTTP/2 ----------------------------------------------------------------------------------------------------
+
+    def _prior_knowledge(self, wrk: Worker, sess: Session, conn: Connection) -> None:
+        if not params.feature.http2:
+            self._end(wrk, sess, "REQ_HTTP20")
+            return
+        leftover = bytes(conn.buf[len(PREFACE) :])
+        sess.debug("H2 Prior Knowledge Upgrade")
+        sess.transport = self.env.transports["HTTP2"]
+        sess.transport_priv = None
+        self.env.transports["HTTP2"].prior_knowledge(wrk, sess, leftover)
+
+    def _upgrade(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
+        """Hand the session to HTTP/2 if the request asks for h2c; False: serve it as HTTP/1."""
+        if not req.http.has_token("upgrade", "h2c"):
+            return False
+        if not params.feature.http2 or sess.tls is not None:
+            req.log.put(_DEBUG, "H2 upgrade attempt")
+            return False
+        settings = _decode_settings(req.http.values("http2-settings"))
+        if settings is None:
+            req.log.put(_DEBUG, "H2: Bad HTTP-Settings")
+            req.doclose = "RX_JUNK"
+            self._after(wrk, sess, conn, req)
+            return True
+        leftover = bytes(conn.buf)
+        sess.debug("H2 Optimistic Upgrade")
+        sess.transport = self.env.transports["HTTP2"]
+        sess.transport_priv = req.transport_priv = None
+        self.env.transports["HTTP2"].upgrade(wrk, sess, req, settings, leftover)
+        return True
+
+    # -- what the state machine asks for ---------------------------------------------------------------------------
+
+    def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
+        """Send the response; it is complete, or ``req.doclose`` is set, when this returns."""
+        deliver(wrk, self._connection(req), req, source)
+        return Delivered.DONE
+
+    def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
+        """A response of a status line alone."""
+        reason = reason_phrase(status)
+        head = f"HTTP/1.1 {status:03d} {reason}\r\n\r\n".encode("latin-1")
+        log = req.log
+        log.put(_RESP_PROTOCOL, "HTTP/1.1")
+        log.put(_RESP_STATUS, f"{status:03d}")
+        log.put(_RESP_REASON, reason)
+        if status >= 400:
+            req.err_code = status
+        conn = self._connection(req)
+        failure = conn.send(log, [head], len(head), clock.mono() + params.idle_send_timeout)
+        if failure is None:
+            req.acct.resp_hdrbytes += len(head)
+        elif req.doclose is None:
+            req.doclose = failure
+
+    def send_100(self, wrk: Worker, req: Request) -> None:
+        """Answer ``Expect: 100-continue``, unless the body is coming anyway (RFC 9110 section 10.1.1)."""
+        if not self._connection(req).buf:
+            self.minimal_response(wrk, req, 100)
+
+    def take_readahead(self, req: Request) -> bytes:
+        """What was read from the client behind the request's head; a pipe must send it on first."""
+        conn = self._connection(req)
+        leftover = bytes(conn.buf)
+        conn.buf.clear()
+        return leftover
+
+    def fail(self, req: Request, reason: str) -> None:
+        """Close the connection; the loop finds it closed and ends the session."""
+        if req.doclose is None:
+            req.doclose = reason
+        req.sess.close(reason)
+
+    def reembark(self, req: Request) -> None:
+        """Schedule a request that waited elsewhere; callable from any thread."""
+        sess = req.sess
+        pool = sess.pool if sess.pool is not None else self.env.pools.any()
+        if not pool.schedule(lambda wrk: self._resume(wrk, req), Priority.RUSH):
+            sess.close("OVERLOAD")  # only a pool that is being stopped refuses: the process is about to end
+
+    def _resume(self, wrk: Worker, req: Request) -> None:
+        req.wrk = wrk
+        self._serve(wrk, req.sess, self._connection(req), False, req)
+
+    def client_gone(self, req: Request) -> bool:
+        """HTTP/1 learns that its client left when it sends; only a closed session is known."""
+        return req.sess.closed is not None
+
+    def panic_dump(self, sess: Session) -> str:
+        conn = sess.transport_priv
+        if not isinstance(conn, Connection):
+            return "state = idle"
+        return f"requests = {conn.requests},\nbuffered = {len(conn.buf)},"
+
+    def describe(self, sess: Session) -> dict[str, Any]:
+        conn = sess.transport_priv
+        if not isinstance(conn, Connection):
+            return {}
+        return {"requests": conn.requests, "buffered": len(conn.buf)}
+
+    @staticmethod
+    def _connection(req: Request) -> Connection:
+        conn = req.topreq.transport_priv
+        assert isinstance(conn, Connection)
+        return conn
+
+
+def _decode_settings(values: list[str]) -> bytes | None:
+    """The SETTINGS payload in ``HTTP2-Settings`` (RFC 7540 section 3.2.1); ``None`` if missing, repeated or broken."""
+    if len(values) != 1:
+        return None
+    text = values[0].rstrip("=")
+    try:
+        payload = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:  # binascii.Error, or characters beyond ASCII
+        return None
+    return payload if len(payload) % 6 == 0 else None

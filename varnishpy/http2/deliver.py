@@ -1,0 +1,117 @@
+"""From a request thread to the session thread: responses, interim responses, failures.
+
+The request thread encodes the header block, hands block and body source over, and is done with the request: it must not
+touch it afterwards. The response's bytes, its accounting and the end of its log are the session thread's business.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Final
+
+from varnishpy.http.status import reason as reason_phrase
+from varnishpy.http2.connection import Post
+from varnishpy.http2.hpack import SPECIAL, encode_response, encode_stored
+from varnishpy.http2.tables import SE
+from varnishpy.http2.transmit import Entry
+from varnishpy.log.tags import Tag
+from varnishpy.request.transport import Delivered
+
+if TYPE_CHECKING:
+    from varnishpy.http.message import Message
+    from varnishpy.http2.stream import Stream
+    from varnishpy.request.request import Request
+    from varnishpy.storage.source import Source
+    from varnishpy.threads.worker import Worker
+
+_DEBUG: Final = int(Tag.Debug)
+_ERROR: Final = int(Tag.Error)
+_RESP_PROTOCOL: Final = int(Tag.RespProtocol)
+_RESP_STATUS: Final = int(Tag.RespStatus)
+_RESP_REASON: Final = int(Tag.RespReason)
+
+_CONTINUE: Final = encode_response(100, [])
+
+# members of an Enum cost a look-up in two tables each time
+_POST_READY: Final = Post.READY
+_POST_RESPONSE: Final = Post.RESPONSE
+_POST_INTERIM: Final = Post.INTERIM
+_DELIVERED_TAKEN: Final = Delivered.TAKEN
+_DELIVERED_DONE: Final = Delivered.DONE
+
+
+def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
+    """Hand a response over. ``DONE``, with ``doclose`` set, only if the stream is dead already."""
+    stream: Stream = req.transport_priv
+    h2 = stream.h2
+    if get_ident() == h2.thread:
+        h2.assert_request_thread()
+    req.log.put(_RESP_PROTOCOL, "HTTP/2.0")
+    error = stream.error or h2.error
+    if error is not None:
+        if source is not None:
+            source.close()
+        req.doclose = req.doclose or "TX_ERROR"
+        req.log.put(_ERROR, f"H2: send error ({error.name})")
+        return _DELIVERED_DONE
+    if source is not None and source.length == 0:
+        source.close()
+        source = None
+    resp = req.resp
+    block, priority = _encode(req, resp)
+    entry = Entry(stream, block, source, req)
+    entry.priority = priority
+    if source is not None and not source.complete:
+        source.on_ready = partial(h2.post, _POST_READY, entry)
+    h2.hand_over(entry, wrk if req.pump is None else None)
+    return _DELIVERED_TAKEN
+
+
+def _encode(req: Request, resp: Message) -> tuple[bytes, str | None]:
+    """The header block, and ``priority``; what begins as the stored object does is encoded once for all."""
+    headers = resp.headers
+    stored = req.stored
+    if stored is not None:
+        count = len(stored.headers)
+        if headers[:count] == stored.headers:  # VCL has left them alone
+            front: bytes | None = stored.block
+            if front is None:
+                front = stored.block = encode_stored(stored.headers)
+            if front:
+                rest = headers[count:]
+                for header in rest:
+                    if header[0] in SPECIAL:
+                        break
+                else:
+                    return encode_response(resp.status, rest, front), None
+    return encode_response(resp.status, headers), resp.get("priority")
+
+
+def minimal_response(req: Request, status: int) -> None:
+    """Answer with nothing but a status."""
+    stream: Stream = req.transport_priv
+    log = req.log
+    log.put(_RESP_PROTOCOL, "HTTP/2.0")
+    log.put(_RESP_STATUS, f"{status:03d}")
+    log.put(_RESP_REASON, reason_phrase(status))
+    if status >= 400:
+        req.err_code = status
+    block = encode_response(status, [])
+    req.acct.resp_hdrbytes += len(block)
+    stream.h2.post(_POST_RESPONSE, Entry(stream, block, None, None))
+
+
+def send_100(req: Request) -> None:
+    """Answer ``Expect: 100-continue``."""
+    stream: Stream = req.transport_priv
+    req.acct.resp_hdrbytes += len(_CONTINUE)
+    stream.h2.post(_POST_INTERIM, (stream, _CONTINUE))
+
+
+def fail(req: Request, reason: str) -> None:
+    """Give up on a request: its stream is reset."""
+    req.log.put(_DEBUG, "H2FAILREQ")
+    req.doclose = req.doclose or reason
+    stream: Stream = req.transport_priv
+    stream.h2.ask_reset(stream, SE.INTERNAL_ERROR)

@@ -1,0 +1,165 @@
+"""Request bodies: a ring of bytes per stream, filled by the session thread, drained by whoever needs the body.
+
+The ring is as large as the stream's window, so a client that keeps to its window never overruns it, and many small DATA
+frames cost no more memory than one large one. It comes from the storage named by ``h2_rxbuf_storage``, where that can
+lend buffers, and lives on the heap otherwise. Indices and the window are changed under the session's mutex; the octets
+between them belong to the reader, those outside to the session thread, so copying needs no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.base.clock import mono
+from varnishpy.http.message import Header
+from varnishpy.http2.tables import SE, H2Error
+from varnishpy.request.transport import BodyError
+
+if TYPE_CHECKING:
+    from varnishpy.http2.stream import Stream
+
+
+DISCARD_SIZE: Final = 65536  # octets dropped at once
+
+
+class ReceiveBuffer:
+    """A ring of octets. ``head`` and ``tail`` only grow: what came in, and what was read."""
+
+    __slots__ = ("_data", "_give_back", "head", "size", "tail")
+
+    def __init__(self, data: bytearray | memoryview, size: int, give_back: Callable[[], None] | None = None) -> None:
+        self.size = size
+        self.head = 0
+        self.tail = 0
+        self._data = data
+        self._give_back = give_back
+
+    def put(self, data: bytes | memoryview) -> None:
+        """Copy octets in behind ``head``, without moving it; the caller has seen to it that they fit."""
+        size = self.size
+        at = self.head % size
+        first = min(len(data), size - at)
+        self._data[at : at + first] = data[:first]
+        if first < len(data):
+            self._data[: len(data) - first] = data[first:]
+
+    def get(self, count: int) -> bytes:
+        """Copy octets out from ``tail`` on, without moving it."""
+        size = self.size
+        at = self.tail % size
+        first = bytes(self._data[at : min(at + count, size)])
+        if len(first) == count:
+            return first
+        return first + bytes(self._data[: count - len(first)])
+
+    def free(self) -> None:
+        """Give the memory back."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+class StreamBody:
+    """The body of an HTTP/2 request, for `read` on any thread but the session's.
+
+    :param timeout: seconds to wait for the next octets, asked for at each wait
+    :param blocking: entered around each wait, so that the thread pool knows
+    """
+
+    __slots__ = ("_blocking", "_stream", "_timeout", "length")
+
+    def __init__(
+        self,
+        stream: Stream,
+        timeout: Callable[[], float],
+        blocking: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self._stream = stream
+        self._timeout = timeout
+        self._blocking = blocking
+        self.length = stream.rx_length
+
+    def read(self, limit: int) -> bytes:
+        """At most ``limit`` octets, ``b""`` at the end. Raises `BodyError`."""
+        stream = self._stream
+        h2 = stream.h2
+        h2.assert_request_thread()
+        with h2.mutex:
+            count = self._available()
+        if count < 0:
+            with self._blocking():
+                count = self._wait()
+        if count == 0:
+            return b""
+        count = min(count, limit)
+        buffer = stream.rx_buffer
+        assert buffer is not None  # something is available
+        data = buffer.get(count)
+        with h2.mutex:
+            buffer.tail += count
+            ask = not stream.rx_asked and not stream.rx_ended
+            if ask:
+                stream.rx_asked = True
+        if ask:
+            h2.attention(stream)
+        return data
+
+    @property
+    def trailers(self) -> list[Header]:
+        """The fields behind the body, when that has been read to its end."""
+        return self._stream.trailers or []
+
+    def _available(self) -> int:
+        """Octets to read now, 0 at the end, -1 wait; under the mutex."""
+        stream = self._stream
+        error = _error_of(stream)
+        if error is not None:
+            raise BodyError(f"H2: Request body error ({error.text})")
+        buffer = stream.rx_buffer
+        if buffer is not None and buffer.head > buffer.tail:
+            return buffer.head - buffer.tail
+        return 0 if stream.rx_ended else -1
+
+    def _wait(self) -> int:
+        stream = self._stream
+        h2 = stream.h2
+        deadline = mono() + self._timeout()
+        with h2.mutex:
+            condition = Condition(h2.mutex)
+            stream.reader = condition
+            try:
+                while (count := self._available()) < 0:
+                    left = deadline - mono()
+                    if left <= 0:
+                        raise BodyError("H2: Request body timed out")
+                    condition.wait(left)
+            finally:
+                stream.reader = None
+        return count
+
+    def discard(self) -> bool:
+        """Nothing needs reading: the stream is reset when its response is complete, the connection stays usable.
+
+        Varnish reads what nobody wants before it answers, and so do we with ``feature=+h2_compat``.
+        """
+        if self._stream.h2.compat:
+            try:
+                while data := self.read(DISCARD_SIZE):
+                    self._stream.request.acct.req_bodybytes += len(data)
+            except BodyError:
+                return False
+        return True
+
+    def fail(self) -> None:
+        """Give up on the body: the client is told to stop sending."""
+        stream = self._stream
+        if not stream.rx_ended and stream.error is None:
+            stream.h2.ask_reset(stream, SE.REFUSED_STREAM)
+
+
+def _error_of(stream: Stream) -> H2Error | None:
+    """Why this stream, or its connection, is at its end; ``None`` if it is not."""
+    return stream.error or stream.h2.error

@@ -1,0 +1,366 @@
+"""Steps of a request, last part: make the response, from an object or in VCL, and hand it to the transport."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from varnishpy.base import clock
+from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
+from varnishpy.http.dates import format_date
+from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
+from varnishpy.http.status import reason
+from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import Records
+from varnishpy.params import params
+from varnishpy.request.conditional import accepts_gzip, not_modified, weaken_etag
+from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
+from varnishpy.request.finish import conclude
+from varnishpy.request.header_rules import append
+from varnishpy.request.reqbody import ignore_body
+from varnishpy.request.request import Request, Step
+from varnishpy.request.transport import Delivered
+from varnishpy.request.vclstep import run_vcl
+from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
+from varnishpy.request.vdp_range import RangeDelivery
+from varnishpy.request.via import via_field, via_value
+from varnishpy.storage.boc import BocState
+from varnishpy.storage.object import ObjectFlag, StoredObject
+from varnishpy.storage.objectsource import open_body
+from varnishpy.storage.room import NoSpace
+from varnishpy.storage.source import BytesSource, Source, TrailedSource
+
+if TYPE_CHECKING:
+    from varnishpy.threads.worker import Worker
+
+_ERROR: Final = int(Tag.Error)
+_STORAGE: Final = int(Tag.Storage)
+_FILTERS: Final = int(Tag.Filters)
+_RESP_METHOD: Final = int(Tag.RespMethod)
+_RESP_PROTOCOL: Final = _RESP_METHOD + PROTOCOL
+_RESP_STATUS: Final = _RESP_METHOD + STATUS
+_RESP_REASON: Final = _RESP_METHOD + REASON
+_RESP_HEADER: Final = _RESP_METHOD + HEADER
+
+# members of an Enum cost a look-up in two tables each time
+_DONE: Final = Step.DONE
+_DISEMBARK: Final = Step.DISEMBARK
+_TAKEN: Final = Delivered.TAKEN
+_STREAM: Final = BocState.STREAM
+_FINISHED: Final = BocState.FINISHED
+
+_PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
+
+
+def _new_response(req: Request) -> Message:
+    resp = req.resp
+    if resp.log is not None:  # used before: this is another response to the same request
+        resp = req.resp = Message()
+    resp.log = req.log
+    resp.first_tag = _RESP_METHOD
+    resp.ws = req.ws
+    resp.max_headers = params.http_max_hdr
+    return resp
+
+
+# -- from an object ----------------------------------------------------------------------------------------------------
+
+
+class _Prepared:
+    """What every delivery of a stored object begins with; kept with the object, whose headers never change again."""
+
+    __slots__ = ("block", "has_ranges", "has_via", "headers", "reason", "records", "size", "status")
+
+    def __init__(self, stored: Message) -> None:
+        self.status = stored.status
+        self.reason = stored.reason
+        self.headers = stored.headers
+        self.block: bytes | None = None  # the headers as a transport sends them, if it keeps that
+        self.has_via = stored.has("via")
+        self.has_ranges = stored.has("accept-ranges")
+        self.size = 16 + stored.size()
+        rows = [
+            (_RESP_PROTOCOL, stored.proto),
+            (_RESP_STATUS, f"{stored.status % 1000:03d}"),
+            (_RESP_REASON, stored.reason),
+            *((_RESP_HEADER, f"{name}: {value}") for _, name, value in stored.headers),
+        ]
+        if stored.proto != "HTTP/1.1":
+            rows.append((_RESP_PROTOCOL, "HTTP/1.1"))
+        self.records = Records(rows)
+
+
+_ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes")
+
+
+def step_deliver(wrk: Worker, req: Request) -> str:
+    """Headers of the object, vcl_deliver, and whether the client needs the body at all."""
+    oc = req.objcore
+    assert oc is not None
+    stobj = oc.stobj
+    assert stobj is not None
+    last_use = oc.last_lru
+    if last_use and req.t_prev - last_use >= params.lru_interval:
+        stobj.stevedore.lru.touch(oc, req.t_prev)
+
+    log = req.log
+    prepared: _Prepared | None = stobj.prepared
+    if prepared is None:
+        prepared = stobj.prepared = _Prepared(stobj.headers)
+    req.stored = prepared
+    resp = _new_response(req)
+    resp.status = status = prepared.status
+    resp.reason = prepared.reason
+    resp.headers = prepared.headers.copy()
+    log.put_records(prepared.records)
+    if not req.ws.account(prepared.size):
+        resp.failed = True
+
+    resp.add("X-Varnish", f"{req.vxid} {oc.xid}" if req.is_hit else str(req.vxid))
+    age = int(req.t_prev - oc.t_origin)
+    resp.add("Age", str(age) if age > 0 else "0")
+    if prepared.has_via:
+        append(resp, "Via", via_value(req.env))
+    else:
+        resp.add_field(via_field(req.env.identity))
+    if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
+        weaken_etag(resp)
+    if status == 200 and params.http_range_support and not oc.flags & OC_PRIVATE:
+        if prepared.has_ranges:
+            resp.unset("accept-ranges")
+        resp.add_field(_ACCEPT_RANGES)
+
+    req.t_resp = clock.now()
+    action, _ = run_vcl(wrk, req, "deliver")
+    if action != "deliver":
+        _drop_object(wrk, req)
+        return "vclfail" if action == "fail" else action  # restart, synth
+    now = clock.now()
+    log.timestamp("Process", now)
+    req.t_prev = now
+    if req.topreq is req and resp.status == 200 and not_modified(req.http, resp, req.t_req, stobj.last_modified):
+        _put_status(resp, 304)
+    return "transmit"
+
+
+def _put_status(resp: Message, status: int) -> None:
+    resp.set_proto("HTTP/1.1")
+    resp.set_status(status)
+    resp.set_reason(reason(status))
+
+
+def _drop_object(wrk: Worker, req: Request) -> None:
+    """The response will be another one."""
+    oc, req.objcore = req.objcore, None
+    assert oc is not None
+    if oc.is_transient:
+        req.env.hash.cancel(oc)
+    req.env.hash.deref(wrk, oc)
+
+
+# -- from VCL ----------------------------------------------------------------------------------------------------------
+
+
+def step_synth(wrk: Worker, req: Request) -> str | Step:
+    """vcl_synth makes the response."""
+    req.stored = None
+    wrk.stats["s_synth"] += 1
+    if req.err_code < 100:
+        req.err_code = 501
+    resp = _new_response(req)
+    resp.set_proto("HTTP/1.1")
+    resp.set_status(req.err_code)
+    resp.set_reason(req.err_reason or reason(req.err_code))
+    now = clock.now()
+    resp.add("Date", format_date(now))
+    resp.add("Server", "Varnish")
+    resp.add("X-Varnish", str(req.vxid))
+    if req.want100cont:
+        # neither ask for the body nor wait for it: close, unless VCL takes this header away
+        resp.add("Connection", "close")
+    req.filter_list = None
+    req.synth_body.clear()
+    req.t_resp = now
+    action, _ = run_vcl(wrk, req, "synth")
+    now = clock.now()
+    req.log.timestamp("Process", now)
+    req.t_prev = now
+    if action == "fail":
+        if req.esi_level == 0:
+            return _bare_failure(wrk, req)
+        action = "deliver"
+    if action == "restart" and req.restarts <= req.max_restarts:
+        return "restart"
+
+    length = sum(map(len, req.synth_body))
+    resp.set("Content-Length", str(length))
+    if req.doclose is None and (resp.has_token("connection", "close") or req.http.has_token("connection", "close")):
+        req.doclose = "RESP_CLOSE"
+    ignore_body(req)
+    if not _store_synthetic(req):
+        log = req.log
+        log.put(_ERROR, "Could not get storage")
+        req.doclose = "OVERLOAD"
+        now = clock.now()
+        log.timestamp("Resp", now)
+        req.t_prev = now
+        return Step.DONE
+    wrk.stats["transit_stored"] += length
+    return "transmit"
+
+
+def _store_synthetic(req: Request) -> bool:
+    """Charge Transient with the body that VCL made, until the request is over; False when there is no room."""
+    transient = req.env.transient
+    if transient is None:
+        return True
+    try:
+        stored = req.synth_stored = StoredObject(transient)
+    except NoSpace as exc:
+        req.log.put(_ERROR, str(exc))
+        return False
+    req.log.put(_STORAGE, f"{transient.name} {transient.ident}")
+    try:
+        stored.extend(b"".join(req.synth_body))
+    except NoSpace:
+        return False
+    return True
+
+
+def _bare_failure(wrk: Worker, req: Request) -> Step:
+    """VCL failed even here: a status line is all that is left."""
+    ignore_body(req)
+    req.transport.minimal_response(wrk, req, 408 if req.req_reset else 500)
+    req.doclose = "VCL_FAILURE"
+    req.delivering = True
+    return Step.DONE
+
+
+# -- handing over ------------------------------------------------------------------------------------------------------
+
+
+def step_transmit(wrk: Worker, req: Request) -> str | Step:
+    """Processors, Content-Length, and the transport."""
+    oc = req.objcore
+    resp = req.resp
+    stobj = None
+    finished = True
+    announced = _content_length(resp)
+    length = announced
+    if oc is not None:
+        stobj = oc.stobj
+        if oc.boc is not None:
+            boc = req.boc = req.env.hash.ref_boc(oc)
+            if boc is not None:
+                if boc.state < _STREAM:
+                    boc.wait_state(_STREAM, clock.NEVER, wrk)
+                finished = boc.state >= _FINISHED
+        if req.boc is None and not oc.flags & OC_FAILED:
+            assert stobj is not None
+            length = stobj.length
+
+    req.delivering = True
+    status = resp.status
+    head = req.http0.method == "HEAD"
+    no_body = head or status < 200 or status == 204 or status == 304
+    names = req.filter_list
+    if names is None:
+        names = default_delivery_filters(req)
+    req.log.put(_FILTERS, names)
+    processors: list[DeliveryProcessor] = []
+    if names:
+        context = DeliveryContext(wrk, req, req.log, resp, length, stobj, finished)
+        try:
+            processors = _open_processors(req, names, context)
+        except (FilterError, ProcessorError) as exc:
+            req.log.put(_ERROR, str(exc))
+            req.log.put(_ERROR, "Failure to push processors")
+            req.doclose = "OVERLOAD"
+            req.transport.fail(req, "OVERLOAD")
+            return Step.DONE
+        length = context.length
+
+    status = resp.status  # a range changes it
+    if announced >= 0 and announced == length and status >= 200 and status != 204 and status != 304:
+        pass
+    elif status < 200 or status == 204 or status == 304:
+        resp.unset("content-length")
+    elif head:
+        length = 0  # what is stored is the answer to a HEAD, whose Content-Length speaks of the GET's body
+    else:
+        resp.unset("content-length")
+        if length >= 0:
+            resp.add("Content-Length", str(length))
+    req.resp_len = length
+    req.processors = processors
+    if no_body or (length == 0 and (stobj is None or not stobj.trailers)):
+        for processor in processors:
+            processor.close()
+        return _finished(req.transport.deliver(wrk, req, None))
+    return _send(wrk, req, processors, length)
+
+
+def _content_length(resp: Message) -> int:
+    value = resp.get("content-length")
+    return int(value) if value is not None and value.isdecimal() else -1
+
+
+def _finished(delivered: Delivered) -> Step:
+    return _DISEMBARK if delivered is _TAKEN else _DONE
+
+
+def _open_processors(req: Request, names: str, context: DeliveryContext) -> list[DeliveryProcessor]:
+    opened: list[DeliveryProcessor] = []
+    try:
+        for processor in delivery_processors(names, req.vcl):
+            processor.context = context
+            if processor.open():
+                opened.append(processor)
+                context.stobj = None
+    except ProcessorError:
+        for processor in opened:
+            processor.close()
+        raise
+    return opened
+
+
+def _source(req: Request, start: int, length: int) -> Source:
+    """The stored or synthetic body, or a part of it."""
+    oc = req.objcore
+    if oc is None:
+        return BytesSource(req.synth_body, start, length)
+    assert oc.stobj is not None
+    stobj = oc.stobj
+    source = open_body(stobj, req.boc, transient=oc.is_transient, start=start, length=length)
+    if stobj.trailers is not None and start == 0 and length < 0:
+        return TrailedSource(source, lambda: stobj.trailers)
+    return source
+
+
+def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length: int) -> Step:
+    transport = req.transport
+    if not processors:
+        return _finished(transport.deliver(wrk, req, _source(req, 0, -1)))
+    first = processors[0]
+    if len(processors) == 1 and isinstance(first, RangeDelivery) and first.on_storage and req.boc is None:
+        first.close()
+        return _finished(transport.deliver(wrk, req, _source(req, first.low, first.high - first.low)))
+    chain = Chain(processors, _source(req, 0, -1), wrk)
+    if transport.pull_may_block:
+        return _finished(transport.deliver(wrk, req, PullSource(chain, length)))
+    pump = req.pump = Pump(chain, length, _PUMP_LIMIT)
+    if transport.deliver(wrk, req, pump.source) is Delivered.DONE:
+        req.pump = None
+        chain.close()
+        return Step.DONE
+    log = req.log
+    try:
+        pump.run(wrk)
+    except Exception as exc:
+        wrk.stats["req_contained"] += 1
+        for entry in traceback.format_exception(exc):
+            for line in entry.rstrip("\n").split("\n"):
+                log.put(_ERROR, line)
+    if pump.leave():
+        conclude(wrk, req)
+    return Step.DISEMBARK

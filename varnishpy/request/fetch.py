@@ -1,0 +1,99 @@
+"""Starting a fetch: from a request that wants an object to a busy object that runs on a worker of its own."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from varnishpy.base import clock
+from varnishpy.base.workspace import make_workspace
+from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import BACKEND, TaskLog
+from varnishpy.params import params
+from varnishpy.request.backend import run_fetch
+from varnishpy.request.beresp import fail_fetch
+from varnishpy.request.busyobj import BusyObject
+from varnishpy.request.finish_fetch import release_fetch
+from varnishpy.storage.boc import BocState
+from varnishpy.threads.pool import Priority
+
+if TYPE_CHECKING:
+    from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.request.request import Request
+    from varnishpy.threads.worker import Worker
+
+_BEGIN: Final = int(Tag.Begin)
+_FETCH_ERROR: Final = int(Tag.FetchError)
+_LINK: Final = int(Tag.Link)
+_VCL_USE: Final = int(Tag.VCL_use)
+
+
+class Mode(Enum):
+    """Why a fetch is made; the value stands in ``Begin`` and ``Link``."""
+
+    NORMAL = "fetch"
+    PASS = "pass"
+    BACKGROUND = "bgfetch"
+
+
+def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
+    """A busy object that inherits from a request what a fetch needs; logs the beginning and the link to it."""
+    vxid = wrk.next_vxid()
+    log = TaskLog(vxid, BACKEND)
+    bo = BusyObject(req.env, vxid, log, make_workspace("bo", params.workspace_backend))
+    bo.sess = req.sess
+    wrk.tally.bo_made += 1
+    bo.vcl = req.vcl
+    bo.vcl.ref()
+    bo.client_identity = req.client_identity
+    bo.director_req = req.director_hint
+    bo.digest = req.digest
+    bo.esi_level = req.esi_level
+    bo.is_hitmiss = req.is_hitmiss
+    bo.is_hitpass = req.is_hitpass
+    bo.vcl_trace = req.vcl_trace
+    bo.max_retries = params.max_retries
+    log.put(_BEGIN, f"bereq {req.vxid} {how}")
+    if how != "pipe":
+        log.put(_VCL_USE, bo.vcl.name)
+    req.log.put(_LINK, f"bereq {vxid} {how}")
+    return bo
+
+
+def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | None, mode: Mode) -> None:
+    """Fetch into an object core, and wait until there is something to deliver.
+
+    That is when the response streams, is complete, or has failed (``OC_FAILED`` then); in the background, when the
+    request is not needed any more. For a background fetch the caller's reference to ``oc`` is taken.
+
+    :param stale: an expired object for a conditional fetch; stays the caller's
+    """
+    hash_ = req.env.hash
+    boc = hash_.ref_boc(oc)
+    assert boc is not None
+    bo = new_busy_object(wrk, req, mode.value)
+    bo.uncacheable = bo.do_pass = mode is Mode.PASS
+    bo.is_bgfetch = mode is Mode.BACKGROUND
+    boc.transit_buffer = params.transit_buffer
+    hash_.ref(oc)
+    bo.objcore = oc
+    if stale is not None:
+        hash_.ref(stale)
+        bo.stale_oc = stale
+    bo.client_req = req
+    prio = Priority.BG if bo.is_bgfetch else Priority.BO
+    if wrk.pool.schedule(lambda worker: run_fetch(worker, bo), prio):
+        want = BocState.REQ_DONE if bo.is_bgfetch else BocState.STREAM
+        # the fetch has deadlines at every wait of its own: this one always ends
+        boc.wait_state(want, clock.NEVER, wrk)
+    else:
+        wrk.stats["bgfetch_no_thread"] += 1
+        bo.log.put(_FETCH_ERROR, "No thread available for bgfetch")
+        fail_fetch(wrk, bo)
+        release_fetch(wrk, bo)
+    now = clock.now()
+    req.log.timestamp("Fetch", now)
+    req.t_prev = now
+    hash_.deref_boc(wrk, oc)
+    if bo.is_bgfetch:
+        hash_.deref(wrk, oc)

@@ -1,0 +1,57 @@
+"""The state of a fetch, as all of its steps share it: what the client sees of it, its connection, its first error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from varnishpy.base import clock
+from varnishpy.log.tags import Tag
+from varnishpy.storage.boc import BocState
+
+if TYPE_CHECKING:
+    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.threads.worker import Worker
+
+_FETCH_ERROR: Final = int(Tag.FetchError)
+
+
+def timestamp(bo: BusyObject, label: str) -> float:
+    """Log a timestamp of this moment and remember it; the moment."""
+    now = clock.now()
+    bo.log.timestamp(label, now)
+    bo.t_prev = now
+    return now
+
+
+def set_state(wrk: Worker, bo: BusyObject, state: BocState) -> None:
+    """Move on: from ``REQ_DONE`` the client's request is not ours any more."""
+    bo.client_req = None
+    assert bo.objcore is not None
+    bo.env.hash.set_state(wrk, bo.objcore, state)
+
+
+def state_of(bo: BusyObject) -> BocState:
+    """How far the fetch is."""
+    oc = bo.objcore
+    assert oc is not None and oc.boc is not None
+    return oc.boc.state
+
+
+def error_once(bo: BusyObject, text: str) -> None:
+    """Log a ``FetchError`` unless the attempt has failed already."""
+    if bo.failed is None:
+        bo.failed = text
+        bo.log.put(_FETCH_ERROR, text)
+
+
+def cleanup(bo: BusyObject) -> None:
+    """End an attempt: processors, then the connection, which goes back to its pool unless ``bo.doclose`` is set."""
+    stack, bo.stack = bo.stack, None
+    if stack is not None:
+        bo.acct.beresp_bodybytes += stack.close()
+    bo.filter_list = None
+    if bo.director_open:
+        bo.director_open = False
+        assert bo.wrk is not None
+        bo.director_resp.finish(bo.wrk, bo)
+    bo.body_reader = None

@@ -1,0 +1,149 @@
+"""Processors by name: what ``beresp.filters``, ``resp.filters`` and ``req.filters`` may contain, and what they
+default to.
+
+VMODs register theirs here, for all VCLs or for the one that loads them. A processor is made anew for each body.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from varnishpy.params import params
+from varnishpy.request.conditional import accepts_gzip
+from varnishpy.request.esi_deliver import EsiDelivery
+from varnishpy.request.vdp import DeliveryProcessor
+from varnishpy.request.vdp_gunzip import GunzipDelivery
+from varnishpy.request.vdp_range import RangeDelivery
+from varnishpy.request.vfp import FetchProcessor
+from varnishpy.request.vfp_esi import Esi, EsiGzip
+from varnishpy.request.vfp_gzip import Gunzip, Gzip, TestGunzip
+from varnishpy.storage.object import ObjectFlag
+
+if TYPE_CHECKING:
+    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.request.request import Request
+
+FetchFactory = Callable[[], FetchProcessor]
+DeliveryFactory = Callable[[], DeliveryProcessor]
+
+
+class FilterError(Exception):
+    """A name that is taken, or not known; the text is for the log."""
+
+
+class Registry:
+    """Processors by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.fetch: dict[str, FetchFactory] = {}
+        self.delivery: dict[str, DeliveryFactory] = {}
+
+    def add_fetch(self, name: str, factory: FetchFactory) -> None:
+        """Register a fetch processor; raises `FilterError`."""
+        with self._lock:
+            if name in self.fetch or name in _builtin.fetch:
+                raise FilterError(f"{name}: VFP name already used")
+            self.fetch[name] = factory
+
+    def add_delivery(self, name: str, factory: DeliveryFactory) -> None:
+        """Register a delivery processor; raises `FilterError`."""
+        with self._lock:
+            if name in self.delivery or name in _builtin.delivery:
+                raise FilterError(f"{name}: VDP name already used")
+            self.delivery[name] = factory
+
+    def remove(self, name: str) -> None:
+        """Forget the processors of that name."""
+        with self._lock:
+            self.fetch.pop(name, None)
+            self.delivery.pop(name, None)
+
+
+_builtin: Final = Registry()
+_builtin.fetch.update(
+    {"gunzip": Gunzip, "gzip": Gzip, "testgunzip": TestGunzip, "esi": Esi, "esi_gzip": EsiGzip},
+)
+_builtin.delivery.update({"esi": EsiDelivery, "gunzip": GunzipDelivery, "range": RangeDelivery})
+
+#: processors of VMODs that are there for every VCL
+shared: Final = Registry()
+
+_per_vcl: dict[int, Registry] = {}
+
+
+def of_vcl(vcl: Any) -> Registry:
+    """The processors that one VCL's VMODs registered; made on first use."""
+    return _per_vcl.setdefault(id(vcl), Registry())
+
+
+def forget_vcl(vcl: Any) -> None:
+    """A VCL is discarded, and its processors with it."""
+    _per_vcl.pop(id(vcl), None)
+
+
+def _registries(vcl: Any) -> tuple[Registry, ...]:
+    own = _per_vcl.get(id(vcl))
+    return (_builtin, shared) if own is None else (_builtin, shared, own)
+
+
+def fetch_processors(names: str, vcl: Any) -> list[FetchProcessor]:
+    """Processors of a filter list, nearest to the backend first; raises `FilterError`."""
+    found = []
+    for name in names.split():
+        factory = next((r.fetch[name] for r in _registries(vcl) if name in r.fetch), None)
+        if factory is None:
+            raise FilterError(f"Filter '...{names[names.find(name) :]}' not found")
+        found.append(factory())
+    return found
+
+
+def delivery_processors(names: str, vcl: Any) -> list[DeliveryProcessor]:
+    """Processors of a filter list, nearest to storage first; raises `FilterError`."""
+    found = []
+    for name in names.split():
+        factory = next((r.delivery[name] for r in _registries(vcl) if name in r.delivery), None)
+        if factory is None:
+            raise FilterError(f"Filter '...{names[names.find(name) :]}' not found")
+        found.append(factory())
+    return found
+
+
+def default_fetch_filters(bo: BusyObject) -> str:
+    """What ``beresp.filters`` is unless VCL sets it; a blank before each name, as the reference logs it."""
+    if bo.body_reader is None or bo.body_reader.kind == "none" or bo.body_reader.length == 0:
+        return ""
+    do_gzip = bo.do_gzip and params.http_gzip_support
+    do_gunzip = bo.do_gunzip and params.http_gzip_support
+    coding = bo.beresp.get("content-encoding")
+    is_gzip = coding is not None and coding.lower() == "gzip"
+    do_gunzip = do_gunzip and is_gzip
+    do_gzip = do_gzip and coding is None
+    names = []
+    if do_gunzip or (is_gzip and bo.do_esi):
+        names.append("gunzip")
+    if bo.do_esi:
+        names.append("esi_gzip" if do_gzip or (is_gzip and not do_gunzip) else "esi")
+    else:
+        if do_gzip:
+            names.append("gzip")
+        if is_gzip and not do_gunzip:
+            names.append("testgunzip")
+    return "".join(f" {name}" for name in names)
+
+
+def default_delivery_filters(req: Request) -> str:
+    """What ``resp.filters`` is unless VCL sets it; a blank before each name, as the reference logs it."""
+    names = ""
+    oc = req.objcore
+    stobj = None if oc is None else oc.stobj
+    if stobj is not None:
+        if not req.disable_esi and "ESIDATA" in stobj.attrs:
+            names = " esi"
+        if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
+            names += " gunzip"
+    if req.resp.status == 200 and params.http_range_support and req.http.has("range"):
+        names += " range"
+    return names

@@ -1,0 +1,163 @@
+"""The client request: what one task works on from the first byte of a request to the last of its response.
+
+A request is owned by one task at a time: the worker that runs its state machine, or, while it waits, the waiting list
+or transport it was handed to. The object is plain data; the steps stand in ``client.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from varnishpy.base import clock
+from varnishpy.http.message import Header, Message
+from varnishpy.request.bodystatus import NO_BODY, BodyStatus
+from varnishpy.threads.worker import TaskInfo
+
+if TYPE_CHECKING:
+    from varnishpy.base.dumptext import DumpText
+    from varnishpy.base.workspace import Workspace
+    from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.log.tasklog import Records, TaskLog
+    from varnishpy.request.env import Env
+    from varnishpy.request.transport import RequestBody, Transport
+    from varnishpy.session.session import Session
+    from varnishpy.storage.object import StoredObject
+    from varnishpy.threads.worker import Worker
+
+
+class Step(Enum):
+    """How a run of the client state machine ended."""
+
+    DONE = "done"  # the response is delivered (or never will be): the transport may go on
+    DISEMBARK = "disembark"  # the request waits elsewhere and has no thread; it will be re-embarked
+
+
+@dataclass(slots=True)
+class Accounting:
+    """Octets of one request, for ``ReqAcct``: header and body, received and sent."""
+
+    req_hdrbytes: int = 0
+    req_bodybytes: int = 0
+    resp_hdrbytes: int = 0
+    resp_bodybytes: int = 0
+
+
+class Request:
+    """A client request. Times are wall-clock seconds; durations are seconds; ``ttl < 0`` is expired."""
+
+    __slots__ = (
+        # where it lives
+        "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level", "esi_parent",
+        # messages
+        "http", "names", "records", "http0", "resp", "stored", "body", "want100cont", "synth_body", "filter_list",
+        # VCL
+        "vcl", "method", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
+        "err_code", "err_reason", "vcl_trace", "ctx",
+        # lookup
+        "digest", "hash_parts", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
+        "is_hit", "is_hitmiss", "is_hitpass", "hitmiss_info", "objcore", "stale_oc", "body_oc", "synth_stored", "boc",
+        "waiting_on", "d_ttl", "d_grace",
+        # progress
+        "step", "doclose", "res_esi", "res_pipe", "abandoned", "t_first", "t_prev", "t_req", "t_resp",
+        "acct",
+        # kept by the state machine for itself
+        "hop_headers", "body_status", "delivering", "late100cont", "disable_esi", "req_filter_list", "vcl0",
+        "req_reset",
+        "resp_len", "processors", "pump", "ws_snapshot", "started", "contained",
+    )  # fmt: skip
+
+    def __init__(self, env: Env, sess: Session, transport: Transport, vxid: int, log: TaskLog, ws: Workspace) -> None:
+        self.env = env
+        self.sess = sess
+        self.transport = transport
+        self.transport_priv: Any = None
+        self.wrk: Worker | None = None
+        self.vxid = vxid
+        self.log = log
+        self.ws = ws
+        self.topreq: Request = self
+        self.esi_level = 0
+        self.esi_parent: Request | None = None
+
+        self.http = http = Message()  # req.*: what VCL sees and changes
+        self.names: frozenset[str] | None = None  # lower-case names of all headers received, where the transport knows
+        self.records: Records | None = None  # log records of the request as received, where the transport keeps them
+        self.http0 = http  # as received, from the first step on; what restarts, std.rollback and pipe go back to
+        self.resp = Message()  # resp.*
+        self.stored: Any = None  # what is kept with the object that the response was made of
+        self.body: RequestBody | None = None
+        self.want100cont = False
+        self.synth_body: list[bytes] = []
+        self.filter_list: str | None = None  # resp.filters as VCL set it
+
+        self.vcl: Any = None
+        self.method = ""
+        self.restarts = 0
+        self.max_restarts = 0
+        self.director_hint: Any = None
+        self.client_identity: str | None = None
+        self.storage_hint: Any = None
+        self.privs: dict[Any, Any] | None = None
+        self.err_code = 0
+        self.err_reason: str | None = None
+        self.vcl_trace = False
+        self.ctx: Any = None  # the context of the VCL methods run so far
+
+        self.digest = b""
+        self.hash_parts: Any = None
+        self.hash_always_miss = False
+        self.hash_ignore_busy = False
+        self.hash_ignore_vary = False
+        self.is_hit = False
+        self.is_hitmiss = False
+        self.is_hitpass = False
+        self.hitmiss_info: Any = None
+        self.objcore: ObjectCore | None = None
+        self.stale_oc: ObjectCore | None = None
+        self.body_oc: StoredObject | None = None  # the cached request body
+        self.synth_stored: StoredObject | None = None  # the room that a synthetic body takes
+        self.boc: Any = None
+        self.waiting_on: Any = None
+        self.d_ttl = -1.0
+        self.d_grace = -1.0
+
+        self.step = ""
+        self.doclose: str | None = None  # the SessClose reason if the connection must close after this response
+        self.res_esi = False
+        self.res_pipe = False
+        self.abandoned = False  # the client went away
+        self.t_first = 0.0
+        self.t_prev = 0.0
+        self.t_req = 0.0
+        self.t_resp = 0.0
+        self.acct = Accounting()
+
+        self.hop_headers: frozenset[Header] = frozenset()  # headers of req.http that its Connection named
+        self.body_status: BodyStatus = NO_BODY
+        self.delivering = False  # a response was handed to the transport, or tried to
+        self.late100cont = False  # vcl_recv asked to put off 100-continue until the body is wanted
+        self.disable_esi = False  # resp.do_esi = false
+        self.req_filter_list: str | None = None  # req.filters
+        self.vcl0: Any = None  # the VCL that handed over with return (vcl(...)); of the top request
+        self.req_reset = False  # the client was found gone at a VCL step
+        self.resp_len = -1  # octets of the body to deliver, -1 unknown
+        self.processors: list[Any] = []  # open delivery processors, storage side first
+        self.pump: Any = None  # the two-party end of a computed delivery, see vdp.Pump
+        self.ws_snapshot = 0
+        self.started = False  # the state machine has taken the request over from the transport
+        self.contained = False  # a bug was contained once; a second one gives up
+
+    def task_info(self) -> TaskInfo:
+        """For the scoreboard."""
+        request = f"{self.http.method} {self.http.url}"
+        kind = f"{self.transport.name} request"
+        sess = self.sess
+        return TaskInfo(kind, self.step, clock.now() - self.t_req, self.vxid, sess.client_ip.ip, request, sess.vxid)
+
+    def panic_dump(self, out: DumpText) -> None:
+        """For the panic dump."""
+        from varnishpy.request.panic_dump import dump_request
+
+        dump_request(out, self)

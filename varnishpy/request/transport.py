@@ -1,0 +1,90 @@
+"""What the state machines know of a transport, and what a transport offers them.
+
+`run_request` (client.py) talks HTTP through this interface only; HTTP/1, HTTP/2 and ESI includes implement it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from varnishpy.backends.errors import RequestBodyError
+
+if TYPE_CHECKING:
+    from varnishpy.request.request import Request
+    from varnishpy.session.session import Session
+    from varnishpy.storage.source import Source
+    from varnishpy.threads.worker import Worker
+
+
+class Delivered(Enum):
+    """What became of a response handed to `Transport.deliver`."""
+
+    DONE = "done"  # sent, or failed with req.doclose set: finish the request now
+    TAKEN = "taken"  # the transport sends it by itself and calls `finish_request` when it is through
+
+
+class BodyError(RequestBodyError):
+    """The client's request body could not be read; the text is the reason for the log."""
+
+
+class RequestBody(Protocol):
+    """The body a client sends with its request; a `BodyReader` that remembers how it went."""
+
+    length: int  # octets, -1 when unknown (chunked, or HTTP/2 without content-length)
+
+    def read(self, limit: int) -> bytes:
+        """At most ``limit`` octets, ``b""`` at the end; waits at most timeout_idle; raises `BodyError`."""
+
+    def discard(self) -> bool:
+        """Read and drop what is left, so that the connection can be used again; False if that was not possible."""
+
+
+class Transport(Protocol):
+    """One way of talking HTTP with a client.
+
+    Who does what for one request:
+
+    * The *transport* fills ``req.http`` (unlogged), ``req.body``, ``t_first``, ``t_prev``, ``t_req``, starts the log
+      (``Begin``, ``Timestamp Start`` and ``Req``), counts ``acct.req_hdrbytes``, and calls `run_request`.
+    * The *state machine* logs the request, runs VCL, sets ``Content-Length`` where it knows the body's size and
+      removes it where a body is forbidden, counts ``acct.req_bodybytes``, and calls `deliver` once at most.
+    * The *transport* adds what frames the message (``Connection``, ``Transfer-Encoding``), counts ``resp_hdrbytes`` and
+      ``resp_bodybytes`` (payload without framing), sets ``req.doclose`` when sending failed, and closes the source.
+    """
+
+    name: str
+    pull_may_block: bool  # `deliver` pulls the source on its caller's thread: then it may compute and wait in ``pull``
+
+    def new_session(self, wrk: Worker, sess: Session) -> None:
+        """Task: serve a fresh connection, until it is parked, handed on or closed."""
+
+    def unwait(self, wrk: Worker, sess: Session) -> None:
+        """Task: go on with a parked session that has become readable, timed out or hung up."""
+
+    def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
+        """Send ``req.resp`` and, unless None, the body. ``req.resp`` is final but for framing headers."""
+
+    def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
+        """Send a response without headers or body, for failures so early that there is no VCL."""
+
+    def send_100(self, wrk: Worker, req: Request) -> None:
+        """Answer ``Expect: 100-continue``."""
+
+    def fail(self, req: Request, reason: str) -> None:
+        """Give up on a request: close the connection, or reset the stream."""
+
+    def take_readahead(self, req: Request) -> bytes:
+        """What was read from the client behind the request's head; a pipe must send it on first. HTTP/1 only."""
+
+    def reembark(self, req: Request) -> None:
+        """Schedule a request that had left its thread; callable from any thread."""
+
+    def client_gone(self, req: Request) -> bool:
+        """Has the client left? Cheap; asked before each VCL step."""
+
+    def panic_dump(self, sess: Session) -> str:
+        """The transport's part of a panic dump."""
+
+    def describe(self, sess: Session) -> dict[str, Any]:
+        """The session as ``/sessions`` of the stats socket shows it."""

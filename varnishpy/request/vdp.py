@@ -1,0 +1,242 @@
+"""Delivery processors: what a stored body goes through on its way to a client.
+
+A processor turns a stream of pieces into another one; streams are generators, so nothing is computed before the
+transport asks for it. Which thread runs them depends on the transport:
+
+* where ``pull`` may take its time (HTTP/1, ESI includes) the transport gets a `PullSource` around the last stream,
+* where it must not (HTTP/2) the transport gets a `GrowingSource`, and the request's own thread runs the `Pump`, which
+  pushes pieces into it.
+
+An empty piece means that the next one may be long in coming (an ESI include is about to begin): who holds octets back
+lets them go. Processors hand it on.
+
+A body that needs no processor, or only a range cut out of it, is never touched here: the transport pulls views of
+storage.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import is_masked
+from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
+from varnishpy.storage.source import END, LATER, Piece, Source, SourceError, _Mark
+
+if TYPE_CHECKING:
+    from varnishpy.http.message import Message
+    from varnishpy.log.tasklog import TaskLog
+    from varnishpy.request.request import Request
+    from varnishpy.threads.worker import Worker
+
+_ERROR: Final = int(Tag.Error)
+_VDP_ACCT: Final = int(Tag.VdpAcct)
+
+PIECE: Final = 65536  # octets asked of storage at a time
+
+
+class ProcessorError(Exception):
+    """A processor cannot be used; the response is not sent."""
+
+
+class DeliveryContext:
+    """What a processor may look at and change before the first octet leaves.
+
+    ``length`` is the size of the body after the processors opened so far, -1 if unknown. ``stobj`` is the stored
+    object for the first processor and None for later ones: what they see is no longer what is stored.
+    """
+
+    __slots__ = ("finished", "length", "log", "req", "response", "stobj", "wrk")
+
+    def __init__(
+        self, wrk: Worker, req: Request, log: TaskLog, response: Message, length: int, stobj: Any, finished: bool
+    ) -> None:
+        self.wrk = wrk
+        self.req = req
+        self.log = log
+        self.response = response
+        self.length = length
+        self.stobj = stobj
+        self.finished = finished  # the object is complete in storage, its attributes are final
+
+
+class DeliveryProcessor:
+    """Base of delivery processors. A subclass sets ``name`` and overrides what it needs."""
+
+    name = ""
+    __slots__ = ("context",)
+
+    def __init__(self) -> None:
+        self.context: DeliveryContext
+
+    def open(self) -> bool:
+        """Prepare, with ``context`` set, and adapt headers and length; False to stay out of the way.
+
+        :raises ProcessorError: the response cannot be delivered
+        """
+        return True
+
+    def run(self, pieces: Pieces) -> Pieces:
+        """The processed body; a generator. Raises `SourceError` when the body cannot be completed."""
+        return pieces
+
+    def close(self) -> None:
+        """Release what is held; called once, at the end or when the delivery is given up."""
+
+
+class Chain:
+    """Processors stacked on a stored body: iterate over it for the result, and close it in any case."""
+
+    __slots__ = ("_closed", "_counts", "_processors", "_result", "_source", "_streams", "_wrk")
+
+    def __init__(self, processors: list[DeliveryProcessor], source: Source, wrk: Worker) -> None:
+        self._processors = processors
+        self._source = source
+        self._wrk = wrk
+        self._counts: list[list[int]] = []
+        self._closed = False
+        pieces = self._stored()
+        self._streams = [pieces]
+        counted = not is_masked(_VDP_ACCT)
+        for processor in processors:
+            if counted:
+                pieces = self._count(pieces)
+                self._streams.append(pieces)
+            pieces = processor.run(pieces)
+            self._streams.append(pieces)
+        self._result = pieces
+
+    @property
+    def may_wait(self) -> bool:
+        """Is what is stored still being fetched, so that any piece may be long in coming?"""
+        return not self._source.complete
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self._result
+
+    def __next__(self) -> Piece:
+        return next(self._result)
+
+    def _stored(self) -> Pieces:
+        """The octets of the stored object, waiting for those still to come."""
+        source = self._source
+        while True:
+            piece = source.pull(PIECE)
+            if piece is LATER:
+                with self._wrk.blocking():  # the fetch is still going on; it has deadlines of its own
+                    piece = source.pull_wait(PIECE, _for_ever)
+            if piece is END:
+                return
+            yield cast(Piece, piece)
+
+    def _count(self, pieces: Pieces) -> Pieces:
+        counts = [0, 0]
+        self._counts.append(counts)
+        for piece in pieces:
+            counts[0] += 1
+            counts[1] += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """End all streams, the outermost first, then release what the processors and the source hold."""
+        if self._closed:
+            return
+        self._closed = True
+        for stream in reversed(self._streams):
+            stream.close()
+        for processor in self._processors:
+            processor.close()
+        for processor, counts in zip(self._processors, self._counts, strict=False):
+            processor.context.log.put(_VDP_ACCT, f"{processor.name} {counts[0]} {counts[1]}")
+        self._source.close()
+
+
+def _for_ever() -> float:
+    return threading.TIMEOUT_MAX
+
+
+class PullSource(Source):
+    """A computed body for a transport that pulls on a thread which may work and wait (HTTP/1, ESI).
+
+    ``pull`` answers ``LATER`` with ``may_wait`` set where the next call may take long, whatever the body's state.
+    """
+
+    __slots__ = ("_chain", "_done", "_rest", "_streaming")
+
+    def __init__(self, chain: Chain, length: int) -> None:
+        super().__init__(length, False)
+        self._chain = chain
+        self.may_wait = self._streaming = chain.may_wait
+        self._rest: Piece = b""
+        self._done = False
+
+    def pull(self, limit: int) -> Piece | _Mark:
+        piece = self._rest
+        while not len(piece):
+            if self._done:
+                return END
+            following = next(self._chain, None)
+            if following is None:
+                self._done = True
+                return END
+            piece = following
+            if not len(piece):
+                self.may_wait = True
+                return LATER
+        self.may_wait = self._streaming
+        if len(piece) <= limit:
+            self._rest = b""
+            return piece
+        view = memoryview(piece)
+        self._rest = view[limit:]
+        return view[:limit]
+
+    def close(self) -> None:
+        self._done = True
+        self._rest = b""
+        self._chain.close()
+
+
+class Pump:
+    """Runs a computed body into a `GrowingSource` and joins the two who hold the request meanwhile.
+
+    The request thread computes, the transport's thread sends; whoever is through last finishes the request.
+    """
+
+    __slots__ = ("_chain", "_lock", "_parties", "source")
+
+    def __init__(self, chain: Chain, length: int, limit: int) -> None:
+        self.source = GrowingSource(length, limit)
+        self._chain = chain
+        self._lock = threading.Lock()
+        self._parties = 2
+
+    def run(self, wrk: Worker) -> None:
+        """Compute until the end, an error, or until the transport has closed the source."""
+
+        def wait(block: Any) -> None:
+            with wrk.blocking():
+                block()
+
+        try:
+            for piece in self._chain:
+                self.source.push(piece, wait)
+        except ReaderGone:
+            pass
+        except SourceError as exc:
+            self.source.finish(str(exc))
+        except Exception:
+            self.source.finish("delivery processor failed")
+            raise
+        else:
+            self.source.finish()
+        finally:
+            self._chain.close()
+
+    def leave(self) -> bool:
+        """One party is through; True for the last one."""
+        with self._lock:
+            self._parties -= 1
+            return self._parties == 0

@@ -1,0 +1,27 @@
+"""Addresses of the two ends of a connection."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from varnishpy.vcl.values import SockAddr
+
+__all__ = ["NO_ADDRESS", "SockAddr", "sockaddr"]
+
+NO_ADDRESS: Final = SockAddr("0.0.0.0", 0)  # what Unix sockets show
+
+
+def sockaddr(raw: Any) -> SockAddr:
+    """From what accept(2) and getsockname(2) give: ``(ip, port)`` or ``(ip, port, flow, scope)``; Unix: `NO_ADDRESS`.
+
+    IPv4 clients of an IPv6 socket show as IPv4, as they would without it.
+    """
+    if not isinstance(raw, tuple):
+        return NO_ADDRESS
+    ip: str = raw[0]
+    if ":" in ip:
+        if ip.startswith("::ffff:") and "." in ip:
+            ip = ip[7:]
+        else:
+            ip = ip.partition("%")[0]
+    return SockAddr(ip, raw[1])

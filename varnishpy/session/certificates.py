@@ -1,0 +1,279 @@
+"""Certificates of HTTPS listeners, and their management (``tls.cert.*`` of the CLI).
+
+A certificate belongs to one listener (by its ``-a`` name) or to all. Changes are *staged* and take effect together with
+`CertStore.commit`, or are forgotten with `CertStore.rollback`. What is in force is one immutable table, replaced as a
+whole, so that handshakes read it without a lock.
+
+A client is given the certificate whose names match the server name it sends (RFC 6066): exact names first, then
+``*.example.com`` for one label. Without a match, or without a name, it gets the default: the first one loaded.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from varnishpy.session.tls_socket import NamedSocket
+
+
+class CertError(Exception):
+    """A certificate cannot be used; the text says which file and why."""
+
+
+@dataclass(slots=True, frozen=True)
+class Certificate:
+    """One loaded certificate with its private key.
+
+    ``frontend`` is a listener's name, or empty for all. ``names`` are the DNS names it is for, in lower case.
+    """
+
+    ident: str
+    cert_file: str
+    key_file: str
+    frontend: str
+    names: tuple[str, ...]
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext]  # without and with h2 in ALPN
+
+
+@dataclass(slots=True, frozen=True)
+class _Table:
+    """Certificates in force, in order of loading."""
+
+    certificates: tuple[Certificate, ...] = ()
+    by_name: dict[tuple[str, str], Certificate] = field(default_factory=dict)
+
+    def find(self, frontend: str, server_name: str) -> Certificate | None:
+        """The certificate for a listener and the name a client asked for."""
+        if server_name:
+            name = server_name.lower().rstrip(".")
+            wildcard = "*." + name.partition(".")[2]
+            for key in ((frontend, name), (frontend, wildcard), ("", name), ("", wildcard)):
+                found = self.by_name.get(key)
+                if found is not None:
+                    return found
+        for certificate in self.certificates:
+            if certificate.frontend == frontend:
+                return certificate
+        for certificate in self.certificates:
+            if not certificate.frontend:
+                return certificate
+        return None
+
+
+def _table(certificates: tuple[Certificate, ...]) -> _Table:
+    by_name: dict[tuple[str, str], Certificate] = {}
+    for certificate in certificates:
+        for name in certificate.names:
+            by_name.setdefault((certificate.frontend, name), certificate)
+    return _Table(certificates, by_name)
+
+
+class CertStore:
+    """All certificates of the process. Thread safe; file access happens outside the lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._table = _Table()
+        self._loaded: dict[str, Certificate] = {}  # staged, by id
+        self._discarded: set[str] = set()  # staged
+        self._serial = 0
+
+    # -- for handshakes --------------------------------------------------------------------------------------------
+
+    def context(self, frontend: str, http2: bool) -> ssl.SSLContext | None:
+        """The context to start a handshake with, or ``None`` when there is no certificate at all.
+
+        The certificate that the client gets is chosen when it has named a server, see `_choose`.
+        """
+        default = self._table.find(frontend, "")
+        return None if default is None else default.contexts[http2]
+
+    def _choose(self, tls: Any, name: str | None, _: ssl.SSLContext) -> None:
+        """OpenSSL asks: the client has named a server."""
+        assert isinstance(tls, NamedSocket)
+        tls.server_name = name or ""
+        found = self._table.find(tls.frontend, tls.server_name)
+        if found is not None:
+            tls.context = found.contexts[tls.http2]
+
+    # -- tls.cert.* ------------------------------------------------------------------------------------------------
+
+    def load(self, cert_file: str, key_file: str = "", ident: str = "", frontend: str = "") -> str:
+        """Stage a certificate.
+
+        :param cert_file: PEM: the certificate, its chain, and the private key unless ``key_file`` has it
+        :param ident: a name for it; made up if empty
+        :returns: its id
+        :raises CertError:
+        """
+        loaded = self._load(cert_file, key_file, ident, frontend)
+        with self._lock:
+            if not ident:
+                self._serial += 1
+                loaded = replace(loaded, ident=f"cert{self._serial}")
+            if loaded.ident in self._loaded:
+                raise CertError(f"'{loaded.ident}' already staged.")
+            if loaded.ident not in self._discarded and any(
+                known.ident == loaded.ident for known in self._table.certificates
+            ):
+                raise CertError(f"'{loaded.ident}' already loaded.")
+            self._loaded[loaded.ident] = loaded
+        return loaded.ident
+
+    def discard(self, ident: str) -> None:
+        """Stage the removal of a certificate; one that is only staged is forgotten at once.
+
+        :raises CertError: there is none of that name
+        """
+        with self._lock:
+            if self._loaded.pop(ident, None) is not None:
+                return
+            if all(known.ident != ident for known in self._table.certificates) or ident in self._discarded:
+                raise CertError(f"Certificate '{ident}' not found")
+            self._discarded.add(ident)
+
+    def commit(self) -> None:
+        """Put staged changes in force. Connections that are open keep what they have."""
+        with self._lock:
+            kept = tuple(known for known in self._table.certificates if known.ident not in self._discarded)
+            self._table = _table((*kept, *self._loaded.values()))
+            self._loaded = {}
+            self._discarded = set()
+
+    def rollback(self) -> None:
+        """Forget staged changes."""
+        with self._lock:
+            self._loaded = {}
+            self._discarded = set()
+
+    def reload(self) -> None:
+        """Read all certificates in force from their files again; all change, or none.
+
+        :raises CertError: a file cannot be used any more, or there are staged changes
+        """
+        with self._lock:
+            if self._loaded or self._discarded:
+                raise CertError("There are uncommitted changes; commit or rollback first.")
+            old = self._table
+        fresh = tuple(
+            self._load(known.cert_file, known.key_file, known.ident, known.frontend) for known in old.certificates
+        )
+        with self._lock:
+            if self._table is not old or self._loaded or self._discarded:
+                raise CertError("Certificates were changed during the reload.")
+            self._table = _table(fresh)
+
+    def _load(self, cert_file: str, key_file: str, ident: str, frontend: str) -> Certificate:
+        plain, http2 = (_context(cert_file, key_file, offer) for offer in (False, True))
+        for context in (plain, http2):
+            context.sni_callback = self._choose
+        names = _names(cert_file)
+        if not names:
+            raise CertError(f"Could not find valid SAN or CN in certificate {cert_file}")
+        return Certificate(ident, cert_file, key_file, frontend, names, (plain, http2))
+
+    def list(self, only_staged: bool = False) -> list[dict[str, str]]:
+        """Rows with ``frontend``, ``id``, ``status`` (active, staged, discard) and ``subject`` (the names)."""
+        with self._lock:
+            rows = [
+                (known, "discard" if known.ident in self._discarded else "active") for known in self._table.certificates
+            ]
+            rows += [(known, "staged") for known in self._loaded.values()]
+        return [
+            {
+                "frontend": known.frontend or "default",
+                "id": known.ident,
+                "status": status,
+                "subject": " ".join(known.names),
+            }
+            for known, status in rows
+            if status != "active" or not only_staged
+        ]
+
+
+def _context(cert_file: str, key_file: str, http2: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    context.sslsocket_class = NamedSocket
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+    try:
+        context.load_cert_chain(cert_file, key_file or None, password="")  # an encrypted key fails; nobody can type
+    except ssl.SSLError as error:
+        raise CertError(f"Error loading certificate {cert_file}: {error.reason or error}") from None
+    except OSError as error:
+        raise CertError(f"Error loading certificate {cert_file}: {error.strerror}") from None
+    return context
+
+
+# -- the names in a certificate (RFC 5280): as much of DER as that takes -----------------------------------------------
+
+_SEQUENCE: Final = 0x30
+_SET: Final = 0x31
+_OID: Final = 0x06
+_OCTETS: Final = 0x04
+_EXTENSIONS: Final = 0xA3
+_DNS_NAME: Final = 0x82
+_SAN_OID: Final = b"\x55\x1d\x11"
+_CN_OID: Final = b"\x55\x04\x03"
+
+
+def _names(cert_file: str) -> tuple[str, ...]:
+    """DNS names of the first certificate in a PEM file: subjectAltName, or else the subject's common name."""
+    try:
+        text = Path(cert_file).read_text("latin-1")
+    except OSError as error:
+        raise CertError(f"Error loading certificate {cert_file}: {error.strerror}") from None
+    begin = text.find("-----BEGIN CERTIFICATE-----")
+    end = text.find("-----END CERTIFICATE-----", begin)
+    if begin < 0 or end < 0:
+        raise CertError(f"Error loading certificate {cert_file}: no certificate in it")
+    der = ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")])
+    try:
+        return _names_in(der)
+    except (IndexError, StopIteration):
+        raise CertError(f"Error loading certificate {cert_file}: malformed certificate") from None
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        tag, size = data[at], data[at + 1]
+        at += 2
+        if size & 0x80:
+            octets = size & 0x7F
+            size = int.from_bytes(data[at : at + octets], "big")
+            at += octets
+        if at + size > len(data):
+            raise IndexError
+        yield tag, data[at : at + size]
+        at += size
+
+
+def _names_in(der: bytes) -> tuple[str, ...]:
+    _, certificate = next(_elements(der))
+    _, body = next(_elements(certificate))
+    fields = list(_elements(body))
+    names: list[str] = []
+    for tag, value in fields:
+        if tag != _EXTENSIONS:
+            continue
+        _, extensions = next(_elements(value))
+        for _, extension in _elements(extensions):
+            parts = list(_elements(extension))
+            if parts[0] == (_OID, _SAN_OID) and parts[-1][0] == _OCTETS:
+                _, general_names = next(_elements(parts[-1][1]))
+                names += [value.decode("latin-1") for kind, value in _elements(general_names) if kind == _DNS_NAME]
+    if not names:
+        # serial, signature, issuer, validity, subject: the subject is the third SEQUENCE of names after the serial
+        sequences = [value for tag, value in fields if tag == _SEQUENCE]
+        for _, relative in _elements(sequences[3]):
+            for _, pair in _elements(relative):
+                parts = list(_elements(pair))
+                if parts[0] == (_OID, _CN_OID):
+                    names.append(parts[1][1].decode("latin-1"))
+    return tuple(dict.fromkeys(name.lower() for name in names))

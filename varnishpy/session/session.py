@@ -1,0 +1,270 @@
+"""A session: one client connection, from accept to close.
+
+A session is owned by one thread at a time: the worker that serves it, or, while it is parked, the waiter. It keeps what
+outlives a request: the socket, the addresses, the workspace, the timeouts VCL may have changed, and whatever its
+transport keeps in ``transport_priv``. Its log records go out one by one, outside any transaction buffer, because
+sessions are rare and requests are many.
+
+Life: `Session.open` logs ``Begin`` and ``SessOpen``; a transport serves it and calls `close` with a reason when
+the socket is done with; `delete` ends it, logging ``SessClose`` and ``End``. ``delete(reason)`` does both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from varnishpy import stats
+from varnishpy.base import clock
+from varnishpy.base.workspace import make_workspace
+from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import vsl
+from varnishpy.params import params
+from varnishpy.session.address import NO_ADDRESS, SockAddr, sockaddr
+from varnishpy.session.closing import REASONS
+from varnishpy.threads.worker import TaskInfo
+
+if TYPE_CHECKING:
+    from varnishpy.base.dumptext import DumpText
+    from varnishpy.http.proxy_wire import ProxyHeader
+    from varnishpy.request.env import Env
+    from varnishpy.request.transport import Transport
+    from varnishpy.threads.pool import Pool
+    from varnishpy.threads.worker import Worker
+
+_BEGIN: Final = int(Tag.Begin)
+_END: Final = int(Tag.End)
+_LINK: Final = int(Tag.Link)
+_SESS_OPEN: Final = int(Tag.SessOpen)
+_SESS_CLOSE: Final = int(Tag.SessClose)
+_DEBUG: Final = int(Tag.Debug)
+
+
+class StreamSocket(Protocol):
+    """What transports use of a socket: a TCP or Unix socket, or TLS on one (see ``tls.py``).
+
+    The socket is non-blocking: calls raise ``BlockingIOError`` where they would have to wait. With TLS there is also
+    ``pending()``, which tells of octets that ``recv`` has at hand though poll(2) on the descriptor may not say so.
+    """
+
+    def fileno(self) -> int: ...
+
+    def recv(self, bufsize: int, /) -> bytes: ...
+
+    def sendmsg(self, buffers: Any, /) -> int: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, frozen=True)
+class ListenInfo:
+    """What a session knows of the socket it was accepted on.
+
+    ``name`` is the ``-a`` name (``a0``), ``endpoint`` the address as given, ``proto`` HTTP, PROXY or HTTPS.
+    """
+
+    name: str
+    endpoint: str
+    proto: str
+    is_uds: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class TlsInfo:
+    """What was agreed on with a TLS client; VCL and ``ReqStart`` want to know."""
+
+    version: str
+    cipher: str
+    alpn: str
+    sni: str
+
+
+class Session:
+    """See the module text. Times are wall-clock seconds, timeouts seconds; a timeout of ``None`` is the parameter's."""
+
+    __slots__ = (
+        # where it belongs
+        "env", "pool", "table", "listen", "vxid", "ws",
+        # the connection
+        "sock", "fd", "remote_ip", "local_ip", "client_ip", "server_ip", "tls", "proxy", "closed", "ended",
+        # progress
+        "t_open", "t_idle", "transport", "transport_priv",
+        # VCL's sess.*
+        "timeout_idle", "timeout_linger", "send_timeout", "idle_send_timeout",
+        # VMODs' PRIV_SESSION and the like
+        "privs",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        env: Env,
+        pool: Pool | None,
+        sock: StreamSocket,
+        listen: ListenInfo,
+        vxid: int,
+        table: MutableMapping[int, Session] | None = None,
+    ) -> None:
+        self.env = env
+        self.pool = pool
+        self.table = table
+        self.listen = listen
+        self.vxid = vxid
+        self.ws = make_workspace("ses", params.workspace_session)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.remote_ip: SockAddr = NO_ADDRESS
+        self.local_ip: SockAddr = NO_ADDRESS
+        self.client_ip: SockAddr = NO_ADDRESS
+        self.server_ip: SockAddr = NO_ADDRESS
+        self.tls: TlsInfo | None = None
+        self.proxy: ProxyHeader | None = None
+        self.closed: str | None = None
+        self.ended = False
+        self.t_open = self.t_idle = clock.now()
+        self.transport: Transport | None = None
+        self.transport_priv: Any = None
+        self.timeout_idle: float | None = None
+        self.timeout_linger: float | None = None
+        self.send_timeout: float | None = None
+        self.idle_send_timeout: float | None = None
+        self.privs: dict[Any, Any] | None = None
+
+    # -- VCL's names for what the listen socket knows ---------------------------------------------------------------
+
+    @property
+    def local_endpoint(self) -> str:
+        """``local.endpoint``: the ``-a`` address as given."""
+        return self.listen.endpoint
+
+    @property
+    def local_socket(self) -> str:
+        """``local.socket``: the ``-a`` name."""
+        return self.listen.name
+
+    @property
+    def scheme(self) -> str:
+        """``https`` if TLS ends here, else ``http``; the last word of ``ReqStart``."""
+        return "http" if self.tls is None else "https"
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def open(self, sock: socket.socket, peer: Any) -> None:
+        """Learn the addresses and log the beginning.
+
+        :param peer: what accept(2) said of the other end
+        """
+        if not self.listen.is_uds:
+            self.remote_ip = self.client_ip = sockaddr(peer)
+            with contextlib.suppress(OSError):  # a peer that is gone already leaves no local address behind
+                self.local_ip = self.server_ip = sockaddr(sock.getsockname())
+        if self.table is not None:
+            self.table[self.vxid] = self
+        remote, local = self.remote_ip, self.local_ip
+        vsl(_BEGIN, self.vxid, f"sess 0 {'PROXY' if self.listen.proto == 'PROXY' else 'HTTP/1'}")
+        vsl(
+            _SESS_OPEN,
+            self.vxid,
+            f"{remote.ip} {remote.port} {self.listen.name} {local.ip} {local.port} {self.t_open:.6f} {self.fd}",
+        )
+
+    def link(self, kind: str, child: int, reason: str) -> None:
+        """Log that this session started another transaction: ``link("req", 1001, "rxreq")``."""
+        vsl(_LINK, self.vxid, f"{kind} {child} {reason}")
+
+    def debug(self, text: str) -> None:
+        """A ``Debug`` record of the session itself."""
+        vsl(_DEBUG, self.vxid, text)
+
+    def close(self, reason: str) -> None:
+        """Close the socket; the first reason given is the one that counts.
+
+        :param reason: a name from ``closing.py``
+        """
+        if self.closed is not None:
+            return
+        row = REASONS[reason]
+        self.closed = reason
+        with contextlib.suppress(OSError):  # ECONNRESET from close(2): gone is gone
+            self.sock.close()
+        self.fd = -1
+        stats.main.inc(row.counter)
+        if row.is_error:
+            stats.main.inc("sess_closed_err")
+
+    def delete(self, reason: str | None = None) -> None:
+        """End the session, once: close the socket if it still is open, log ``SessClose`` and ``End``.
+
+        :param reason: may be ``None`` only after `close`
+        """
+        if self.ended:
+            return
+        self.ended = True
+        if reason is not None:
+            self.close(reason)
+        assert self.closed is not None
+        if self.table is not None:
+            self.table.pop(self.vxid, None)
+        duration = max(0.0, clock.now() - self.t_open)  # a clock stepped back must not log negatives
+        vsl(_SESS_CLOSE, self.vxid, f"{self.closed} {duration:.3f}")
+        vsl(_END, self.vxid, "")
+        if self.ws.overflowed:
+            stats.main.inc("ws_session_overflow")
+        self.transport_priv = None
+        self.privs = None
+
+    def hand_over(self, wrk: Worker, transport: Transport) -> None:
+        """Let another transport serve the session from here on; returns when that one has parked or ended it."""
+        self.transport = transport
+        transport.new_session(wrk, self)
+
+    def describe(self) -> dict[str, Any]:
+        """The session as ``/sessions`` of the stats socket shows it. Called from any thread, without locks."""
+        transport = self.transport
+        shown: dict[str, Any] = {
+            "vxid": self.vxid,
+            "age": round(max(0.0, clock.now() - self.t_open), 3),
+            "idle": round(max(0.0, clock.now() - self.t_idle), 3),
+            "client": f"{self.client_ip.ip}:{self.client_ip.port}",
+            "listen": self.listen.name,
+            "fd": self.fd,
+            "transport": transport.name if transport is not None else None,
+            "tls": self.tls.version if self.tls is not None else None,
+            "closed": self.closed,
+        }
+        if transport is not None:
+            shown.update(transport.describe(self))
+        return shown
+
+    def task_info(self) -> TaskInfo:
+        """For the scoreboard, while a worker waits for the session's next request."""
+        transport = self.transport
+        name = transport.name if transport is not None else self.listen.proto
+        state = transport.describe(self).get("state", "idle") if transport is not None else "new"
+        return TaskInfo(
+            f"{name} session", state, clock.now() - self.t_idle, self.vxid, self.client_ip.ip, "", self.vxid
+        )
+
+    def panic_dump(self, out: DumpText) -> None:
+        """The session in a panic dump, with what its transport knows of it."""
+        out.line(f"fd = {self.fd}, vxid = {self.vxid},\nt_open = {self.t_open:.6f},\nt_idle = {self.t_idle:.6f},")
+        out.line(self.ws.dump())
+        transport = self.transport
+        if transport is None:
+            out.line("transport = <none>,")
+        else:
+            with out.block(f"transport = {transport.name}"):
+                out.line(transport.panic_dump(self))
+        out.line(f"client = {self.client_ip.ip} {self.client_ip.port} {self.listen.endpoint},")
+        out.line(f"local.endpoint = {self.listen.endpoint},\nlocal.socket = {self.listen.name},")
+        for name in ("local", "remote", "server", "client"):
+            address = getattr(self, f"{name}_ip")
+            out.line(f"{name}.ip = {address.ip}:{address.port},")
+        if self.tls is not None:
+            out.line(f"tls = {{{self.tls.version}, {self.tls.cipher}, alpn = {self.tls.alpn}, sni = {self.tls.sni}}},")
+        if self.closed is not None:
+            out.line(f"closed = {self.closed},")
