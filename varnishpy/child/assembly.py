@@ -1,0 +1,196 @@
+"""The cache process put together: which part is made of which, in what order they start and end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from typing import Any
+
+from varnishpy.backends.registry import Backends
+from varnishpy.base import clock
+from varnishpy.base.regex import set_limits
+from varnishpy.base.workspace import set_emulator
+from varnishpy.cache.ban import Bans
+from varnishpy.cache.expire import Expiry
+from varnishpy.cache.hash import Hash
+from varnishpy.child import panic_sections
+from varnishpy.child.heritage import Heritage
+from varnishpy.child.host import Host
+from varnishpy.child.stats_socket import StatsSocket
+from varnishpy.http1.transport import Http1Transport
+from varnishpy.http2.transport import Http2Transport
+from varnishpy.params import params
+from varnishpy.params import table as params_table
+from varnishpy.request.env import Env
+from varnishpy.session.acceptor import Acceptors
+from varnishpy.session.certificates import CertStore
+from varnishpy.session.proxy import ProxyTransport
+from varnishpy.session.tls import TlsTransport
+from varnishpy.shm.process import ChildShm
+from varnishpy.shm.writer import CHILD_SET
+from varnishpy.storage.config import StorageSet, parse_storage
+from varnishpy.threads.poolset import PoolSet
+from varnishpy.threads.waiter import Waiter
+from varnishpy.vcl.registry import VclRegistry
+from varnishpy.vcl.vmodspec import find_vmod
+
+_MOST_QUEUED = 100  # queued tasks that the scoreboard shows of each pool
+
+
+class Child:
+    """Everything that lives in the cache process. Made and ended by its main thread."""
+
+    def __init__(self, heritage: Heritage) -> None:
+        self.heritage = heritage
+        self.stats_socket: StatsSocket | None = None
+        if params.stats_socket != "none":
+            path = params.stats_socket or heritage.workdir / "stats.sock"
+            self.stats_socket = StatsSocket(path, self._providers())
+        heritage.jail.enter()  # the one thing that needs the manager's rights is done
+        set_emulator(params.debug.workspace_emulator)
+        self._param_set("pcre2_match_limit")
+        params_table.add_listener(self._param_set)
+        self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, heritage.log_size)
+        self.storage_specs = parse_storage(heritage.storage)
+        self.storage = StorageSet(self.storage_specs)
+        self.expiry = Expiry()
+        self.bans = Bans()
+        self.hash = Hash(self.expiry, self.bans)
+        self.storage.open(self.hash)
+        self.waiter = Waiter("pool0")  # one for all pools, under the name that readers look for
+        self.pools = PoolSet()
+        self.backends = Backends(self.waiter, self.pools)
+        self.env = Env(
+            pools=self.pools,
+            waiter=self.waiter,
+            hash=self.hash,
+            expiry=self.expiry,
+            bans=self.bans,
+            stevedores=dict(self.storage.by_name),
+            default_stevedore=self.storage.default,
+            transient=self.storage.transient,
+            next_stevedore=self.storage.next,
+            identity=heritage.identity or socket.gethostname(),
+            hostname=socket.gethostname(),
+        )
+        for extension in heritage.extensions:
+            find_vmod(extension, [])  # loaded now, so that one that fails does so before any traffic
+        self.vcls = VclRegistry(Host(self.env, self.backends))
+        self.env.vcls = self.vcls
+        self.certificates = CertStore()
+        self._load_certificates()
+        self.env.transports.update(
+            HTTP1=Http1Transport(self.env),
+            HTTP2=Http2Transport(self.env),
+            PROXY=ProxyTransport(self.env),
+            TLS=TlsTransport(self.env, self.certificates),
+        )
+        self.acceptors = Acceptors(self.env, heritage.listen)
+        self.accepting = False
+
+    @staticmethod
+    def _param_set(name: str) -> None:
+        if name in ("pcre2_match_limit", "pcre2_depth_limit"):
+            set_limits(params.pcre2_match_limit, params.pcre2_depth_limit)
+
+    def _load_certificates(self) -> None:
+        for endpoint, _ in self.heritage.listen:
+            if endpoint.proto == "HTTPS" and "cert" in endpoint.options:
+                self.certificates.load(
+                    endpoint.options["cert"], endpoint.options.get("key", ""), frontend=endpoint.name
+                )
+        self.certificates.commit()
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.expiry.start()
+        self.bans.start()
+        self.waiter.start()
+        self.pools.start()
+        self.backends.start()
+        if self.stats_socket is not None:
+            self.stats_socket.log_memory = self.shm.log_memory
+            self.stats_socket.start()
+        panic_sections.install(self)
+
+    def _providers(self) -> dict[str, Any]:
+        return {
+            "sessions": lambda: self.acceptors.describe(),
+            "scoreboard": self._scoreboard,
+            "workspaces": self._workspaces,
+            "pools": lambda: self.pools.describe(),
+            "params": params_table.as_json,
+            "panic": lambda: self.heritage.last_panic,
+        }
+
+    # -- for the CLI -----------------------------------------------------------------------------------------------
+
+    def start_accepting(self) -> None:
+        """Take traffic: the manager has told us what we need to know."""
+        if not self.accepting:
+            self.accepting = True
+            self.acceptors.start()
+
+    def drain(self, refuse: bool) -> None:
+        """Stop taking connections and let those that are open end: soon, and politely."""
+        self.env.draining = True
+        if refuse:
+            self.acceptors.refuse()
+        else:
+            self.acceptors.hold()
+        self.env.transports["HTTP2"].drain()
+
+    def resume(self) -> None:
+        """Take traffic again."""
+        self.env.draining = False
+        self.acceptors.resume()
+
+    # -- what others look at ---------------------------------------------------------------------------------------
+
+    def _scoreboard(self) -> dict[str, Any]:
+        """Running and queued tasks, and how many sessions there are; ``parked`` are those that hold no worker."""
+        now = clock.mono()
+        sessions = len(self.acceptors.sessions)
+        pools = self.pools.pools
+        tasks = [
+            {"worker": worker, **dataclasses.asdict(info), "age": round(max(info.age, 0.0), 6)}
+            for pool in pools
+            for worker, info in pool.tasks()
+        ]
+        queued = [
+            {"pool": pool.name, "priority": prio, "age": round(age, 6)}
+            for pool in pools
+            for prio, age in pool.queued_ages(now)[:_MOST_QUEUED]
+        ]
+        return {
+            "tracked": bool(params.thread_pool_track),
+            "tasks": tasks,
+            "queued": queued,
+            "pools": self.pools.describe(),
+            "sessions": sessions,
+            "parked": sessions - len({task["session"] for task in tasks if task["session"]}),
+        }
+
+    def _workspaces(self) -> list[dict[str, Any]]:
+        return [
+            {"name": sess.ws.name, "owner": f"session {sess.vxid}", "size": sess.ws.size, "used": sess.ws.used,
+             "overflowed": sess.ws.overflowed}
+            for sess in list(self.acceptors.sessions.values())
+        ]  # fmt: skip
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End what must end in order; what runs in workers ends with the process."""
+        self.acceptors.stop(0.5)
+        if self.stats_socket is not None:
+            self.stats_socket.stop()
+        self.backends.prober.stop()
+        self.vcls.discard_all()
+        self.expiry.stop()
+        self.bans.stop()
+        self.storage.close()
+        self.shm.flush()
+        self.shm.close()
+        print(f"Child {os.getpid()} ends", flush=True)

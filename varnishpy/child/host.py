@@ -1,0 +1,91 @@
+"""What VCL programs get from the cache process: backends, storage, and services of the rooms above vcl/."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from varnishpy.backends.registry import BackendError, Backends
+from varnishpy.request import bereq, filters, reqbody, rollback
+from varnishpy.vcl.context import VclFailure
+from varnishpy.vcl.loader import Vcl, VclLoadError
+
+if TYPE_CHECKING:
+    from varnishpy.request.env import Env
+    from varnishpy.vcl.context import Ctx
+    from varnishpy.vcl.specs import BackendSpec
+
+
+class Host:
+    """The `VclHost` of the child."""
+
+    def __init__(self, env: Env, backends: Backends) -> None:
+        self._env = env
+        self._backends = backends
+        self.identity = env.identity
+        self.hostname = env.hostname
+
+    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Any) -> Any:
+        """A backend of a program, cold."""
+        try:
+            return self._backends.new(spec, vcl.name, via, vcl.default_probe)
+        except BackendError as error:
+            raise VclLoadError(f"{error}\n") from None
+
+    def stevedore(self, name: str) -> Any:
+        """A storage by name, or None."""
+        return self._env.stevedores.get(name)
+
+    def ban(self, spec: str) -> str | None:
+        """Add a ban; what is wrong with it, or None."""
+        return self._env.bans.ban_string(spec)
+
+    def drop_bereq_body(self, ctx: Ctx) -> None:
+        """``unset bereq.body``"""
+        bereq.drop_body(ctx.bo)
+
+    def rollback(self, ctx: Ctx, which: str) -> None:
+        """``std.rollback``"""
+        if which == "req":
+            if ctx.req is None or ctx.req.wrk is None:
+                raise VclFailure("req is not available here")
+            rollback.rollback_request(ctx.req.wrk, ctx.req)
+        else:
+            if ctx.bo is None:
+                raise VclFailure("bereq is not available here")
+            rollback.rollback_fetch(ctx.bo)
+
+    def cache_req_body(self, ctx: Ctx, size: int) -> int:
+        """``std.cache_req_body``"""
+        if ctx.req is None:
+            raise VclFailure("std.cache_req_body() is for the client side")
+        return reqbody.cache_body(ctx.req, size)
+
+    def purge(self, ctx: Ctx, ttl: float, grace: float, keep: float) -> int:
+        """``purge.soft`` and ``purge.hard``"""
+        req = ctx.req
+        if req is None or ctx.method not in ("hit", "miss"):
+            raise VclFailure("purge can only happen in vcl_hit{} or vcl_miss{}")
+        return self._env.hash.purge(req.wrk, req.digest, req.t_req, ttl, grace, keep)
+
+    def add_filters(self, vcl: Vcl, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+        """Register processors of a VMOD for one VCL."""
+        registry = filters.of_vcl(vcl)
+        try:
+            for name, processor in fetch.items():
+                registry.add_fetch(name, processor)
+            for name, processor in delivery.items():
+                registry.add_delivery(name, processor)
+        except filters.FilterError as error:
+            raise VclFailure(str(error)) from None
+
+    def forget(self, vcl: Vcl) -> None:
+        """A VCL is gone."""
+        filters.forget_vcl(vcl)
+
+    def default_resp_filters(self, ctx: Ctx) -> str:
+        """The delivery filters of the request as it stands."""
+        return filters.default_delivery_filters(ctx.req)
+
+    def default_beresp_filters(self, ctx: Ctx) -> str:
+        """The fetch filters of the fetch as it stands."""
+        return filters.default_fetch_filters(ctx.bo)

@@ -1,0 +1,149 @@
+"""The cache process: put together from its rooms, run until the manager's end of the CLI closes.
+
+The main thread serves the CLI and nothing else; traffic is the business of the worker pools. A panic anywhere writes
+its dump into memory shared with the manager and ends the process by SIGABRT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from varnishpy import log
+from varnishpy.base import panic
+from varnishpy.child.assembly import Child
+from varnishpy.child.commands import ChildCommands
+from varnishpy.child.heritage import Heritage, write_panic
+from varnishpy.cli.dispatch import CliSession, Dispatcher
+from varnishpy.cli.protocol import CANT, OK, frame
+from varnishpy.log import Tag
+from varnishpy.params import params
+
+
+def run(heritage: Heritage) -> NoReturn:
+    """Be the child, in a freshly forked process, and end it."""
+    status = 1
+    try:
+        print("Child starts", flush=True)
+        _settle_in(heritage)
+        status = _serve(heritage)
+    except panic.Panic as fault:
+        panic.escaped(fault, "main")
+        _die(heritage, fault)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _settle_in(heritage: Heritage) -> None:
+    """Make the forked copy of the manager a process of its own."""
+    _close_strange_descriptors(heritage)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the manager, which then stops us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    faulthandler.enable()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # a core of a Python process says little, and its absence keeps the exit status plain
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    random.seed()
+    panic.set_identity(heritage.ident, heritage.argv)
+    panic.set_handler(lambda fault: _die(heritage, fault))
+    threading.excepthook = _thread_failed
+    threading.stack_size(max(256 * 1024, int(params.thread_pool_stack)))
+
+
+def _close_strange_descriptors(heritage: Heritage) -> None:
+    """Close what belongs to the manager: its CLI, its lock, its loop.
+
+    The numbers stay taken (by /dev/null), so that the manager's objects, which this copy still holds, cannot close
+    something of ours should they ever be collected.
+    """
+    keep = {0, 1, 2, heritage.cli.fileno(), *(sock.fileno() for _, sock in heritage.listen)}
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd not in keep and fd != null:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself is gone by now
+                os.fstat(fd)
+                os.dup2(null, fd, inheritable=False)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    """An exception that left a thread's function: nobody is left to do that thread's job, so it is a panic."""
+    if arguments.exc_value is not None:
+        panic.escaped(arguments.exc_value, arguments.thread.name if arguments.thread else "?")
+
+
+def _die(heritage: Heritage, fault: panic.Panic) -> NoReturn:
+    """On whatever thread: leave the last words and go. Nothing may keep the process from it."""
+    try:
+        write_panic(heritage.panic, fault.dump or str(fault))
+        faulthandler.disable()  # its account of SIGABRT would say less than ours
+    finally:
+        os.abort()
+
+
+def _serve(heritage: Heritage) -> int:
+    try:
+        child = Child(heritage)
+        child.start()
+    except Exception as error:
+        heritage.cli.sendall(frame(CANT, f"{type(error).__name__}: {error}"))
+        raise
+    try:
+        dispatcher = Dispatcher(lambda: 1 << 30)  # the manager cuts answers
+        commands = ChildCommands(child)
+        commands.bind(dispatcher)
+        heritage.cli.sendall(frame(OK, "ready"))
+        _answer_cli(heritage.cli, dispatcher, child.vcls.poke)
+        commands.delay_shutdown()
+    finally:
+        child.stop()
+    return 0
+
+
+def _log_cli(session: CliSession, line: str, status: int | None, answer: str) -> None:
+    """CLI traffic as it stands in the log: what was read, what was written."""
+    text = f"Rd {line}" if status is None else f"Wr {status:03d} {len(answer)} {answer}"
+    log.vsl(Tag.CLI, 0, text.encode("utf-8", "replace").decode("latin-1"))
+
+
+def _answer_cli(sock: socket.socket, dispatcher: Dispatcher, poke: Callable[[], None]) -> None:
+    """:param poke: called before each command, so at least as often as the manager pings"""
+    session = CliSession(dispatcher, authenticated=True, ident="manager", internal=True, audit=_log_cli)
+    sock.setblocking(True)
+    while True:
+        try:
+            data = sock.recv(65536)
+        except ConnectionError:
+            return
+        if not data:
+            return
+        poke()
+        answer = session.feed(data)
+        try:
+            sock.sendall(answer)
+        except OSError:  # the manager is gone
+            return
+        if session.closing:
+            return

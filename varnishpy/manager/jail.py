@@ -1,0 +1,87 @@
+"""Jails: which rights the child gives up (``-j``).
+
+``none`` keeps what the manager has. ``unix[,user=name][,ccgroup=name]`` needs root and makes the child run as that user
+(default: ``vcache``, ``varnish`` or ``nobody``, the first that exists) with the group ``ccgroup`` added.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from varnishpy.manager.complain import StartupError
+
+
+@dataclass(frozen=True, slots=True)
+class Jail:
+    """A parsed ``-j`` argument."""
+
+    name: str
+    uid: int = -1
+    gid: int = -1
+    groups: tuple[int, ...] = ()
+
+    def enter(self) -> None:
+        """Give up rights, in the child, for good."""
+        if self.uid < 0:
+            return
+        os.setgroups(self.groups)
+        os.setgid(self.gid)
+        os.setuid(self.uid)
+
+    def give(self, path: Path) -> None:
+        """Let the child own a file or directory."""
+        if self.uid >= 0:
+            os.chown(path, self.uid, self.gid)
+
+
+def parse(argument: str | None) -> Jail:
+    """Parse ``-j``.
+
+    :raises StartupError: naming the part that is wrong
+    """
+    words = (argument or "none").split(",")
+    kind = words[0]
+    if kind == "none":
+        if len(words) > 1:
+            raise StartupError("-jnone takes no arguments.", usage=True)
+        return Jail("none")
+    if kind in ("unix", "linux"):
+        return _unix(words[1:], kind)
+    if kind == "":
+        raise StartupError("-j argument is empty", usage=True)
+    raise StartupError(f'Unknown jail method "{kind}"', usage=True)
+
+
+def _unix(options: list[str], kind: str) -> Jail:
+    if os.geteuid() != 0:
+        raise StartupError("Unix Jail: Must be root.", usage=True)
+    user: pwd.struct_passwd | None = None
+    groups: list[int] = []
+    for option in options:
+        name, _, value = option.partition("=")
+        if name in ("user", "workuser"):
+            try:
+                user = pwd.getpwnam(value)
+            except KeyError:
+                raise StartupError(f"Unix jail: {value} user not found.", usage=True) from None
+        elif name == "ccgroup":
+            try:
+                groups.append(grp.getgrnam(value).gr_gid)
+            except KeyError:
+                raise StartupError(f"Unix jail: {value} group not found.", usage=True) from None
+        else:
+            raise StartupError(f"Unix jail: unknown sub-argument '{option}'", usage=True)
+    for candidate in ("vcache", "varnish", "nobody"):
+        if user is not None:
+            break
+        try:
+            user = pwd.getpwnam(candidate)
+        except KeyError:
+            continue
+    if user is None:
+        raise StartupError("Unix jail: no user to run as; give one with -j unix,user=NAME", usage=True)
+    return Jail(kind, user.pw_uid, user.pw_gid, (user.pw_gid, *groups))

@@ -1,0 +1,121 @@
+"""The manager's event loop: descriptors, timers and signals on one thread.
+
+The manager is single threaded on purpose: it forks the child, and a fork of a program with threads is a gamble.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+
+@dataclass(order=True, slots=True)
+class Timer:
+    """A call in the future; `cancel` it while it is pending."""
+
+    when: float
+    number: int
+    call: Callable[[], None] | None = field(compare=False)
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Loop:
+    """Runs callbacks until `stop`."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[Timer] = []
+        self._numbers = itertools.count()
+        self._running = False
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._read_end, self._write_end = socket.socketpair()
+        self._read_end.setblocking(False)
+        self._write_end.setblocking(False)
+        self.watch(self._read_end.fileno(), self._take_signals)
+
+    def watch(self, fd: int, call: Callable[[], None], events: int = selectors.EVENT_READ) -> None:
+        """Call ``call`` whenever the descriptor is ready."""
+        self._selector.register(fd, events, call)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor; must be called before it is closed."""
+        self._selector.unregister(fd)
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call ``call`` once, that many seconds from now."""
+        timer = Timer(time.monotonic() + seconds, next(self._numbers), call)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def on_signal(self, number: int, call: Callable[[], None]) -> None:
+        """Call ``call`` from the loop, not from the handler, when a signal arrives."""
+        self._signals[number] = call
+        signal.signal(number, _no_op)
+        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+
+    def forget_signals(self) -> None:
+        """Give signals back their defaults, as a freshly forked child wants them."""
+        signal.set_wakeup_fd(-1)
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+
+    def stop(self) -> None:
+        """Leave `run` after the callback that is running."""
+        self._running = False
+
+    def run(self) -> None:
+        """Run until `stop`."""
+        self._running = True
+        while self._running:
+            self.once(None)
+
+    def once(self, limit: float | None) -> None:
+        """One turn: wait for something to happen, at most ``limit`` seconds, and see to it."""
+        now = time.monotonic()
+        timeout = limit
+        while self._timers and self._timers[0].call is None:
+            heapq.heappop(self._timers)
+        if self._timers:
+            due = max(0.0, self._timers[0].when - now)
+            timeout = due if timeout is None else min(timeout, due)
+        for key, _ in self._selector.select(timeout):
+            # an earlier callback of this turn may have dropped the descriptor
+            if self._selector.get_map().get(key.fd) is key:
+                call: Any = key.data
+                call()
+        now = time.monotonic()
+        while self._timers and self._timers[0].when <= now:
+            timer = heapq.heappop(self._timers)
+            if timer.call is not None:
+                timer.call()
+
+    def close(self) -> None:
+        """Release the loop's own descriptors."""
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._read_end.close()
+        self._write_end.close()
+
+    def _take_signals(self) -> None:
+        try:
+            numbers = self._read_end.recv(4096)
+        except BlockingIOError:
+            return
+        for number in dict.fromkeys(numbers):
+            call = self._signals.get(number)
+            if call is not None:
+                call()
+
+
+def _no_op(number: int, frame: FrameType | None) -> None:
+    """The loop learns of the signal through the wakeup descriptor."""

@@ -1,0 +1,96 @@
+"""The daemon's main function: options in, exit status out.
+
+Rooms are imported where they are needed: who asks for the version, or mistypes an option, need not wait for all.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from varnishpy import __version__
+from varnishpy.manager import options as options_module
+from varnishpy.manager.complain import StartupError, go_background
+
+
+def main(argv: list[str]) -> int:
+    """Run the daemon with these command line words (without the program's name).
+
+    :returns: the exit status: 0, 2 for anything wrong with the command line, else as varnishd's
+    """
+    try:
+        options = options_module.parse(argv)
+        if options.usage:
+            sys.stdout.write(options_module.usage())
+            return 0
+        if options.version:
+            sys.stderr.write(f"varnishpy (varnishpy-{__version__})\nCopyright (c) 2026 the varnishpy authors\n")
+            return 0
+        if options.reference is not None:
+            from varnishpy.manager import reference
+
+            sys.stdout.write(reference.text(options.reference))
+            return 0
+        if options.compile_only:
+            return _compile_only(options)
+        return _run(options, argv)
+    except StartupError as error:
+        sys.stderr.write(f"Error: {error.text}\n")
+        if error.usage:
+            sys.stderr.write("(-? gives usage)\n")
+        return error.status
+
+
+def _compile_only(options: options_module.Options) -> int:
+    from varnishpy.base.workdir import resolve
+    from varnishpy.cli.protocol import CliError
+    from varnishpy.manager.compiler import CompilerSettings, compile_in_subprocess
+    from varnishpy.manager.manager import backend_vcl
+    from varnishpy.manager.vcls import read_vcl_argument
+    from varnishpy.params import ParamError, params, table
+    from varnishpy.storage.config import parse_storage
+
+    try:
+        for name, text in options.parameters:
+            table.set(name, text)
+        if options.backend is not None:
+            programs = [(backend_vcl(options.backend), "<-b argument>")]
+        else:
+            programs = [read_vcl_argument(name, params) for name in options.vcl_files if name]
+        stevedores = tuple(spec.ident for spec in parse_storage(options.storage))
+        settings = CompilerSettings(stevedores, ())
+        for index, (source, origin) in enumerate(programs):
+            text = compile_in_subprocess(source, origin, "boot", params, settings).python_source
+            sys.stderr.write(text)
+            if params.debug.vcl_keep and options.workdir is not None:
+                directory = resolve(options.workdir) / f"vcl_boot.{index}"
+                directory.mkdir(parents=True, exist_ok=True)
+                (directory / "vgc.py").write_text(text, encoding="utf-8")
+    except CliError as error:
+        raise StartupError(f"\n{error.text}") from None
+    except (ParamError, OSError, ValueError) as error:
+        raise StartupError(f"\n{error}") from None
+    return 0
+
+
+def _run(options: options_module.Options, argv: list[str]) -> int:
+    from varnishpy.manager.background import daemonize, detach, report_status
+    from varnishpy.manager.manager import Manager
+
+    background = not (options.foreground or options.debug)
+    # first of all, for what follows notes our process id in many places; the terminal stays until we know that we run
+    report = daemonize() if background else -1
+    try:
+        manager = Manager(options, ["varnishpy", *argv])
+        try:
+            manager.write_pids()
+            manager.launch()
+            if background:
+                go_background()
+                detach(report)
+            return manager.serve()
+        finally:
+            manager.close()
+    except StartupError as error:
+        if background:
+            report_status(report, error.status)
+        raise

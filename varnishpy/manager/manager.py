@@ -1,0 +1,509 @@
+"""The manager process: everything of varnishpy that is not traffic, on one thread.
+
+`Manager` is built from the command line in steps that each can fail with a clear message before the next begins; what a
+failed step leaves behind is removed by `close`. Then `serve` runs the loop until a signal, the end of standard input
+(``-d``) or a fatal fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import mmap
+import os
+import platform
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from varnishpy import __version__
+from varnishpy.base import endpoint
+from varnishpy.base.units import UnitError, parse_bytes
+from varnishpy.base.workdir import resolve
+from varnishpy.child import main as child_main
+from varnishpy.child.heritage import PANIC_SPACE, Heritage
+from varnishpy.cli.dispatch import CliSession, Dispatcher
+from varnishpy.cli.protocol import OK, CliError
+from varnishpy.manager import jail
+from varnishpy.manager.certificates import CertificateMemory
+from varnishpy.manager.child_process import ChildProcess
+from varnishpy.manager.cli_sockets import CliSockets
+from varnishpy.manager.commands import ManagerCommands
+from varnishpy.manager.complain import StartupError, complain
+from varnishpy.manager.loop import Loop
+from varnishpy.manager.options import Options
+from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
+from varnishpy.params import ParamError, params
+from varnishpy.params import table as params_table
+from varnishpy.shm.process import ManagerShm
+from varnishpy.storage.config import StorageConfigError, parse_storage
+from varnishpy.vcl.vmodspec import VmodError, add_extension
+
+_LOG_SIZE: Final = 80 << 20
+_SMALLEST_LOG: Final = 1 << 20
+# How often unused VCL is looked for (seconds).
+_VCL_POKE: Final = 1.0
+
+
+class Manager:
+    """One varnishpy instance.
+
+    :raises StartupError: from the constructor, for anything on the command line that cannot be done
+    """
+
+    def __init__(self, options: Options, argv: list[str]) -> None:
+        self._options = options
+        self._argv = argv
+        self._lock_file: int | None = None
+        self._made_workdir = False
+        self._listen: list[tuple[endpoint.ListenEndpoint, socket.socket]] = []
+        self._pid_file: Path | None = None
+        self._secret_made: Path | None = None
+        self.last_panic = ""
+        self.certificates = CertificateMemory()
+        self.exit_status = 0
+        self.loop = Loop()
+        self.params_table = params_table
+        self.dispatcher = Dispatcher(lambda: params.cli_limit)
+        self.cli = CliSockets(self.loop, self.dispatcher, self.banner, lambda: params.syslog_cli_traffic)
+        self.memory: ManagerShm | None = None
+        self._panic_space = mmap.mmap(-1, PANIC_SPACE)
+        self.child = ChildProcess(
+            self.loop, params, self._prepare_child, child_main.run, self._introduce, self._buried, self._count
+        )
+        try:
+            self._set_up()
+        except StartupError:
+            self.close()
+            raise
+
+    # -- set-up ----------------------------------------------------------------------------------------------------
+
+    def _set_up(self) -> None:
+        options = self._options
+        self._set_parameters()
+        self._jail = jail.parse(options.jail)
+        self._storage = list(options.storage)
+        try:
+            self.storage_specs = parse_storage(self._storage)
+            for spec in self.storage_specs:
+                spec.check()
+        except StorageConfigError as error:
+            raise StartupError(str(error), usage=True) from None
+        self._log_size = self._parse_log_size(options.log_size)
+        self._extensions = self._add_extensions(options.extensions)
+        self.identity = options.identity or ""
+        self._listen_specs = self._parse_listen()
+        self.workdir = self._make_workdir()
+        self.ident = self._platform()
+        self._open_listen()
+        self.memory = ManagerShm(self.workdir, self.identity)
+        self.memory.mgt.set("uptime", 0)
+        self._set_up_cli()
+        stevedores = [spec.ident for spec in self.storage_specs]
+        self.vcls = VclPrograms(self.workdir, params, stevedores, self._ask_running_child)
+        ManagerCommands(self).bind()
+        self._load_vcl()
+        self._write_pid_file()
+        self._run_cli_file()
+
+    def _set_parameters(self) -> None:
+        for name, text in self._options.parameters:
+            try:
+                self.params_table.set(name, text)
+            except ParamError as error:
+                raise StartupError(f"\n{error}") from None
+        if params.debug.vtc_mode:
+            self._speak_as_varnish()
+        for name in self._options.read_only:
+            try:
+                self.params_table.protect(name)
+            except ParamError as error:
+                raise StartupError(str(error), usage=True) from None
+
+    def _speak_as_varnish(self) -> None:
+        """Varnish's scripts hold Varnish's reading of HTTP: vtc_mode brings what makes it ours, unless refused."""
+        for bit in ("h2_compat", "http1_compat"):
+            if any(name == "feature" and bit in text for name, text in self._options.parameters):
+                continue
+            default = self.params_table.spec("feature").default
+            self.params_table.set_default("feature", f"+{bit}" if default == "none" else f"{default},+{bit}")
+            self.params_table.set("feature", f"+{bit}")
+        if all(name != "thread_pools" for name, _ in self._options.parameters):
+            self.params_table.set_default("thread_pools", "2")  # they count its threads and look into both
+
+    @staticmethod
+    def _add_extensions(paths: list[str]) -> list[str]:
+        try:
+            return [add_extension(path) for path in paths]
+        except VmodError as error:
+            raise StartupError(f"-E {error}", usage=True) from None
+
+    @staticmethod
+    def _parse_log_size(text: str | None) -> int:
+        if text is None:
+            return _LOG_SIZE
+        try:
+            size = parse_bytes(text.split(",")[0])
+        except UnitError as error:
+            raise StartupError(f"-l {text}: {error}", usage=True) from None
+        if size < _SMALLEST_LOG:
+            raise StartupError(f"-l {text}: the log needs at least 1m", usage=True)
+        return size
+
+    def _parse_listen(self) -> list[endpoint.ListenEndpoint]:
+        found: list[endpoint.ListenEndpoint] = []
+        names: set[str] = set()
+        for index, text in enumerate(self._options.listen or [":80"]):
+            try:
+                spec = endpoint.parse_listen(text, f"a{index}")
+            except endpoint.EndpointError as error:
+                raise StartupError(str(error), usage=True) from None
+            if spec.name in names:
+                raise StartupError(f"Listening name {spec.name} is used twice (in -a)", usage=True)
+            names.add(spec.name)
+            found.append(spec)
+        return found
+
+    def _make_workdir(self) -> Path:
+        try:
+            path = resolve(self._options.workdir)
+        except ValueError as error:
+            raise StartupError(str(error), usage=True) from None
+        try:
+            self._made_workdir = not path.exists()
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = os.open(path / "_.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StartupError(f"Cannot create working directory '{path}': {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            self._made_workdir = False
+            raise StartupError(
+                f"Varnishd is already running (pid={pid}) (pidfile={path}/_.pid)\n"
+                "(Use unique -n arguments if you want multiple instances)"
+            ) from None
+        self._lock_file = lock
+        self.workdir = path
+        self._sweep_workdir(path)
+        return path
+
+    @staticmethod
+    def _sweep_workdir(path: Path) -> None:
+        """Remove what a manager that was killed left behind."""
+        for entry in path.iterdir():
+            if entry.is_dir() and (entry.name.startswith("vcl_") or entry.name in ("_.vsm_mgt", "_.vsm_child")):
+                shutil.rmtree(entry, ignore_errors=True)
+        (path / "stats.sock").unlink(missing_ok=True)
+
+    def _platform(self) -> str:
+        system = platform.uname()
+        parts = [system.system, system.release, system.machine, f"-j{self._jail.name}"]
+        parts += [f"-s{spec.method}" for spec in self.storage_specs]
+        return ",".join([*parts, "-hcritbit"])
+
+    def _open_listen(self) -> None:
+        for spec in self._listen_specs:
+            try:
+                sockets = endpoint.open_listen(spec, params.listen_depth)
+            except endpoint.EndpointError as error:
+                raise StartupError(str(error)) from None
+            self._listen += [(spec, sock) for sock in sockets]
+
+    def _set_up_cli(self) -> None:
+        assert self.memory is not None
+        options = self._options
+        self._open_cli()  # before there is a secret: who sees that finds the address as well
+        if options.secret != "none":
+            if options.secret is None:
+                path = self._make_secret()
+            else:
+                path = Path(options.secret).absolute()
+                try:
+                    path.read_bytes()
+                except OSError as error:
+                    raise StartupError(f"Cannot open -S file ({path}): {error.strerror}", usage=True) from None
+            self.cli.secret_file = path
+            self.memory.set_arg("-S", str(path))
+        self._masters = []
+        for text in options.cli_masters:
+            try:
+                resolved = endpoint.parse_cli(text).resolve()
+            except endpoint.EndpointError as error:
+                raise StartupError(f"Could not resolve -M argument to address\n\t{error}", usage=True) from None
+            self._masters.append([(int(family), address) for family, address in resolved])
+            self.memory.set_arg("-M", f"{text}\n")
+
+    def _open_cli(self) -> None:
+        assert self.memory is not None
+        options = self._options
+        wanted = options.cli_listen or ["localhost:0"]
+        addresses = []
+        for text in wanted:
+            if text == "none":
+                continue
+            try:
+                sockets = endpoint.open_cli(text)
+            except endpoint.EndpointError as error:
+                raise StartupError(str(error)) from None
+            for sock in sockets:
+                self.cli.listen(sock)
+                host, port = endpoint.split_name(sock.getsockname())
+                addresses.append(f"{sock.getsockname()} -\n" if sock.family == socket.AF_UNIX else f"{host} {port}\n")
+        if addresses:
+            self.memory.set_arg("-T", "".join(addresses))
+
+    def _make_secret(self) -> Path:
+        path = self.workdir / "_.secret"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            text = f"Cannot remove preexisting secret-file in {self.workdir} ({error.strerror})"
+            raise StartupError(text, usage=True) from None
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        with open(fd, "wb") as file:
+            file.write(secrets.token_bytes(256))
+        self._secret_made = path
+        return path
+
+    def _load_vcl(self) -> None:
+        options = self._options
+        notes = ""
+        try:
+            if options.backend is not None:
+                notes = self.vcls.load_at_startup(backend_vcl(options.backend), "<-b argument>", "boot")
+            programs = [read_vcl_argument(name, params) for name in options.vcl_files if name]
+            for source, origin in programs:
+                notes = self.vcls.load_at_startup(source, origin, "boot" if len(programs) == 1 else None)
+        except CliError as error:
+            raise StartupError(f"\n{error.text}") from None
+        if notes:
+            complain("Info", notes.rstrip("\n"))
+
+    def _write_pid_file(self) -> None:
+        name = self._options.pid_file
+        if name is None:
+            return
+        try:
+            Path(name).write_text("")
+        except OSError as error:
+            raise StartupError(f"Could not open pid-file ({name}): {error.strerror}") from None
+        self._pid_file = Path(name).absolute()
+
+    def _run_cli_file(self) -> None:
+        name = self._options.cli_file
+        if name is None:
+            return
+        try:
+            data = Path(name).read_bytes()
+        except OSError as error:
+            raise StartupError(f"\tCan't open {name}: {error.strerror}", usage=True) from None
+        session = CliSession(self.dispatcher, True, "-I file")
+        failures: list[tuple[str, int, str]] = []
+
+        def audit(_: CliSession, line: str, status: int | None, answer: str) -> None:
+            if status is not None and status != OK and not line.startswith("-"):
+                failures.append((line, status, answer))
+
+        session.audit = audit
+        sys.stderr.write("BEGIN of -I file processing\n")
+        for line in data.splitlines(keepends=True):
+            sys.stderr.write(session.feed(line).decode("utf-8", "replace"))
+            if failures:
+                _, status, answer = failures[0]
+                raise StartupError(f"-I file CLI command failed ({status})\n{answer}")
+        if session.unfinished:
+            raise StartupError("-I file had incomplete CLI command at the end")
+        sys.stderr.write("END of -I file processing\n")
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def write_pids(self) -> None:
+        """Note our process id in the lock file and the ``-P`` file; after the last fork."""
+        assert self._lock_file is not None
+        text = f"{os.getpid()}\n".encode()
+        os.ftruncate(self._lock_file, 0)
+        os.pwrite(self._lock_file, text, 0)
+        if self._pid_file is not None:
+            self._pid_file.write_bytes(text)
+
+    def launch(self) -> None:
+        """Start the child, unless ``-d`` leaves that to the operator or there is no VCL.
+
+        :raises StartupError: if it does not come up
+        """
+        complain("Debug", f"Version: varnishpy-{__version__}")
+        complain("Debug", f"Platform: {self.ident}")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.loop.on_signal(number, functools.partial(self._signalled, number))
+        self.loop.on_signal(signal.SIGCHLD, self.child.reap)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self.loop.after(_VCL_POKE, self._poke_vcls)
+        for addresses in self._masters:
+            self.cli.call_master(addresses)
+        if self._options.debug or self.vcls.active is None:
+            if self.vcls.active is None and not self._options.debug:
+                complain("Info", "No VCL loaded yet: load one with vcl.load, then start")
+            return
+        try:
+            self.child.start()
+        except CliError as error:
+            raise StartupError(error.text) from None
+        complain("Info", "Child launched OK")
+
+    def serve(self) -> int:
+        """Run until told to end; returns the exit status."""
+        if self._options.debug:
+            self.cli.serve_stdin(self.loop.stop)
+        self.loop.run()
+        complain("Info", "manager stopping child")
+        self.child.stop()
+        complain("Info", "manager dies")
+        return self.exit_status
+
+    def close(self) -> None:
+        """Leave nothing behind: sockets, files and directories that this manager made."""
+        self.cli.close()
+        endpoint.close_all([sock for _, sock in self._listen])
+        if self.memory is not None:
+            self.memory.close(keep=params.debug.vsm_keep)
+        if hasattr(self, "vcls"):
+            self.vcls.discard_directories()
+        if self._pid_file is not None:
+            self._pid_file.unlink(missing_ok=True)
+        if self._secret_made is not None:
+            self._secret_made.unlink(missing_ok=True)
+        if self._lock_file is not None:
+            (self.workdir / "stats.sock").unlink(missing_ok=True)
+            (self.workdir / "_.pid").unlink(missing_ok=True)
+            os.close(self._lock_file)
+            self._lock_file = None
+            if self._made_workdir:
+                # a directory that somebody else has put files into is theirs
+                with contextlib.suppress(OSError):
+                    self.workdir.rmdir()
+        self.loop.close()
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGHUP and not self._options.debug:
+            return
+        complain("Info", f"Manager got {signal.Signals(number).name}")
+        self.loop.stop()
+
+    def _poke_vcls(self) -> None:
+        try:
+            self.vcls.cool_unused()
+        except CliError as error:
+            complain("Error", f"Cooling VCL: {error.text}")
+        if self.memory is not None:
+            self.memory.publisher.flush()
+        self.loop.after(_VCL_POKE, self._poke_vcls)
+
+    # -- what other parts ask for ----------------------------------------------------------------------------------
+
+    def banner(self) -> str:
+        """The welcome of a CLI connection."""
+        lines = [
+            "-----------------------------",
+            "Varnish Cache CLI 1.0",
+            "-----------------------------",
+            self.ident,
+            f"varnishpy-{__version__}",
+            "",
+            "Type 'help' for command list.",
+            "Type 'quit' to close CLI session.",
+        ]
+        if not self.child.running:
+            lines.append("Type 'start' to launch worker process.")
+        return "\n".join(lines) + "\n\n"
+
+    def set_parameter(self, name: str, value: str | None) -> str:
+        """Set a parameter here and in the child, or reset it (None); returns notes for the user.
+
+        :raises ParamError: if it cannot be set
+        """
+        notes = self.params_table.set(name, value, running=self.child.running)
+        if self.child.running:
+            status, text = self.child.ask(["param.push", name, self.params_table.text(name)])
+            if status != OK:
+                raise ParamError(f"the child refused it: {text}")
+        return notes
+
+    def zero_panic_counter(self) -> None:
+        """``panic.clear -z``"""
+        if self.memory is not None:
+            self.memory.mgt.set("child_panic", 0)
+
+    def _ask_running_child(self, words: list[str]) -> tuple[int, str] | None:
+        return self.child.ask(words) if self.child.running else None
+
+    def _count(self, name: str) -> None:
+        if self.memory is not None:
+            self.memory.mgt.inc(name)
+            self.memory.publisher.flush()
+
+    # -- the child -------------------------------------------------------------------------------------------------
+
+    def _prepare_child(self, cli: socket.socket) -> Heritage:
+        assert self.memory is not None
+        self._jail.give(self.memory.new_child())
+        return Heritage(
+            workdir=self.workdir,
+            identity=self.identity,
+            argv=self._argv,
+            version=__version__,
+            ident=self.ident,
+            cli=cli,
+            listen=self._listen,
+            parameters=self.params_table.texts(changed=True),
+            storage=self._storage,
+            log_size=self._log_size,
+            extensions=self._extensions,
+            jail=self._jail,
+            panic=self._panic_space,
+            last_panic=self.last_panic,
+        )
+
+    def _introduce(self) -> None:
+        self.vcls.push_all(self.child.ask)
+        self.certificates.tell(self.child.ask)
+
+    def _buried(self, text: str, number: int, code: int) -> None:
+        assert self.memory is not None
+        self.memory.child_gone(keep=params.debug.vsm_keep)
+        (self.workdir / "stats.sock").unlink(missing_ok=True)
+        if text:
+            self.last_panic = text
+        if number:
+            self.exit_status |= 0x40
+        elif code:
+            self.exit_status |= 0x20
+
+
+def backend_vcl(argument: str) -> str:
+    """The VCL that ``-b`` stands for (varnishd(1)).
+
+    :raises StartupError: if it is no address
+    """
+    if argument.lower() == "none":
+        return "vcl 4.1;\n\nbackend default none;\n"
+    try:
+        parsed = endpoint.parse_backend(argument)
+    except endpoint.EndpointError as error:
+        raise StartupError(str(error), usage=True) from None
+    address = parsed.address
+    lines = ["vcl 4.1;", "", "backend default {"]
+    if address.path:
+        lines.append(f'    .path = "{address.path}";')
+    else:
+        lines.append(f'    .host = "{address.host}";')
+        lines.append(f'    .port = "{address.port}";')
+    return "\n".join([*lines, "}", ""])

@@ -1,0 +1,149 @@
+"""``varnishpy adm``: the management CLI from the shell (varnishadm(1)).
+
+With a command it runs that and prints the answer; without one it is a prompt. Address and secret are found in the
+shared memory of the instance (``-n``), or given with ``-T`` and ``-S``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+from varnishpy.base.endpoint import EndpointError, parse_cli
+from varnishpy.base.workdir import resolve_existing
+from varnishpy.cli import protocol
+from varnishpy.shm.reader import SetReader, VsmError
+
+
+class AdmError(Exception):
+    """The CLI cannot be reached; the text is for the user."""
+
+
+def _from_instance(workdir: Path, patience: float) -> tuple[list[str], str | None]:
+    """CLI addresses and secret file of an instance."""
+    reader = SetReader(workdir)
+    try:
+        reader.attach(patience)
+    except VsmError as error:
+        raise AdmError(f"{error}\n(working directory: {workdir})") from None
+    address = reader.read_text("Arg", "-T")
+    secret = reader.read_text("Arg", "-S")
+    if not address:
+        raise AdmError("-T arg not found in shared memory: the instance offers no CLI (was it started with -T none?)")
+    return address.splitlines(), (secret or "").strip() or None
+
+
+def connect(workdir: str | None, address: str | None, secret: str | None, timeout: float) -> socket.socket:
+    """An authenticated CLI connection.
+
+    :param workdir: the ``-n`` argument, used for what is not given
+    :raises AdmError: if there is none to be had
+    """
+    addresses = [address] if address else []
+    if not addresses:
+        addresses, found = _from_instance(resolve_existing(workdir), timeout)
+        secret = secret or found
+    failure = "no address"
+    for text in addresses:
+        try:
+            for family, target in parse_cli(text).resolve():
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                try:
+                    sock.settimeout(timeout)
+                    sock.connect(target)
+                    _authenticate(sock, secret, timeout)
+                except OSError as error:
+                    sock.close()
+                    failure = f"{text}: {error.strerror or error}"
+                    continue
+                except BaseException:
+                    sock.close()
+                    raise
+                return sock
+        except EndpointError as error:
+            failure = str(error)
+    raise AdmError(f"Connection failed ({failure})")
+
+
+def _authenticate(sock: socket.socket, secret: str | None, timeout: float) -> None:
+    try:
+        status, text = protocol.read_response(sock, timeout)
+        if status == protocol.AUTH:
+            if secret is None:
+                raise AdmError("Authentication required: give the secret file with -S")
+            try:
+                data = Path(secret).read_bytes()
+            except OSError as error:
+                raise AdmError(f'Cannot open "{secret}": {error.strerror}') from None
+            answer = protocol.auth_response(text[: protocol.CHALLENGE_LENGTH], data)
+            sock.sendall(f"auth {answer}\n".encode())
+            status, text = protocol.read_response(sock, timeout)
+    except protocol.CliProtocolError as error:
+        raise AdmError(f"Rejected: {error}") from None
+    if status != protocol.OK:
+        raise AdmError(f"Rejected {status}\n{text}")
+
+
+def main(argv: list[str]) -> int:
+    """Run the tool; returns the exit status: 0, 1 for a failed command, 2 for no connection."""
+    parser = argparse.ArgumentParser(prog="varnishpy adm", description="Speak to the management CLI of an instance.")
+    parser.add_argument("-n", dest="workdir", help="the instance: a working directory or a name")
+    parser.add_argument("-T", dest="address", metavar="address:port", help="address of the CLI")
+    parser.add_argument("-S", dest="secret", metavar="file", help="file with the secret")
+    parser.add_argument("-t", dest="timeout", type=float, default=5.0, help="seconds to wait (%(default)s)")
+    parser.add_argument("-p", dest="plain", action="store_true", help="pass answers on in protocol form")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="a CLI command and its words")
+    options = parser.parse_args(argv)
+    try:
+        with connect(options.workdir, options.address, options.secret, options.timeout) as sock:
+            if options.command:
+                return _one(sock, options.command, options.plain)
+            return _prompt(sock, options.plain)
+    except (AdmError, ValueError, protocol.CliProtocolError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def _ask(sock: socket.socket, line: str) -> tuple[int, str]:
+    sock.settimeout(None)
+    sock.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
+    # a command may take long (vcl.load, stop): as long as the manager itself waits for the child
+    return protocol.read_response(sock, 120.0)
+
+
+def _one(sock: socket.socket, words: list[str], plain: bool) -> int:
+    status, text = _ask(sock, protocol.join(words))
+    if plain:
+        sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
+    else:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    if status not in (protocol.OK, protocol.TRUNCATED, protocol.CLOSE):
+        sys.stdout.flush()
+        sys.stderr.write(f"Command failed with error code {status}\n")
+        return 1
+    return 0
+
+
+def _prompt(sock: socket.socket, plain: bool) -> int:
+    interactive = sys.stdin.isatty()
+    if interactive:
+        import readline  # noqa: F401 - gives input() editing and history
+
+        sys.stdout.write(_ask(sock, "banner")[1] + "\n")
+    while True:
+        try:
+            line = input("varnish> " if interactive else "")
+        except EOFError:
+            return 0
+        if not line.strip():
+            continue
+        status, text = _ask(sock, line)
+        if plain or not interactive:
+            sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
+        else:
+            sys.stdout.write(f"{status}\n{text}\n")
+        sys.stdout.flush()
+        if status == protocol.CLOSE:
+            return 0

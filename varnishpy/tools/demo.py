@@ -1,0 +1,231 @@
+"""``varnishpy demo``: a cache on loopback in front of a small embedded origin, to try things on.
+
+It starts an origin on a free port, a varnishpy in a working directory of its own, prints what to type, and shows each
+request that reaches the origin, so that one sees what the cache keeps away from it. Ctrl-C ends both and cleans up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import email.utils
+import gzip
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+_PAGE: Final = """<!doctype html>
+<title>varnishpy demo</title>
+<h1>It works</h1>
+<p>The origin made this page at <b>{now}</b>. Reload: while it is cached, the time stands still.</p>
+<ul>
+<li><a href="/">/</a>: cached for 10 seconds, with grace</li>
+<li><a href="/uncached">/uncached</a>: the origin says no-store</li>
+<li><a href="/big">/big</a>: 10 MB, streamed</li>
+<li><a href="/slow?seconds=2">/slow</a>: the origin takes its time; many clients share one fetch</li>
+<li><a href="/gzip">/gzip</a>: stored compressed, unpacked for clients that want it plain</li>
+<li><a href="/esi">/esi</a>: a page put together by the cache</li>
+</ul>
+"""
+
+_VCL: Final = """vcl 4.1;
+
+backend default {{
+    .host = "127.0.0.1";
+    .port = "{port}";
+}}
+
+sub vcl_backend_response {{
+    if (bereq.url == "/esi") {{
+        set beresp.do_esi = true;
+    }}
+}}
+
+sub vcl_deliver {{
+    if (obj.hits > 0) {{
+        set resp.http.X-Cache = "hit " + obj.hits;
+    }} else {{
+        set resp.http.X-Cache = "miss";
+    }}
+}}
+"""
+
+
+class Origin(BaseHTTPRequestHandler):
+    """The embedded origin."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "varnishpy-demo-origin"
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path)
+        if path.path == "/uncached":
+            self._answer(f"never stored: {time.time():.3f}\n", "no-store")
+        elif path.path == "/big":
+            self._answer(b"0123456789abcdef" * (10 << 16), "max-age=60", "application/octet-stream")
+        elif path.path == "/slow":
+            try:
+                seconds = min(10.0, float(parse_qs(path.query).get("seconds", ["1"])[0]))
+            except ValueError:
+                seconds = 1.0
+            time.sleep(seconds)
+            self._answer(f"that took {seconds} s\n", "max-age=10")
+        elif path.path == "/gzip":
+            packed = gzip.compress(b"plain text, stored compressed\n" * 1000)
+            self._answer(packed, "max-age=60", "text/plain", {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+        elif path.path == "/esi":
+            page = '<h1>Outer, 60 s</h1>\n<esi:include src="/part"/>\n<p>end</p>\n'
+            self._answer(page, "max-age=60", "text/html")
+        elif path.path == "/part":
+            self._answer(f"<p>inner, 1 s: {time.time():.3f}</p>\n", "max-age=1", "text/html")
+        elif path.path == "/":
+            self._answer(_PAGE.format(now=time.strftime("%H:%M:%S")), "max-age=10", "text/html; charset=utf-8")
+        else:
+            self._answer("no such page\n", "max-age=5", status=404)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self._answer(self.rfile.read(length), "no-store", "application/octet-stream")
+
+    def _answer(self, body: str | bytes, cache: str, kind: str = "text/plain; charset=utf-8",
+                more: dict[str, str] | None = None, status: int = 200) -> None:  # fmt: skip
+        data = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", cache)
+        self.send_header("Last-Modified", email.utils.formatdate(usegmt=True))
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        print(f"  origin: {format % args}", flush=True)
+
+
+class _OriginServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A cache that hangs up on its origin is no news."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError):
+            print(f"  origin: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def main(argv: list[str]) -> int:
+    """Run the demo until Ctrl-C; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="varnishpy demo", description=__doc__)
+    parser.add_argument("-a", "--listen", default="127.0.0.1:6081", help="where the cache listens (%(default)s)")
+    parser.add_argument("-n", "--workdir", help="working directory (default: a temporary one)")
+    parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="name=value",
+                        help="a parameter for the cache; may be given many times")  # fmt: skip
+    options = parser.parse_args(argv)
+    temporary = None if options.workdir else tempfile.mkdtemp(prefix="varnishpy-demo-")
+    workdir = os.path.abspath(options.workdir or str(temporary))
+    origin = _OriginServer(("127.0.0.1", 0), Origin)
+    threading.Thread(target=origin.serve_forever, name="origin", daemon=True).start()
+    try:
+        return _run(options, workdir, origin.server_address[1])
+    finally:
+        origin.shutdown()
+        origin.server_close()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _run(options: argparse.Namespace, workdir: str, origin_port: int) -> int:
+    os.makedirs(workdir, exist_ok=True)
+    vcl = os.path.join(workdir, "demo.vcl")
+    with open(vcl, "w", encoding="utf-8") as file:
+        file.write(_VCL.format(port=origin_port))
+    command = [sys.executable, "-m", "varnishpy", "-F", "-a", options.listen, "-f", vcl, "-n", workdir]
+    command += ["-p", "feature=+http2"]
+    for parameter in options.parameters:
+        command += ["-p", parameter]
+    # a session of its own, so that Ctrl-C reaches it once, from us
+    daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        if not _wait_until_up(daemon):
+            return 2
+        _explain(options.listen, workdir, origin_port)
+        signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        return daemon.wait()
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+        return 0
+    finally:
+        if daemon.poll() is None:
+            daemon.terminate()
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        os.unlink(vcl)
+
+
+def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:
+    """Read the daemon's messages until it says that it serves; pass them on if it does not."""
+    assert daemon.stderr is not None
+    seen = []
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and select.select([daemon.stderr], [], [], deadline - time.monotonic())[0]:
+        line = daemon.stderr.readline()
+        if not line:
+            break
+        seen.append(line)
+        if "Child launched OK" in line:
+            threading.Thread(target=_relay, args=(daemon.stderr,), daemon=True).start()
+            return True
+    sys.stderr.write("".join(seen) or "Error: the daemon does not start\n")
+    return False
+
+
+def _relay(stream: Any) -> None:
+    for line in stream:
+        if not line.startswith("Debug:"):
+            sys.stderr.write(f"  varnishpy: {line}")
+
+
+def _explain(listen: str, workdir: str, origin_port: int) -> None:
+    where = listen.split("=")[-1].split(",")[0]
+    url = f"http://{where}"
+    try:
+        socket.getaddrinfo(where.rpartition(":")[0].strip("[]"), None)
+    except OSError:
+        url = f"http://127.0.0.1:{where.rpartition(':')[2]}"
+    print(
+        f"""varnishpy is serving {url}/ in front of an origin on 127.0.0.1:{origin_port}
+
+Try, in another terminal (or open {url}/ in a browser):
+
+  curl -i {url}/                              twice: the second answer is a hit (X-Varnish has two ids, Age)
+  curl -i --http2-prior-knowledge {url}/      the same over HTTP/2
+  curl -i --http2 {url}/                      the same after an h2c upgrade
+  curl -sI {url}/uncached                     never stored
+  curl -s {url}/slow?seconds=2 & curl -s {url}/slow?seconds=2     two clients, one fetch
+  curl -s -o /dev/null -r 0-99 -D - {url}/big      a range of a 10 MB object
+
+  varnishpy log  -n {workdir}       every transaction, live
+  varnishpy stat -n {workdir}       counters, live
+  varnishpy adm  -n {workdir} ban req.url == /
+  curl --unix-socket {workdir}/stats.sock http://v/metrics
+
+Requests that reach the origin are shown below; Ctrl-C ends.
+""",
+        flush=True,
+    )

@@ -1,0 +1,149 @@
+"""``varnishpy top``: the most frequent log records, as varnishtop(1)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from varnishpy.log.grouping import Transaction
+from varnishpy.log.tags import TAGS, Tag
+from varnishpy.tools.follow import Follower, pick
+from varnishpy.tools.usage import Option, ToolError, fail, parse
+
+PROGRAM = "varnishpy top"
+OPTIONS = pick(
+    "bcCdEghiILnQqrtTVxX",
+    Option("1", "[-1]", "Run once"),
+    Option("f", "[-f]", "First field only"),
+    Option("p:", "[-p <period>]", "Sampling period"),
+)
+_WIDEST = max(len(tag.name) for tag in Tag)
+
+
+class Ranking:
+    """How often each record was seen. In the live view, counts fade to a rate per ``period`` seconds. Thread safe."""
+
+    def __init__(self, first_field: bool = False, period: int = 60) -> None:
+        self._first_field = first_field
+        self._period = max(period, 1)
+        self._counts: dict[tuple[str, str], float] = {}
+        self._rounds = 0
+        self._lock = threading.Lock()
+
+    def count(self, name: str, text: str) -> None:
+        """Count one record."""
+        if self._first_field:
+            for position, char in enumerate(text):
+                if char == ":" or char.isspace():
+                    text = text[:position]
+                    break
+        if not text:
+            return
+        with self._lock:
+            key = (name, text)
+            self._counts[key] = self._counts.get(key, 0.0) + 1.0
+
+    def ranking(self) -> list[tuple[float, str, str]]:
+        """Count, tag and text, the most frequent first; equals by tag and text."""
+        with self._lock:
+            rows = [(count, name, text) for (name, text), count in self._counts.items()]
+        return sorted(rows, key=lambda row: (-row[0], row[1], row[2]))
+
+    def fade(self, shown: int) -> None:
+        """One second has passed: pull every count towards a third and forget what is too rare to be shown."""
+        rows = self.ranking()
+        least = rows[min(shown, len(rows)) - 1][0] if rows else 0.0
+        with self._lock:
+            self._rounds = min(self._rounds + 1, self._period)
+            for position, (_, name, text) in enumerate(rows):
+                count = self._counts[name, text]
+                count += (1 / 3 - count) / self._rounds
+                self._counts[name, text] = count
+                if count * 10 < least or position > shown * 10:
+                    del self._counts[name, text]
+
+
+def _live(follower: Follower, ranking: Ranking) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    ended = threading.Event()
+
+    def read() -> None:
+        try:
+            follower.run()
+        finally:
+            ended.set()
+
+    reader = threading.Thread(target=read, name="log-reader", daemon=True)
+
+    def view() -> Text:
+        ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
+        rows = ranking.ranking()
+        shown = rows[: max(console.height - 3, 1)]
+        note = f"{ident} (EOF)" if ended.is_set() else ident
+        lines = [f"list length {len(rows)}".ljust(max(console.width - len(note) - 1, 0)) + note, ""]
+        lines += [f"{count:9.2f} {name:<{_WIDEST}} {text}"[: console.width - 1] for count, name, text in shown]
+        return Text("\n".join(lines), no_wrap=True)
+
+    reader.start()
+    try:
+        with Live(view(), console=console, screen=True, auto_refresh=False) as live:
+            while not follower.stopping:
+                live.update(view(), refresh=True)
+                time.sleep(1)
+                if not ended.is_set():
+                    ranking.fade(max(console.height - 3, 1))
+    except KeyboardInterrupt:
+        pass
+    follower.stopping = True
+    reader.join(2)
+
+
+def _run(argv: list[str]) -> None:
+    follower = Follower()
+    once = first_field = False
+    period = 60
+    for letter, value in parse(PROGRAM, OPTIONS, argv):
+        if letter == "1":
+            once = follower.from_head = True
+        elif letter == "f":
+            first_field = True
+        elif letter == "p":
+            try:
+                period = int(value, 0)
+            except ValueError:
+                raise ToolError(f"Syntax error, {value} is not a number") from None
+        else:
+            follower.option(letter, value)
+    ranking = Ranking(first_field, period)
+
+    def group(transactions: list[Transaction]) -> None:
+        for transaction in transactions:
+            for record in transaction.records:
+                info = TAGS.get(record.tag)
+                if info is not None and not info.flags and follower.selection.matches(record):
+                    ranking.count(record.name, record.text)
+
+    follower.setup()
+    follower.on_group = group
+    if not once:
+        _live(follower, ranking)
+        return
+    follower.run()
+    for count, name, text in ranking.ranking():
+        sys.stdout.write(f"{count:9.2f} {name} {text}\n")
+
+
+def main(argv: list[str]) -> int:
+    """Run the tool with the arguments after its name; returns the exit status."""
+    try:
+        _run(argv)
+    except ToolError as error:
+        return fail(error)
+    except BrokenPipeError:
+        return 0
+    return 0
