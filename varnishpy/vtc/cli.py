@@ -1,0 +1,258 @@
+"""``varnishpy test``: the command line of the test language."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import numbers, warm
+from .errors import ScriptError
+from .job import Verdict
+from .progress import Progress
+from .runner import Finished, Interrupted, Options, Runner, interruptible
+from .text import Source
+
+USAGE_ERROR = 2
+_USAGE = """\
+usage: varnishpy test [options] file|folder ...
+    -b size                      # size of a test's log buffer (default: 1M)
+    -C                           # accepted for compatibility: changes nothing
+    -D name=value                # Define macro; -D varnishd=PROGRAM tests that program
+    -i                           # we are in the source tree: 'feature topbuild' holds
+    -j jobs                      # run so many tests at a time
+    -k                           # go on after a failure
+    -L                           # keep the directories of all tests
+    -l                           # keep the directories of tests that fail
+    -n iterations                # run the tests so many times
+    -p name=value                # set a parameter of the daemon under test
+    -q                           # quiet: report failures only
+    -t seconds                   # how long a test may take (default: 60)
+    -v                           # verbose: show the log of every test
+    -W                           # also tell about things a script should not do (with --check)
+    --check                      # only look for mistakes in the scripts
+    --explain                    # only say what the scripts do
+    --junit file                 # write the results as JUnit XML
+    --seed number                # make what is random the same every time
+    --no-progress                # no progress line on a terminal
+    --compat                     # exit as vtest(1) does: 2 for a failed test without -k
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text says how."""
+
+
+def _title(text: str) -> str:
+    match = re.search(r'^\s*(?:vtest|varnishtest)\s+(?:"((?:[^"\\]|\\.)*)"|\{([^}]*)\})', text, re.MULTILINE)
+    return (match.group(1) or match.group(2) or "") if match else ""
+
+
+def title(source: Source) -> str:
+    """What a script says it tests."""
+    return _title(source.text)
+
+
+def load(name: str) -> Source:
+    """Read a script.
+
+    :raises OSError: it cannot be read
+    :raises ScriptError: it does not begin with its title
+    """
+    source = Source(name, Path(name).read_bytes().decode("latin-1"))
+    first = re.match(r"(?:\s*(?:#[^\n]*\n)?)*", source.text)
+    at = first.end() if first is not None else 0
+    if re.match(r"(?:varnishtest|vtest)\s", source.text[at:]) is None:
+        what = "has no content" if at >= len(source.text) else "doesn't start with 'vtest' or 'varnishtest'"
+        raise ScriptError(f'File "{name}" {what}', source.position(min(at, max(len(source.text) - 1, 0))))
+    return source
+
+
+def _files(words: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for word in words:
+        if os.path.isdir(word):
+            found.extend(str(path) for path in sorted(Path(word).rglob("*.vtc")))
+        else:
+            found.append(word)
+    return found
+
+
+class Command:
+    """A parsed command line."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.options = Options(warm=warm.is_fresh())
+        self.verbosity = 1
+        self.mode = ""
+        self.junit = ""
+        self.warnings = False
+        self.progress = True
+        self.compat = False
+        settings = self.options.settings
+        duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
+        if duration:
+            settings.max_duration = self._number("VTEST_DURATION", duration)
+        long = ["check", "explain", "junit=", "seed=", "no-progress", "compat", "help"]
+        try:
+            found, self.words = getopt.gnu_getopt(list(argv), "b:CD:hij:kLln:p:qt:vW", long)
+        except getopt.GetoptError as error:
+            raise UsageError(str(error)) from None
+        for option, value in found:
+            self._take(option, value)
+
+    @staticmethod
+    def _number(option: str, value: str) -> int:
+        number = numbers.whole_unsigned(value)
+        if not number:
+            raise UsageError(f"{option}: expected a number above 0, not {value!r}")
+        return number
+
+    def _take(self, option: str, value: str) -> None:
+        options, settings = self.options, self.options.settings
+        match option:
+            case "-b":
+                try:
+                    options.buffer_size = max(numbers.size(value), 4096)
+                except ValueError as error:
+                    raise UsageError(f"Cannot parse b opt '{value}': {error}") from None
+            case "-D":
+                name, equals, text = value.partition("=")
+                if not equals or not name:
+                    raise UsageError(f"Cannot parse D opt '{value}': expected name=value")
+                settings.macros[name] = text
+            case "-i":
+                settings.in_build_tree = True
+                root = str(Path(__file__).resolve().parents[2])
+                settings.macros.setdefault("topsrc", root)
+                settings.macros.setdefault("topbuild", root)
+            case "-j":
+                options.jobs = self._number(option, value)
+            case "-k":
+                options.keep_going = True
+            case "-L":
+                options.keep_always = True
+            case "-l":
+                options.keep_on_failure = True
+            case "-n":
+                options.iterations = self._number(option, value)
+            case "-p":
+                settings.parameters.append(value)
+            case "-q":
+                self.verbosity = max(self.verbosity - 1, 0)
+            case "-v":
+                self.verbosity = min(self.verbosity + 1, 2)
+            case "-t":
+                settings.max_duration = float(self._number(option, value))
+            case "-W":
+                self.warnings = True
+            case "--check" | "--explain":
+                self.mode = option
+            case "--junit":
+                self.junit = value
+            case "--seed":
+                number = numbers.whole_unsigned(value)
+                if number is None:
+                    raise UsageError(f"--seed: expected a number, not {value!r}")
+                options.seed = number
+            case "--no-progress":
+                self.progress = False
+            case "--compat":
+                self.compat = True
+            case "-h" | "--help":
+                raise UsageError("")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run tests: 0 all passed (some may have been skipped), 77 all skipped, 1 some failed, 2 something is wrong."""
+    try:
+        command = Command(argv)
+        if not command.words:
+            raise UsageError("no file to test")
+    except UsageError as error:
+        if str(error):
+            print(f"varnishpy test: {error}", file=sys.stderr)
+            print(_USAGE, end="", file=sys.stderr)
+            return USAGE_ERROR
+        print(_USAGE, end="")
+        return 1 if "--compat" in argv else 0
+    sources: list[Source] = []
+    unreadable = 0
+    for name in _files(command.words):
+        try:
+            sources.append(load(name))
+        except OSError as error:
+            print(f'Cannot read file "{name}": {error.strerror}', file=sys.stderr)
+            unreadable += 1
+        except ScriptError as error:
+            print(error, file=sys.stderr)
+            unreadable += 1
+    if command.mode == "--check":
+        from . import check
+
+        return check.main(sources, command.options.settings, command.warnings) or (USAGE_ERROR if unreadable else 0)
+    if command.mode == "--explain":
+        from . import explain
+
+        return explain.main(sources, command.options.settings) or (USAGE_ERROR if unreadable else 0)
+    if unreadable and not command.options.keep_going:
+        return USAGE_ERROR
+    return _run(command, sources, unreadable)
+
+
+def _run(command: Command, sources: list[Source], unreadable: int) -> int:
+    runner = Runner(command.options)
+    finished: list[Finished] = []
+    total = len(sources) * command.options.iterations
+    progress = Progress(runner, total, command.verbosity, command.progress)
+    interrupted = False
+    try:
+        with interruptible():
+            for done in runner.run(sources):
+                finished.append(done)
+                progress.report(done)
+                if _bad(done) and not command.options.keep_going:
+                    break
+    except Interrupted as signal:
+        interrupted = True
+        progress.clear()
+        print(f"#    interrupted ({signal})", file=sys.stderr)
+    progress.clear()
+    if command.options.keep_going or len(sources) > 1:
+        progress.summary(finished, unreadable if command.compat else 0)
+    if command.junit:
+        from . import junit
+
+        junit.write(command.junit, finished)
+    if command.compat:
+        return compatible_status(finished, unreadable, command.options.keep_going)
+    return exit_status(finished, unreadable, interrupted)
+
+
+def _bad(done: Finished) -> bool:
+    return done.outcome.verdict in (Verdict.FAILED, Verdict.ERROR)
+
+
+def compatible_status(finished: list[Finished], unreadable: int, keep_going: bool) -> int:
+    """What vtest(1) would exit with: files that are no tests count as skipped."""
+    if any(_bad(done) for done in finished):
+        return 1 if keep_going else 2
+    passed = any(done.outcome.verdict is Verdict.PASSED for done in finished)
+    skipped = unreadable or any(done.outcome.verdict is Verdict.SKIPPED for done in finished)
+    return 77 if skipped and not passed else 0
+
+
+def exit_status(finished: list[Finished], unreadable: int, interrupted: bool) -> int:
+    verdicts = {done.outcome.verdict for done in finished}
+    if interrupted:
+        return 130
+    if unreadable or Verdict.ERROR in verdicts:
+        return Verdict.ERROR.value
+    if Verdict.FAILED in verdicts:
+        return Verdict.FAILED.value
+    if verdicts == {Verdict.SKIPPED}:
+        return Verdict.SKIPPED.value
+    return 0

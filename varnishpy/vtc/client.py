@@ -1,0 +1,124 @@
+"""``client``: connects and runs a script."""
+
+from __future__ import annotations
+
+import socket
+
+from . import net, proxy
+from .context import Test
+from .log import Voice
+from .session import SESSION_OPTIONS, Session, run_session
+from .table import Call, Command, Opt
+from .text import Text
+from .threads import PartyThread
+
+CONNECT_TIMEOUT = 10.0
+
+
+class Client:
+    def __init__(self, test: Test, name: str) -> None:
+        self.test = test
+        self.name = name
+        self.voice = test.voice(name)
+        self.session = Session(name)
+        self.spec = Text("")
+        self.connect_to = "${v1_sock}"
+        self.address = ""
+        self.proxy: tuple[int, Text] | None = None
+        self.thread: PartyThread | None = None
+
+    def start(self) -> None:
+        self.voice.say(2, "Starting client")
+        self.address = self.test.expand(self.voice, self.connect_to)
+        spec = self.spec
+
+        def run() -> None:
+            run_session(self.test, self.voice, self.session, spec, self.address, self._connect, _disconnect)
+
+        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+
+    def _connect(self, _voice: Voice) -> socket.socket:
+        self.voice.say(3, f"Connect to {self.address}")
+        try:
+            sock = net.connect(self.test, self.address, CONNECT_TIMEOUT)
+        except net.NetError as error:
+            self.voice.fatal(f"Failed to open {self.address}: {error}")
+        if net.is_path(self.address):
+            self.voice.say(3, f"connected fd {sock.fileno()} to {self.address}")
+        else:
+            mine = net.bound(sock)
+            self.voice.say(3, f"connected fd {sock.fileno()} from {mine.address} {mine.port} to {self.address}")
+        if self.proxy is not None:
+            version, spec = self.proxy
+            try:
+                net.send_all(self.test, sock, proxy.header(version, spec))
+            except OSError as error:
+                sock.close()
+                self.voice.fatal(f"Write failed: {error.strerror}")
+        return sock
+
+    def wait(self) -> None:
+        self.voice.say(2, "Waiting for client")
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def reset(self) -> None:
+        if self.thread is not None:
+            if self.test.failed:
+                self.thread.join_anyway(2.0)
+            else:
+                self.wait()
+
+
+def _disconnect(voice: Voice, sock: socket.socket) -> None:
+    voice.say(3, f"closing fd {sock.fileno()}")
+    sock.close()
+
+
+def _client(test: Test, call: Call) -> None:
+    clients = test.registry("client")
+    name = call.plain[0]
+    client = clients.get(name)
+    if client is None:
+        client = clients[str(name)] = Client(test, str(name))
+    assert isinstance(client, Client)
+    for item in call.items[1:]:
+        if item.option == "-wait":
+            client.wait()
+            continue
+        if client.thread is not None:
+            client.wait()
+        if client.session.option(item.option, item.args):
+            continue
+        match item.option:
+            case "-connect":
+                client.connect_to = item.args[0]
+            case "-proxy1" | "-proxy2":
+                client.proxy = int(item.option[-1]), item.args[0]
+            case "-start":
+                client.start()
+            case "-run":
+                client.start()
+                client.wait()
+            case _:
+                client.spec = item.args[0]
+
+
+CLIENT = Command(
+    "client",
+    _client,
+    "NAME [SPEC...]",
+    {
+        "-wait": Opt("", "wait for its end"),
+        "-start": Opt("", "start it"),
+        "-run": Opt("", "start it and wait for its end"),
+        "-connect": Opt("ADDRESS", "to {0}"),
+        "-proxy1": Opt("ADDRESSES", "saying PROXY (version 1) for {0}"),
+        "-proxy2": Opt("ADDRESSES", "saying PROXY (version 2) for {0}"),
+        **SESSION_OPTIONS,
+    },
+    "client {0}",
+    named="c",
+    language="http",
+)

@@ -1,0 +1,212 @@
+"""The state of one running test, shared by all its parties."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .errors import MacroError, Position, ScriptError, TestAborted, TestFailed
+from .interpreter import Interpreter
+from .log import LogBuffer, TestLog, Voice
+from .macros import Macros
+from .table import Table
+from .text import Text
+from .warm import Nursery
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the command line decides for every test."""
+
+    macros: dict[str, str] = field(default_factory=dict)
+    max_duration: float = 60.0
+    listen_address: str = "127.0.0.1:0"
+    leave_temp: bool = False
+    parameters: list[str] = field(default_factory=list)
+    program: str = ""
+    in_build_tree: bool = False
+    vmod_path: str = ""
+    nursery: Nursery | None = None
+
+
+class Waker:
+    """A descriptor that becomes, and stays, readable once ``wake`` was called."""
+
+    __slots__ = ("_read", "_write", "woken")
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        self.woken = False
+
+    def fileno(self) -> int:
+        return self._read
+
+    def wake(self) -> None:
+        if not self.woken:
+            self.woken = True
+            os.write(self._write, b"x")
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Party(Protocol):
+    """Something a script starts: it has a name and can be told to leave nothing behind."""
+
+    name: str
+
+    def reset(self) -> None: ...
+
+
+class Test:
+    """One test: macros, log, verdict, and the parties that take part."""
+
+    __test__ = False
+
+    def __init__(
+        self, settings: Settings, buffer: LogBuffer, languages: Mapping[str, Table], everywhere: Table, seed: int = 0
+    ) -> None:
+        self.settings = settings
+        self.languages = languages
+        self.everywhere = everywhere
+        self.random = random.Random(seed)
+        self.macros = Macros(settings.macros)
+        self.log = TestLog(buffer)
+        self.log.on_failure = self.set_failed
+        self.top = Voice(self.log, "top")
+        self.failed = False
+        self.skipped = False
+        self.skip_reason = ""
+        self.ended = False
+        self.script_error: ScriptError | None = None
+        self.first_failure: tuple[Position | None, str] | None = None
+        self.changed = threading.Condition()
+        self.parties: dict[str, dict[str, Any]] = {}
+        self.main_thread = threading.current_thread()
+        self.waker = Waker()
+        self.tmpdir = ""
+        self.deadline = time.monotonic() + settings.max_duration
+
+    # Verdict
+
+    def set_failed(self) -> None:
+        """Called when a fatal line has been logged: everybody who waits for something stops waiting."""
+        with self.changed:
+            self.failed = True
+            self.changed.notify_all()
+        self.waker.wake()
+
+    def set_ended(self, skipped: bool = False) -> None:
+        with self.changed:
+            self.ended = True
+            self.skipped = self.skipped or skipped
+            self.changed.notify_all()
+
+    def record(self, error: BaseException, voice: Voice) -> None:
+        """Note why a thread of the test unwound; the first reason is the verdict's."""
+        if isinstance(error, TestAborted):
+            return
+        if isinstance(error, TestFailed):
+            reason: tuple[Position | None, str] = (error.position, error.text)
+        elif isinstance(error, ScriptError):
+            voice.say(0, str(error))
+            self.script_error = self.script_error or error
+            reason = (error.position, error.text)
+        elif isinstance(error, MacroError):
+            voice.say(0, str(error))
+            reason = (None, str(error))
+        else:
+            for line in traceback.format_exception(error):
+                voice.dump(0, "internal error", line)
+            reason = (None, f"internal error: {error!r}")
+        self.first_failure = self.first_failure or reason
+        self.set_failed()
+
+    @property
+    def over(self) -> bool:
+        return self.failed or self.ended
+
+    # Parties
+
+    def registry(self, kind: str) -> dict[str, Any]:
+        return self.parties.setdefault(kind, {})
+
+    def voice(self, name: str) -> Voice:
+        return Voice(self.log, name)
+
+    def interpreter(self, voice: Voice, language: str, target: Any) -> Interpreter:
+        """What runs scripts of ``language`` for ``target``, logging as ``voice``."""
+        return Interpreter(self, voice, self.languages[language], self.everywhere, target)
+
+    # Macros
+
+    def define(self, voice: Voice, name: str, value: str) -> None:
+        self.macros.define(name, value)
+        voice.say(4, f"macro def {name}={value}")
+
+    def undefine(self, voice: Voice, name: str) -> None:
+        if self.macros.undefine(name) and not self.over:
+            voice.say(4, f"macro undef {name}")
+
+    def expand(self, voice: Voice, text: str) -> str:
+        try:
+            return self.macros.expand_string(text)
+        except MacroError as error:
+            voice.fatal(str(error))
+
+    def expand_text(self, text: Text) -> Text:
+        try:
+            return self.macros.expand(text)
+        except MacroError as error:
+            raise ScriptError(str(error), text.locate(max(text.find("${"), 0))) from None
+
+    # Waiting
+
+    def poll(self, fd: int, events: int, timeout: float | None, waker: Waker | None = None) -> int:
+        """Wait until ``fd`` has one of ``events``; 0 on timeout (seconds; None waits as long as the test may run).
+
+        Raises TestAborted when the test fails, or ``waker`` is woken, before that.
+        """
+        poller = select.poll()
+        poller.register(fd, events)
+        if not self.failed:
+            poller.register(self.waker, select.POLLIN)
+        if waker is not None:
+            poller.register(waker, select.POLLIN)
+        for ready, what in poller.poll(None if timeout is None else max(timeout, 0.0) * 1000):
+            if ready == fd:
+                return what
+            raise TestAborted("the test is over")
+        return 0
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait on ``self.changed`` until ``condition`` holds; False if the test ended or failed, or time ran out."""
+        until = None if timeout is None else time.monotonic() + timeout
+        with self.changed:
+            while not condition():
+                if self.over:
+                    return False
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self.changed.wait(left)
+            return True
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the failure of the test.  Raises TestAborted then."""
+        until = time.monotonic() + seconds
+        with self.changed:
+            while not self.failed:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return
+                self.changed.wait(left)
+        raise TestAborted("the test has failed")

@@ -1,0 +1,132 @@
+"""pytest plugin: collects ``*.vtc`` files as tests, and offers the fixtures ``varnishpy`` and ``origin``.
+
+A script is one test, named after its file; it fails with the place in the script and the whole log.  Options::
+
+    --vtc-program PROGRAM    test this daemon instead of ours (e.g. /usr/sbin/varnishd)
+    --vtc-define NAME=VALUE  define a macro
+    --vtc-timeout SECONDS    how long a script may take
+
+The fixtures are described in :mod:`varnishpy.vtc.fixtures`; both belong to one stage, torn down after the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .context import Settings
+    from .fixtures import Cache, Origin, Stage
+    from .runner import Finished
+
+_AROUND = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vtc", "scripts of the test language")
+    group.addoption("--vtc-program", default="", help="the daemon that scripts test (default: varnishpy)")
+    group.addoption("--vtc-define", action="append", default=[], metavar="NAME=VALUE", help="define a macro")
+    group.addoption("--vtc-timeout", type=float, default=60.0, help="seconds a script may take")
+
+
+def _settings(config: pytest.Config) -> Settings:
+    from .context import Settings
+
+    macros: dict[str, str] = {}
+    for word in config.getoption("--vtc-define"):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise pytest.UsageError(f"--vtc-define: expected NAME=VALUE, not {word!r}")
+        macros[name] = value
+    program = config.getoption("--vtc-program")
+    if program:
+        macros["varnishd"] = program
+    return Settings(macros=macros, max_duration=config.getoption("--vtc-timeout"))
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix == ".vtc":
+        collected: pytest.Collector = VtcFile.from_parent(parent, path=file_path)
+        return collected
+    return None
+
+
+class VtcFile(pytest.File):
+    """A script."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield VtcItem.from_parent(self, name=self.path.stem)
+
+
+class VtcFailure(Exception):
+    """A script did not pass."""
+
+    def __init__(self, finished: Finished) -> None:
+        super().__init__(finished.outcome.reason)
+        self.finished = finished
+
+
+class VtcItem(pytest.Item):
+    """The test that a script is."""
+
+    def runtest(self) -> None:
+        from .cli import load
+        from .job import Verdict
+        from .runner import Options, Runner
+
+        source = load(str(self.path))
+        (finished,) = Runner(Options(settings=_settings(self.config))).run([source])
+        if finished.outcome.verdict is Verdict.SKIPPED:
+            pytest.skip(finished.outcome.reason)
+        if finished.outcome.verdict is not Verdict.PASSED:
+            self.add_report_section("call", "vtc log", finished.log.decode("latin-1"))
+            raise VtcFailure(finished)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        error = excinfo.value
+        if not isinstance(error, VtcFailure):
+            return super().repr_failure(excinfo, style)
+        outcome = error.finished.outcome
+        rows = error.finished.source.text.splitlines()
+        shown: list[str] = []
+        for number in range(max(outcome.line - _AROUND, 1), min(outcome.line + _AROUND, len(rows)) + 1):
+            shown.append(f"{'>' if number == outcome.line else ' '} {number:4d}  {rows[number - 1]}")
+        place = f"{self.path}:{outcome.line}:{outcome.column}" if outcome.line else str(self.path)
+        return "\n".join([*(shown if outcome.line else []), f"E        {outcome.reason}", "", f"{place}: {self.title}"])
+
+    @property
+    def title(self) -> str:
+        from .cli import load, title
+
+        return title(load(str(self.path)))
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, 0, f"{self.path.name}: {self.title}"
+
+
+@pytest.fixture
+def vtc_stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """What ``varnishpy`` and ``origin`` of one test share; its ``log`` is shown when the test fails."""
+    from .fixtures import Stage
+
+    stage = Stage(tmp_path, _settings(request.config))
+    yield stage
+    try:
+        stage.close()
+    finally:
+        request.node.add_report_section("teardown", "vtc log", stage.log)
+
+
+@pytest.fixture
+def origin(vtc_stage: Stage) -> Callable[..., Origin]:
+    """``origin(script, repeat=1)``: start a scripted server."""
+    return vtc_stage.origin
+
+
+@pytest.fixture
+def varnishpy(vtc_stage: Stage) -> Callable[..., Cache]:
+    """``varnishpy(vcl, parameters)``: start a cache with the origins started so far as backends."""
+    return vtc_stage.cache

@@ -1,0 +1,225 @@
+"""``server``: accepts a connection and runs a script on it; ``s0 -dispatch`` accepts any number."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+
+from . import net
+from .context import Test, Waker
+from .errors import ScriptError
+from .log import Voice
+from .session import SESSION_OPTIONS, Session, run_script, run_session
+from .table import Call, Command, Opt
+from .text import Text
+from .threads import PartyThread
+
+BACKLOG = 10
+
+
+class Server:
+    def __init__(self, test: Test, name: str) -> None:
+        self.test = test
+        self.name = name
+        self.voice = test.voice(name)
+        self.session = Session(name)
+        self.spec = Text("")
+        self.listen_on = test.settings.listen_address
+        self.sock: socket.socket | None = None
+        self.bound = net.Bound("", "")
+        self.thread: PartyThread | None = None
+        self.waker = Waker()
+        self.dispatched = False
+
+    # Listening
+
+    def close_listener(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+    def listen(self) -> None:
+        self.close_listener()
+        try:
+            self.sock = net.listen(self.listen_on, BACKLOG)
+        except net.NetError as error:
+            self.voice.fatal(f"Server listen address ({self.listen_on}) cannot be resolved: {error}")
+        self.sock.setblocking(False)
+        test = self.test
+        if net.is_path(self.listen_on):
+            self.bound = net.Bound("0.0.0.0", "0")
+            together = self.listen_on
+        else:
+            self.bound = net.bound(self.sock)
+            together = self.listen_on = self.bound.together
+        test.define(self.voice, f"{self.name}_addr", self.bound.address)
+        test.define(self.voice, f"{self.name}_port", self.bound.port)
+        test.define(self.voice, f"{self.name}_sock", together)
+
+    def backend(self) -> str:
+        """The VCL that declares this server as a backend."""
+        if net.is_path(self.listen_on):
+            return f'backend {self.name} {{ .path = "{self.listen_on}"; }}\n'
+        return f'backend {self.name} {{ .host = "{self.bound.address}"; .port = "{self.bound.port}"; }}\n'
+
+    # Running
+
+    def start(self) -> None:
+        self.voice.say(2, "Starting server")
+        self.listen()
+        self.voice.say(1, f"Listen on {self.listen_on}")
+        spec, listener = self.spec, self.sock
+
+        def run() -> None:
+            run_session(
+                self.test,
+                self.voice,
+                self.session,
+                spec,
+                self.listen_on,
+                self._accept,
+                self._disconnect,
+                self.waker,
+                listener,
+            )
+
+        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+
+    def _accept(self, voice: Voice) -> socket.socket:
+        assert self.sock is not None
+        sock = net.accept(self.test, self.sock, self.waker)
+        if net.is_path(self.listen_on):
+            voice.say(3, f"accepted fd {sock.fileno()} 0.0.0.0 0")
+        else:
+            peer = sock.getpeername() if _connected(sock) else ("?", "?")
+            voice.say(3, f"accepted fd {sock.fileno()} {peer[0]} {peer[1]}")
+        return sock
+
+    def _disconnect(self, voice: Voice, sock: socket.socket) -> None:
+        voice.say(3, f"shutting fd {sock.fileno()} (server run)")
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+        sock.close()
+
+    def dispatch(self) -> None:
+        self.listen()
+        self.voice.say(2, "Starting dispatch server")
+        self.thread = PartyThread(self.test, self.voice, self._dispatch, self.name).start()
+
+    def _dispatch(self) -> None:
+        self.voice.say(2, f"Dispatch started on {self.listen_on}")
+        spec, listener = self.spec, self.sock
+        assert listener is not None
+        servers = self.test.registry("server")
+        for number in itertools.count(1):
+            sock = net.accept(self.test, listener, self.waker)
+            worker = Server(self.test, f"s{number}")
+            self.voice.say(3, f"dispatch fd {sock.fileno()} -> {worker.name}")
+            worker.dispatched = True
+            worker.listen_on = self.listen_on
+            servers[f"dispatch {number}"] = worker
+            worker.serve(spec, sock)
+
+    def serve(self, spec: Text, sock: socket.socket) -> None:
+        """Run a script on a connection already accepted."""
+
+        def run() -> None:
+            self.voice.say(3, f"start with fd {sock.fileno()}")
+            left = run_script(self.test, self.voice, self.session, spec, sock, self.listen_on, self.waker, sock)
+            if left is not None:
+                self._disconnect(self.voice, left)
+            self.voice.say(2, "Ending")
+
+        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+
+    # Ending
+
+    def wait(self) -> None:
+        self.voice.say(2, f"Waiting for server ({-1 if self.sock is None else self.sock.fileno()}/-1)")
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def break_off(self) -> None:
+        self.voice.say(2, "Breaking for server")
+        self.waker.wake()
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        self.waker.close()
+        self.waker = Waker()
+        self.close_listener()
+
+    def reset(self) -> None:
+        if self.thread is not None:
+            self.voice.say(2, f"Waiting for server ({-1 if self.sock is None else self.sock.fileno()}/-1)")
+            self.waker.wake()
+            self.thread.join_anyway(2.0)
+        self.waker.close()
+        self.close_listener()
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def all_backends(test: Test) -> str:
+    """VCL declaring every server that has been started."""
+    return "".join(server.backend() for server in list(test.registry("server").values()) if not server.dispatched)
+
+
+def _server(test: Test, call: Call) -> None:
+    servers = test.registry("server")
+    name = call.plain[0]
+    server = servers.get(name)
+    if server is None:
+        server = servers[str(name)] = Server(test, str(name))
+    assert isinstance(server, Server)
+    for item in call.items[1:]:
+        if item.option == "-wait":
+            if server.thread is None:
+                server.voice.fatal("Server not -started")
+            server.wait()
+            continue
+        if item.option == "-break":
+            server.break_off()
+            continue
+        if server.thread is not None:
+            server.wait()
+        if server.session.option(item.option, item.args):
+            continue
+        match item.option:
+            case "-listen":
+                server.close_listener()
+                server.listen_on = str(item.args[0])
+            case "-start":
+                server.start()
+            case "-dispatch":
+                if name != "s0":
+                    raise ScriptError("server -dispatch only works on s0", item.at)
+                server.dispatch()
+            case _:
+                server.spec = item.args[0]
+
+
+SERVER = Command(
+    "server",
+    _server,
+    "NAME [SPEC...]",
+    {
+        "-wait": Opt("", "wait for its end"),
+        "-break": Opt("", "stop it"),
+        "-listen": Opt("ADDRESS", "on {0}"),
+        "-start": Opt("", "start it"),
+        "-dispatch": Opt("", "start it, for any number of connections"),
+        **SESSION_OPTIONS,
+    },
+    "server {0}",
+    named="s",
+    language="http",
+)

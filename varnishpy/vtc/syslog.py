@@ -1,0 +1,186 @@
+"""``syslog``: receives syslog datagrams and runs a script on them."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+
+from . import net, numbers
+from .compare import RegexError, matches
+from .context import Test, Waker
+from .errors import ScriptError
+from .table import Call, Command, Opt, table
+from .text import Text
+from .threads import PartyThread
+
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+_PRIORITY = re.compile(rb"<([0-9]+)>")
+MAX_DATAGRAM = 65536
+
+
+def _level(word: Text) -> int:
+    if word not in LEVELS:
+        raise ScriptError(f"wrong syslog level '{word}' (expected one of: {' '.join(LEVELS)})", word.locate())
+    return LEVELS.index(word)
+
+
+class Syslog:
+    def __init__(self, test: Test, name: str) -> None:
+        self.test = test
+        self.name = name
+        self.voice = test.voice(name)
+        self.spec = Text("")
+        self.bind_to = test.settings.listen_address
+        self.repeat = 1
+        self.level = -1
+        self.last = b""
+        self.timeout = test.settings.max_duration * 0.5
+        self.sock: socket.socket | None = None
+        self.waker = Waker()
+        self.thread: PartyThread | None = None
+
+    def bind(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+        try:
+            self.sock = net.listen(self.bind_to, 0, datagram=True)
+        except net.NetError as error:
+            self.voice.fatal(f"Syslog server bind address ({self.bind_to}) cannot be resolved: {error}")
+        where = net.bound(self.sock)
+        self.test.define(self.voice, f"{self.name}_addr", where.address)
+        self.test.define(self.voice, f"{self.name}_port", where.port)
+        self.test.define(self.voice, f"{self.name}_sock", where.together)
+        self.bind_to = where.together
+
+    def start(self) -> None:
+        self.voice.say(2, "Starting syslog server")
+        if self.sock is None:
+            self.bind()
+        self.voice.say(1, f"Bound on {self.bind_to}")
+        spec = self.spec
+
+        def run() -> None:
+            self.voice.say(2, f"Started on {self.bind_to} (level: {self.level})")
+            for turn in range(self.repeat):
+                if self.repeat > 1:
+                    self.voice.say(3, f"Iteration {turn}")
+                self.test.interpreter(self.voice, "syslog", self).run(spec)
+            self.close()
+            self.voice.say(2, "Ending")
+
+        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+
+    def receive(self, level: int) -> None:
+        """Wait for the next datagram of that level; others are logged and dropped."""
+        assert self.sock is not None
+        while True:
+            if not self.test.poll(self.sock.fileno(), select.POLLIN, self.timeout, self.waker):
+                self.voice.fatal(f"syslog rx timeout (fd: {self.sock.fileno()} {self.timeout:.3f}s)")
+            self.last = self.sock.recv(MAX_DATAGRAM)
+            self.voice.dump(4, "syslog", self.last)
+            priority = _PRIORITY.match(self.last)
+            if priority is None:
+                self.voice.fatal("syslog PRI: expected '<NUMBER>' at the beginning")
+            if int(priority.group(1)) & 7 == level:
+                return
+
+    def close(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+    def wait(self) -> None:
+        self.voice.say(2, f"Waiting for syslog server ({-1 if self.sock is None else self.sock.fileno()})")
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def stop(self) -> None:
+        self.voice.say(2, "Stopping for syslog server")
+        self.waker.wake()
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        self.waker.close()
+        self.waker = Waker()
+
+    def reset(self) -> None:
+        if self.thread is not None:
+            self.waker.wake()
+            self.thread.join_anyway(2.0)
+        self.waker.close()
+        self.close()
+
+
+def _recv(syslog: Syslog, call: Call) -> None:
+    syslog.receive(_level(call.plain[0]) if call.plain else syslog.level)
+
+
+def _expect(syslog: Syslog, call: Call) -> None:
+    operator, pattern = call.plain
+    if operator not in ("~", "!~"):
+        raise ScriptError(f"expected ~ or !~, not {operator}", operator.locate())
+    try:
+        good = matches(pattern, syslog.last) == (operator == "~")
+    except RegexError as error:
+        raise ScriptError(f"REGEXP error: {error}", pattern.locate()) from None
+    if not good:
+        call.voice.fatal(f'EXPECT FAILED {operator} "{pattern}"')
+    call.voice.say(4, f'EXPECT MATCH {operator} "{pattern}"')
+
+
+SYSLOG_SPEC = table(
+    Command("recv", _recv, "[LEVEL]", text="receive a message of level {0}"),
+    Command("expect", _expect, "OPERATOR REGEX", text="expect the message {0} {1}", mixed=False),
+)
+
+
+def _syslog(test: Test, call: Call) -> None:
+    servers = test.registry("syslog")
+    name = call.plain[0]
+    syslog = servers.get(name)
+    if syslog is None:
+        syslog = servers[str(name)] = Syslog(test, str(name))
+    assert isinstance(syslog, Syslog)
+    for item in call.items[1:]:
+        if item.option == "-wait":
+            if syslog.thread is None:
+                syslog.voice.fatal("Syslog server not -started")
+            syslog.wait()
+            continue
+        if item.option == "-stop":
+            syslog.stop()
+            continue
+        if syslog.thread is not None:
+            syslog.wait()
+        match item.option:
+            case "-repeat":
+                syslog.repeat = numbers.integer(item.args[0])
+            case "-bind":
+                syslog.bind_to = str(item.args[0])
+                syslog.bind()
+            case "-level":
+                syslog.level = _level(item.args[0])
+            case "-start":
+                syslog.start()
+            case _:
+                syslog.spec = item.args[0]
+
+
+SYSLOG = Command(
+    "syslog",
+    _syslog,
+    "NAME [SPEC...]",
+    {
+        "-wait": Opt("", "wait for its end"),
+        "-stop": Opt("", "stop it"),
+        "-repeat": Opt("NUMBER", "{0} times"),
+        "-bind": Opt("ADDRESS", "on {0}"),
+        "-level": Opt("LEVEL", "for messages of level {0}"),
+        "-start": Opt("", "start it"),
+    },
+    "syslog server {0}",
+    named="S",
+    language="syslog",
+)
