@@ -1,0 +1,68 @@
+"""Programs that draw on a terminal, run on one that a test can read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable
+
+from varnishpy.vtc.terminal import Terminal
+
+DEADLINE = 20.0
+
+
+class Screen:
+    """A program on a terminal of its own, of so many columns."""
+
+    def __init__(self, *command: str, columns: int = 132) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self._lock = threading.Lock()
+        self._terminal = Terminal(40, columns, lambda data: os.write(self._master, data) and None)
+        # a shell's COLUMNS and LINES would outrank the terminal's own size
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""}
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self._terminal.feed(data)
+
+    def text(self) -> str:
+        """What the screen shows."""
+        with self._lock:
+            return "\n".join(self._terminal.text(row).rstrip() for row in range(40))
+
+    def wait_for(self, test: Callable[[str], object], what: str) -> str:
+        """The text of the screen as soon as it passes the test."""
+        end = time.monotonic() + DEADLINE
+        while not test(self.text()):
+            assert time.monotonic() < end, f"waited in vain for {what} on this screen:\n{self.text()}"
+            time.sleep(0.02)
+        return self.text()
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE)
+        self._thread.join(DEADLINE)
+        os.close(self._master)

@@ -1,0 +1,213 @@
+"""The command line: what works, and clear words with status 2 and nothing left behind for what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Cache, Origin, process_gone, running, wait_for
+
+from varnishpy.cli import protocol
+
+
+def run(*arguments: str, stdin: str | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "varnishpy", *arguments], capture_output=True, text=True, timeout=timeout, check=False,
+        input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
+    )  # fmt: skip
+
+
+WRONG = [
+    ([], "Neither -b nor -f given"),
+    (["-z"], "invalid option -- 'z'"),
+    (["-b", "127.0.0.1:1", "-f", "x"], "Only one of -b or -f"),
+    (["-b", "127.0.0.1:1", "-d", "-F"], "Only one of -d or -F"),
+    (["-b", "127.0.0.1:1", "stray"], "Too many arguments (stray...)"),
+    (["-b", "127.0.0.1:1", "-p", "nosuch=1"], 'Unknown parameter "nosuch"'),
+    (["-b", "127.0.0.1:1", "-p", "timeout_idle=-1"], "timeout_idle"),
+    (["-b", "127.0.0.1:1", "-p", "timeout_idle"], "-p lacks '='"),
+    (["-b", "127.0.0.1:1", "-s", "foo"], "foo"),
+    (["-b", "127.0.0.1:1", "-s", "malloc,1x"], "1x"),
+    (["-b", "127.0.0.1:1", "-a", "127.0.0.1:notaport"], "notaport"),
+    (["-b", "127.0.0.1:1", "-a", "x=1,y=2,BANANA"], "-a"),
+    (["-f", "/nonexistent.vcl"], "/nonexistent.vcl"),
+    (["-b", "127.0.0.1:1", "-S", "/nonexistent"], "/nonexistent"),
+    (["-b", "127.0.0.1:1", "-j", "banana"], "banana"),
+    (["-b", "127.0.0.1:1", "-h", "banana"], "banana"),
+    (["-b", "127.0.0.1:1", "-r", "nosuch"], "nosuch"),
+    (["-b", "127.0.0.1:1", "-i", "bad name"], "-i"),
+    (["-b", "127.0.0.1:1", "-I", "/nonexistent"], "/nonexistent"),
+    (["-x", "banana"], "-x"),
+    (["-C"], "-C needs"),
+    (["banana"], "unknown subcommand 'banana'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_wrong_options(short_tmp: Path, arguments: list[str], text: str) -> None:
+    workdir = short_tmp / "v"
+    if arguments and not arguments[0].startswith(("-x", "-C", "banana")):
+        arguments = ["-n", str(workdir), "-a", "127.0.0.1:0", "-F", *arguments] if "-d" not in arguments else arguments
+    done = run(*arguments)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not workdir.exists()
+
+
+def test_bad_vcl(short_tmp: Path) -> None:
+    vcl = short_tmp / "bad.vcl"
+    vcl.write_text('vcl 4.1;\nbackend b { .host = "127.0.0.1"; }\nsub vcl_recv { set req.nosuch = "x"; }\n')
+    done = run("-F", "-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-f", str(vcl))
+    assert done.returncode == 2
+    assert "Line 3" in done.stderr
+    assert "VCL compilation failed" in done.stderr
+    assert not (short_tmp / "v").exists()
+
+
+def test_port_in_use(short_tmp: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("-F", "-n", str(short_tmp / "v"), "-a", f"127.0.0.1:{port}", "-b", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert "Address already in use" in done.stderr
+    assert str(port) in done.stderr
+    assert not (short_tmp / "v").exists()
+
+
+def test_information_options() -> None:
+    version = run("-V")
+    assert version.returncode == 0
+    assert "varnishpy" in version.stderr
+    assert "-a [name=]address" in run("-?").stdout
+    assert "timeout_idle" in run("-x", "parameter").stdout
+    assert "ReqMethod" in run("-x", "vsl").stdout
+    assert "vcl.load" in run("-x", "cli").stdout
+    assert "vcl_builtin_recv" in run("-x", "builtin").stdout
+    compiled = run("-C", "-b", "127.0.0.1:1")
+    assert compiled.returncode == 0
+    compile(compiled.stderr, "vgc.py", "exec")  # as varnishd does: standard error
+
+
+def test_second_instance_in_the_same_directory_is_refused(cache: Cache, origin: Origin) -> None:
+    done = run("-F", "-n", str(cache.workdir), "-a", "127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}")
+    assert done.returncode == 2
+    assert "already running" in done.stderr
+    assert cache.cli("status") == "Child in state running"
+
+
+def test_background(short_tmp: Path, origin: Origin) -> None:
+    workdir, pid_file = short_tmp / "v", short_tmp / "pid"
+    done = run("-n", str(workdir), "-a", "127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}", "-P", str(pid_file))
+    assert done.returncode == 0, done.stderr
+    pid = int(pid_file.read_text())
+    try:
+        assert int((workdir / "_.pid").read_text()) == pid
+        answer = run("adm", "-n", str(workdir), "status")
+        assert (answer.returncode, answer.stdout.strip()) == (0, "Child in state running")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: process_gone(pid), "the daemon's end")
+    assert not workdir.exists()
+    assert not pid_file.exists()
+
+
+def test_failing_background_start_says_so(short_tmp: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("-n", str(short_tmp / "v"), "-a", f"127.0.0.1:{taken.getsockname()[1]}", "-b", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+
+
+def test_debug_mode_speaks_cli_on_standard_input(short_tmp: Path, origin: Origin) -> None:
+    script = "status\nstart\nstatus\nstop\nstatus\n"
+    done = run("-d", "-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}", stdin=script)
+    assert done.returncode == 0, done.stderr
+    states = [line for line in done.stdout.splitlines() if line.startswith("Child in state")]
+    assert states == ["Child in state stopped", "Child in state running", "Child in state stopped"]
+
+
+def test_master_connection(short_tmp: Path, origin: Origin) -> None:
+    secret = short_tmp / "secret"
+    secret.write_bytes(b"open sesame\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+        with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-M", f"127.0.0.1:{port}", "-S", str(secret)):
+            sock, _ = listener.accept()
+            with sock:
+                status, text = protocol.read_response(sock, 20)
+                assert status == protocol.AUTH
+                sock.sendall(f"auth {protocol.auth_response(text[:32], secret.read_bytes())}\n".encode())
+                assert protocol.read_response(sock, 20)[0] == 200
+                sock.sendall(b"ping\n")
+                assert protocol.read_response(sock, 20)[1].startswith("PONG ")
+
+
+def test_wrong_secret(cache: Cache, short_tmp: Path) -> None:
+    secret = short_tmp / "wrong"
+    secret.write_bytes(b"nope\n")
+    done = run("adm", "-n", str(cache.workdir), "-S", str(secret), "status")
+    assert done.returncode != 0
+    assert "Rejected" in done.stderr
+
+
+def test_cli_file(short_tmp: Path, origin: Origin) -> None:
+    script = short_tmp / "cli"
+    script.write_text("param.set timeout_idle 7\n")
+    with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-I", str(script)) as cache:
+        assert "7.000" in cache.cli("param.show timeout_idle")
+    script.write_text("param.set nosuch 7\n")
+    done = run("-F", "-n", str(short_tmp / "w"), "-a", "127.0.0.1:0", "-b", "127.0.0.1:1", "-I", str(script))
+    assert done.returncode == 2
+    assert "-I file CLI command failed" in done.stderr
+
+
+def test_unix_listen_socket(short_tmp: Path, origin: Origin) -> None:
+    path = short_tmp / "listen"
+    origin.pages["/"] = lambda exchange: exchange.answer(b"over unix")
+    with running(short_tmp / "v", "-a", f"{path},mode=0600", "-a", "tcp=127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(20)
+            sock.connect(str(path))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            out = b""
+            while piece := sock.recv(65536):
+                out += piece
+        assert out.endswith(b"over unix")
+    assert not path.exists()
+
+
+def test_unix_origin(short_tmp: Path) -> None:
+    path = short_tmp / "origin"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with running(short_tmp / "v", "-b", str(path)) as cache, cache.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            listener.settimeout(20)
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix")
+                out = b""
+                while piece := client.recv(65536):
+                    out += piece
+            assert out.endswith(b"unix")
+
+
+def test_parameters_reach_the_child(cache: Cache) -> None:
+    cache.cli("param.set timeout_idle 11")
+    page = json.loads(cache.stats_page("/params"))
+    rows = page if isinstance(page, list) else page["params"]
+    value = next(row for row in rows if row["name"] == "timeout_idle")["value"]
+    assert float(value) == 11

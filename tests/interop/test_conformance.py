@@ -1,0 +1,53 @@
+"""Every case of a conformance suite against the daemon with its defaults, over real sockets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conformance_cases import CASES, Case
+from harness import Cache, Exchange, Origin, running
+from raw_h2 import RawClient
+
+
+@pytest.fixture(scope="module", params=["hit", "miss"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A daemon whose ``/`` is cached, or never is."""
+    origin = Origin()
+    ttl = "max-age=3600" if request.param == "hit" else "no-store"
+
+    @origin.page("/")
+    def index(exchange: Exchange) -> None:
+        exchange.answer(b"0123456789" * 100, cache_control=ttl)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="vp-") as directory,
+        running(Path(directory) / "v", "-b", f"127.0.0.1:{origin.port}", "-p", "feature=+http2") as cache,
+    ):
+        warm(cache)
+        yield cache.port
+    origin.close()  # what it complains of does not matter: some requests break off in the middle of their body
+
+
+def warm(cache: Cache) -> None:
+    """See to it that the object is there."""
+    assert cache.get("/").status == 200
+
+
+def test_the_table_is_complete() -> None:
+    assert len({case.ident for case in CASES}) == len(CASES) >= 146
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.ident for case in CASES])
+def test_conformance(port: int, case: Case) -> None:
+    with RawClient(port) as client:
+        if case.greet:
+            client.handshake()
+        for step in case.steps:
+            if isinstance(step, bytes):
+                client.send(step)
+            else:
+                step(client)
+        assert case.verdict(client), client.seen

@@ -1,0 +1,83 @@
+"""The house rules that a program can check: floors, circles, file sizes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "varnishpy"
+ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
+
+
+def floors() -> dict[str, int]:
+    """Room to floor, as the table of docs/architecture.md tells."""
+    found: dict[str, int] = {}
+    for line in ARCHITECTURE.read_text().splitlines():
+        match = re.match(r"\| (`\w+/`(?:, `\w+/`)*) \|", line)
+        if match:
+            level = len(set(found.values()))
+            for room in re.findall(r"`(\w+)/`", match[1]):
+                found[room] = level
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms imported at run time; what only the type checker sees does not count."""
+    rooms = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module]
+            if node.module == "varnishpy":
+                names = [f"varnishpy.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "varnishpy" and len(parts) > 1:
+                rooms.add(parts[1])
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return rooms
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = floors()
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_lower_floors_never_import_upper_ones(path: Path) -> None:
+    if path.parent == PACKAGE:
+        return
+    own = path.relative_to(PACKAGE).parts[0]
+    above = {room for room in imports(path) if room in FLOORS and room != own and FLOORS[room] >= FLOORS[own]}
+    assert not above, f"{own}/ is on floor {FLOORS[own]} and may not import {sorted(above)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_have_one_subject_and_say_so(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 600, "a file of that length has more than one subject"
+    if text.strip():
+        docstring = ast.get_docstring(ast.parse(text))
+        assert docstring, "a module opens with what it is for"
+
+
+def test_no_room_for_what_has_no_name() -> None:
+    vague = {"utils", "util", "helpers", "helper", "misc", "common"}
+    assert not [path for path in FILES if path.stem in vague]
