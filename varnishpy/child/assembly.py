@@ -30,6 +30,7 @@ from varnishpy.session.tls import TlsTransport
 from varnishpy.shm.process import ChildShm
 from varnishpy.shm.writer import CHILD_SET
 from varnishpy.storage.config import StorageSet, parse_storage
+from varnishpy.threads.cores import CoreKeeper
 from varnishpy.threads.poolset import PoolSet
 from varnishpy.threads.waiter import Waiter
 from varnishpy.vcl.registry import VclRegistry
@@ -60,6 +61,7 @@ class Child:
         self.storage.open(self.hash)
         self.waiter = Waiter("pool0")  # one for all pools, under the name that readers look for
         self.pools = PoolSet()
+        self.cores = CoreKeeper()
         self.backends = Backends(self.waiter, self.pools)
         self.env = Env(
             pools=self.pools,
@@ -109,6 +111,7 @@ class Child:
         self.waiter.start()
         self.pools.start()
         self.backends.start()
+        self.cores.start()
         if self.stats_socket is not None:
             self.stats_socket.log_memory = self.shm.log_memory
             self.stats_socket.start()
@@ -184,6 +187,7 @@ class Child:
     def stop(self) -> None:
         """End what must end in order; what runs in workers ends with the process."""
         self.acceptors.stop(0.5)
+        self.cores.stop()
         if self.stats_socket is not None:
             self.stats_socket.stop()
         self.backends.prober.stop()

@@ -97,6 +97,14 @@ THREADS: list[Spec] = [
         low="16k",
         flags=SLOW,
     ),
+    row(
+        "keep_core",
+        "bool",
+        "on",
+        "Keep all threads on one core while the process is busy but its interpreter computes on one core at a time, as "
+        "CPython does with its global lock: they find each other's data in that core's cache. The core changes when "
+        "others need it. An interpreter without the lock is left alone.",
+    ),
     row("thread_pool_track", "bool", "on", "Keep track of what each worker does, for the scoreboard."),
     row(
         "thread_queue_limit",

@@ -93,6 +93,7 @@ _THREADS: tuple[Column, ...] = (
     counter("threads_created", "Workers created", "Worker threads started since the process began."),
     counter("threads_destroyed", "Workers ended", "Worker threads that were retired."),
     counter("threads_failed", "Workers not created", "Times the system refused a thread. See thread_fail_delay."),
+    counter("core_moves", "Changes of core", "Times all threads were put on a core, or let go. See keep_core.", "diag"),
     gauge("thread_queue_len", "Tasks that wait for a worker", "Length of all queues. See thread_queue_limit."),
     counter("busy_sleep", "Requests put to sleep", "Requests that met an object being fetched and left their worker."),
     counter("busy_wakeup", "Requests woken", "Requests taken off a waiting list and scheduled again."),
