@@ -111,11 +111,15 @@ class _RateLimit:
         return True
 
 
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 class Follower:
     """Takes the shared options, then runs. Set the callbacks before :meth:`run`.
 
     ``on_group`` gets each group that the query lets through; ``on_idle`` is called when there is nothing new,
-    ``on_hup`` for SIGHUP (None: end the loop).
+    ``on_hup`` for SIGHUP (None: end the loop), ``on_notice`` with a line for the user (by default it goes to stderr).
     """
 
     def __init__(self) -> None:
@@ -136,6 +140,7 @@ class Follower:
         self.on_group: Callable[[list[Transaction]], None] = lambda group: None
         self.on_idle: Callable[[], None] = lambda: None
         self.on_hup: Callable[[], None] | None = None
+        self.on_notice: Callable[[str], None] = _to_stderr
         self.stopping = False
         self._rate: _RateLimit | None = None
         self._query: Test | None = None
@@ -340,14 +345,14 @@ class Follower:
                 if cursor is None:
                     continue
                 if lost:
-                    print("Log reacquired", file=sys.stderr)
+                    self.on_notice("Log reacquired")
                 self.layout = cursor.layout
             try:
                 chunk = cursor.next()
             except LogError as error:
                 # what was gathered up to here is still worth showing
                 self._hand_out(self._grouper.flush())
-                print(error, file=sys.stderr)
+                self.on_notice(str(error))
                 lost = True
                 cursor = None
                 if isinstance(error, LogGone) and self.from_head:
@@ -381,7 +386,7 @@ class Follower:
             now = time.monotonic()
             if self._complained < 0 or now - self._complained > 1:
                 self._complained = now
-                print(f"Failed to acquire log: {error}", file=sys.stderr)
+                self.on_notice(f"Failed to acquire log: {error}")
             time.sleep(0.1)
             return None
 
@@ -396,3 +401,67 @@ class Follower:
                 self.limit -= 1
                 if not self.limit:
                     return
+
+
+class Background:
+    """The log being read on a thread of its own, while another draws what comes of it; for `reading`."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._notice = ""
+        self._failure: ToolError | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="log-reader", daemon=True)
+        follower.on_notice = self._take_notice
+
+    def _take_notice(self, text: str) -> None:
+        self._notice = text
+
+    def _read(self) -> None:
+        try:
+            self._follower.run()
+        except ToolError as error:
+            self._failure = error
+            self._follower.stopping = True
+        finally:
+            self._ended.set()
+
+    @property
+    def ended(self) -> bool:
+        """Is there no more to come?"""
+        return self._ended.is_set()
+
+    @property
+    def note(self) -> str:
+        """What to tell the user of how the reading goes, if anything."""
+        return "EOF" if self.ended else self._notice
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End reading.
+
+        :raises ToolError: what it failed with
+        """
+        self._follower.stopping = True
+        self._thread.join(2)
+        if self._failure is not None:
+            raise self._failure
+
+
+@contextlib.contextmanager
+def reading(follower: Follower) -> Iterator[Background]:
+    """Read the log in the background of what is done inside. Call `Follower.setup` first.
+
+    If reading fails, ``follower.stopping`` turns true.
+
+    :raises ToolError: at the end, what reading failed with
+    """
+    background = Background(follower)
+    background.start()
+    try:
+        yield background
+    finally:
+        background.stop()

@@ -16,8 +16,8 @@ from varnishpy.log.grouping import Transaction
 from varnishpy.log.query import nth_field
 from varnishpy.log.selection import TagPatternError, match_tags
 from varnishpy.log.tags import TAGS, Tag
-from varnishpy.tools.follow import Follower, pick
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.follow import Background, Follower, pick, reading
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy hist"
 RESOLUTION = 100  # buckets per power of ten
@@ -205,7 +205,7 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
-def _watch(follower: Follower, histogram: Histogram, gatherer: Gatherer, period: float) -> None:
+def _watch(follower: Follower, log: Background, histogram: Histogram, gatherer: Gatherer, period: float) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -213,36 +213,21 @@ def _watch(follower: Follower, histogram: Histogram, gatherer: Gatherer, period:
     from varnishpy.tools.keys import keyboard
 
     console = Console()
-    ended = threading.Event()
-
-    def read() -> None:
-        try:
-            follower.run()
-        finally:
-            ended.set()
-
-    reader = threading.Thread(target=read, name="log-reader", daemon=True)
-    reader.start()
-    try:
-        with keyboard() as key, Live(console=console, screen=True, auto_refresh=False) as live:
-            while not follower.stopping:
-                head = f", d = {period:g}" + (f", x {gatherer.bend:g}" if gatherer.bend else "")
-                head += "  (EOF)" if ended.is_set() else ""
-                picture = histogram.draw(console.width, console.height - 1, head)
-                live.update(Text(picture, no_wrap=True), refresh=True)
-                pressed = key(period)
-                if pressed in ("q", "Q", "\x03"):
-                    break
-                if pressed.isdigit():
-                    period = float(2 ** int(pressed))
-                elif pressed in ("+", "-"):
-                    period = max(period / 2 if pressed == "+" else period * 2, 0.1)
-                elif pressed in ("<", ">") and gatherer.bend:
-                    gatherer.bend *= 2 if pressed == ">" else 0.5
-    except KeyboardInterrupt:
-        pass
-    follower.stopping = True
-    reader.join(2)
+    with keyboard() as key, Live(console=console, screen=True, auto_refresh=False) as live:
+        while not follower.stopping:
+            head = f", d = {period:g}" + (f", x {gatherer.bend:g}" if gatherer.bend else "")
+            head += f"  ({log.note})" if log.note else ""
+            picture = histogram.draw(console.width, console.height - 1, head)
+            live.update(Text(picture, no_wrap=True), refresh=True)
+            pressed = key(period)
+            if pressed in ("q", "Q", "\x03"):
+                break
+            if pressed.isdigit():
+                period = float(2 ** int(pressed))
+            elif pressed in ("+", "-"):
+                period = max(period / 2 if pressed == "+" else period * 2, 0.1)
+            elif pressed in ("<", ">") and gatherer.bend:
+                gatherer.bend *= 2 if pressed == ">" else 0.5
 
 
 def _run(argv: list[str]) -> None:
@@ -272,15 +257,8 @@ def _run(argv: list[str]) -> None:
     gatherer = Gatherer(histogram, bend)
     follower.setup()
     follower.on_group = gatherer.group
-    _watch(follower, histogram, gatherer, max(period, 0.1))
+    with reading(follower) as log:
+        _watch(follower, log, histogram, gatherer, max(period, 0.1))
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except BrokenPipeError:
-        return 0
-    return 0
+main = tool(_run)

@@ -11,7 +11,7 @@ from varnishpy.log.grouping import Transaction
 from varnishpy.log.printing import print_group
 from varnishpy.log.record import encode
 from varnishpy.tools.follow import Follower, pick
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy log"
 OPTIONS = pick(
@@ -111,12 +111,4 @@ def _run(argv: list[str]) -> None:
         output.close()
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except BrokenPipeError:
-        return 0
-    return 0
+main = tool(_run)

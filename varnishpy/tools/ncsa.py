@@ -12,7 +12,7 @@ from varnishpy.log.record import Record
 from varnishpy.log.tags import TAGS, Tag
 from varnishpy.tools.follow import Follower, pick
 from varnishpy.tools.ncsa_format import DEFAULT_FORMAT, Format, FormatError, HeaderWatch, Line, after_prefix
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy ncsa"
 OPTIONS = pick(
@@ -253,12 +253,4 @@ def _run(argv: list[str]) -> None:
         output.flush()
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except BrokenPipeError:
-        return 0
-    return 0
+main = tool(_run)

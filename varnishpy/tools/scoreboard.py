@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from varnishpy.base.workdir import resolve_existing
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy scoreboard"
 OPTIONS = [
@@ -182,12 +182,4 @@ def _run(argv: list[str]) -> None:
         _watch(path, period)
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except (BrokenPipeError, KeyboardInterrupt):
-        return 0
-    return 0
+main = tool(_run)

@@ -12,7 +12,7 @@ from varnishpy.base.workdir import resolve_existing
 from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.tools.follow import parse_patience
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy stat"
 OPTIONS = [
@@ -167,12 +167,4 @@ def _run(argv: list[str]) -> None:
     sys.stdout.write(render(counters.points(), chosen))
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except BrokenPipeError:
-        return 0
-    return 0
+main = tool(_run)

@@ -8,8 +8,8 @@ import time
 
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.tags import TAGS, Tag
-from varnishpy.tools.follow import Follower, pick
-from varnishpy.tools.usage import Option, ToolError, fail, parse
+from varnishpy.tools.follow import Background, Follower, pick, reading
+from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy top"
 OPTIONS = pick(
@@ -64,43 +64,28 @@ class Ranking:
                     del self._counts[name, text]
 
 
-def _live(follower: Follower, ranking: Ranking) -> None:
+def _live(follower: Follower, log: Background, ranking: Ranking) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console()
-    ended = threading.Event()
-
-    def read() -> None:
-        try:
-            follower.run()
-        finally:
-            ended.set()
-
-    reader = threading.Thread(target=read, name="log-reader", daemon=True)
 
     def view() -> Text:
         ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
         rows = ranking.ranking()
         shown = rows[: max(console.height - 3, 1)]
-        note = f"{ident} (EOF)" if ended.is_set() else ident
+        note = f"{ident} ({log.note})" if log.note else ident
         lines = [f"list length {len(rows)}".ljust(max(console.width - len(note) - 1, 0)) + note, ""]
         lines += [f"{count:9.2f} {name:<{_WIDEST}} {text}"[: console.width - 1] for count, name, text in shown]
         return Text("\n".join(lines), no_wrap=True)
 
-    reader.start()
-    try:
-        with Live(view(), console=console, screen=True, auto_refresh=False) as live:
-            while not follower.stopping:
-                live.update(view(), refresh=True)
-                time.sleep(1)
-                if not ended.is_set():
-                    ranking.fade(max(console.height - 3, 1))
-    except KeyboardInterrupt:
-        pass
-    follower.stopping = True
-    reader.join(2)
+    with Live(view(), console=console, screen=True, auto_refresh=False) as live:
+        while not follower.stopping:
+            live.update(view(), refresh=True)
+            time.sleep(1)
+            if not log.ended:
+                ranking.fade(max(console.height - 3, 1))
 
 
 def _run(argv: list[str]) -> None:
@@ -131,19 +116,12 @@ def _run(argv: list[str]) -> None:
     follower.setup()
     follower.on_group = group
     if not once:
-        _live(follower, ranking)
+        with reading(follower) as log:
+            _live(follower, log, ranking)
         return
     follower.run()
     for count, name, text in ranking.ranking():
         sys.stdout.write(f"{count:9.2f} {name} {text}\n")
 
 
-def main(argv: list[str]) -> int:
-    """Run the tool with the arguments after its name; returns the exit status."""
-    try:
-        _run(argv)
-    except ToolError as error:
-        return fail(error)
-    except BrokenPipeError:
-        return 0
-    return 0
+main = tool(_run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getopt
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from varnishpy import __version__
@@ -62,8 +62,22 @@ def parse(program: str, options: Sequence[Option], argv: list[str]) -> list[tupl
     return result
 
 
-def fail(error: ToolError) -> int:
-    """Report an error; returns the exit status."""
-    sys.stdout.flush()
-    print(error, file=sys.stderr)
-    return error.status
+def tool(run: Callable[[list[str]], None]) -> Callable[[list[str]], int]:
+    """The ``main`` of a tool: takes the arguments after its name, returns the exit status.
+
+    :param run: the tool itself; a `ToolError` ends it with a message. A reader of its output that went away, and
+        Ctrl-C, are good ends.
+    """
+
+    def main(argv: list[str]) -> int:
+        try:
+            run(argv)
+        except ToolError as error:
+            sys.stdout.flush()
+            print(error, file=sys.stderr)
+            return error.status
+        except (BrokenPipeError, KeyboardInterrupt):
+            return 0
+        return 0
+
+    return main
