@@ -217,3 +217,9 @@ def test_jail(short_tmp: Path, origin: Origin) -> None:
         assert cache.get("/").body == b"jailed"
         assert Path(f"/proc/{cache.child_pid}").stat().st_uid != 0
         assert "-junix" in cache.cli("banner")
+        # what is only needed now must not be looked for in a library that the new user perhaps cannot read
+        backend = f'backend site {{ .host = "localhost"; .port = "{origin.port}"; }}'
+        cache.cli("vcl.inline", "later", f"vcl 4.1; import blob; import cookie; import directors; {backend}")
+        cache.cli("vcl.use", "later")
+        cache.cli("ban", "req.url", "~", "x")
+        assert cache.get("/").body == b"jailed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -104,7 +105,8 @@ def everywhere():
     allowed = os.sched_getaffinity(0)
     yield allowed
     for task in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(task), allowed)
+        with suppress(ProcessLookupError):  # a thread that has just ended
+            os.sched_setaffinity(int(task), allowed)
 
 
 class Busy:

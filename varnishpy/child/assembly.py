@@ -17,6 +17,7 @@ from varnishpy.cache.hash import Hash
 from varnishpy.child import panic_sections
 from varnishpy.child.heritage import Heritage
 from varnishpy.child.host import Host
+from varnishpy.child.preload import preload
 from varnishpy.child.stats_socket import StatsSocket
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.http2.transport import Http2Transport
@@ -48,7 +49,9 @@ class Child:
         if params.stats_socket != "none":
             path = params.stats_socket or heritage.workdir / "stats.sock"
             self.stats_socket = StatsSocket(path, self._providers())
-        heritage.jail.enter()  # the one thing that needs the manager's rights is done
+        if heritage.jail.gives_up_rights:
+            preload()
+        heritage.jail.enter()  # all that needs the manager's rights is done
         set_emulator(params.debug.workspace_emulator)
         self._param_set("pcre2_match_limit")
         params_table.add_listener(self._param_set)

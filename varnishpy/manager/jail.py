@@ -24,9 +24,14 @@ class Jail:
     gid: int = -1
     groups: tuple[int, ...] = ()
 
+    @property
+    def gives_up_rights(self) -> bool:
+        """Does the child run as somebody else than the manager?"""
+        return self.uid >= 0
+
     def enter(self) -> None:
         """Give up rights, in the child, for good."""
-        if self.uid < 0:
+        if not self.gives_up_rights:
             return
         os.setgroups(self.groups)
         os.setgid(self.gid)
@@ -34,7 +39,7 @@ class Jail:
 
     def give(self, path: Path) -> None:
         """Let the child own a file or directory."""
-        if self.uid >= 0:
+        if self.gives_up_rights:
             os.chown(path, self.uid, self.gid)
 
 
