@@ -193,6 +193,45 @@ def test_junk_gets_400(harness: Harness, octets: bytes, bogus: str, reason: str)
     assert len(harness.log.texts(Tag.ReqAcct)) == 1
 
 
+NO_PREFACE = b"INVALID CONNECTION PREFACE\r\n\r\n"
+
+
+def test_a_broken_preface_gets_no_answer_in_http1(harness: Harness, setting: Setting) -> None:
+    setting("feature", "+http2")
+    peer = harness.connect()
+    peer.send(NO_PREFACE)
+    assert peer.rest() == b""
+    harness.closed("RX_JUNK")
+    assert harness.log.texts(Tag.HttpGarbage)
+
+
+@pytest.mark.parametrize(
+    ("features", "octets"),
+    [
+        ([], NO_PREFACE),
+        (["+http2", "+h2_compat"], NO_PREFACE),
+        (["+http2"], b"GET / HTTP/3.0\r\n\r\n"),
+        (["+http2"], b"GET /\r\n\r\n"),
+    ],
+)
+def test_what_is_no_preface_is_answered(harness: Harness, setting: Setting, features: list[str], octets: bytes) -> None:
+    for feature in features:
+        setting("feature", feature)
+    peer = harness.connect()
+    peer.send(octets)
+    assert peer.rest().startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_preface_is_looked_for_at_the_beginning_only(harness: Harness, setting: Setting) -> None:
+    setting("feature", "+http2")
+    harness.run = lambda wrk, req: respond(wrk, req, 200, b"") or Step.DONE
+    peer = harness.connect()
+    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    peer.response()
+    peer.send(NO_PREFACE)
+    assert peer.rest().startswith(b"HTTP/1.1 400 ")
+
+
 def test_head_too_large(harness: Harness, setting: Setting) -> None:
     setting("http_req_size", "1k")
     setting("http_req_overflow_status", "431")

@@ -153,6 +153,7 @@ class RawClient:
             except ConnectionResetError:
                 return False
             if not piece:
+                assert not self._unread, f"what came last is no frame: {self._unread!r}"
                 return False
             self._unread += piece
         return True

@@ -200,7 +200,7 @@ class Http1Transport:
                 lenient=conn.lenient,
             )
         except WireError as error:
-            self._refuse(wrk, req, head, error)
+            self._refuse(wrk, req, head, error, answer=not (conn.requests == 1 and _is_broken_preface(head)))
             return self._after(wrk, sess, conn, req)
         log.put(_REQ_TARGET, parsed.target)
         if parsed.absolute_form:
@@ -245,8 +245,8 @@ class Http1Transport:
             wrk.stats["sess_readahead"] += 1
         return True
 
-    def _refuse(self, wrk: Worker, req: Request, head: bytes, error: WireError) -> None:
-        """What came is no request: log it, answer 400, and close."""
+    def _refuse(self, wrk: Worker, req: Request, head: bytes, error: WireError, answer: bool) -> None:
+        """What came is no request: log it, answer 400 (if an answer would be understood), and close."""
         log = req.log
         wrk.stats["client_req_400"] += 1
         if error.headers_known:
@@ -260,7 +260,8 @@ class Http1Transport:
             log.put(_HTTP_GARBAGE, head.decode("latin-1").partition("\0")[0])
             self._log_start(req)
             req.doclose = "RX_JUNK"
-        self.minimal_response(wrk, req, 400)
+        if answer:
+            self.minimal_response(wrk, req, 400)
 
     @staticmethod
     def _log_start(req: Request) -> None:
@@ -374,6 +375,18 @@ class Http1Transport:
         conn = req.topreq.transport_priv
         assert isinstance(conn, Connection)
         return conn
+
+
+def _is_broken_preface(head: bytes) -> bool:
+    """Does a connection begin with a protocol that is no version of HTTP/1, on a port that also speaks HTTP/2?
+
+    That is an invalid connection preface, a connection error (RFC 9113 section 3.4); a GOAWAY may be omitted, and an
+    answer in HTTP/1 would be read as a frame. Varnish answers 400.
+    """
+    if not params.feature.http2 or params.feature.h2_compat:
+        return False
+    words = head.partition(b"\r\n")[0].split(b" ")
+    return len(words) == 3 and not words[2].startswith(b"HTTP/")
 
 
 def _decode_settings(values: list[str]) -> bytes | None:
