@@ -93,6 +93,8 @@ def test_backend_and_cli_defaults() -> None:
     assert str(parse_backend("127.0.0.1").address) == "127.0.0.1:80"
     assert str(parse_backend("[::1]:81").address) == "[::1]:81"
     assert parse_backend("/tmp/o.sock").address.is_uds
+    assert str(parse_backend("8080").address) == "localhost:8080"
+    assert str(parse_backend(":8080").address) == "localhost:8080"
     assert parse_cli("localhost").port == "0"
     with pytest.raises(EndpointError, match="-b"):
         parse_backend("")

@@ -93,6 +93,21 @@ def test_long_answers_are_cut(session: CliSession) -> None:
     assert text == "x" * 9
 
 
+def test_a_failing_handler_fails_its_command_only(dispatcher: Dispatcher) -> None:
+    def broken(call: CliCall) -> str:
+        raise KeyError("gone")
+
+    dispatcher.bind(stop=broken)
+    with pytest.raises(KeyError):
+        CliSession(dispatcher, authenticated=True).feed(b"stop\n")
+    told: list[str] = []
+    dispatcher.fault = told.append
+    session = CliSession(dispatcher, authenticated=True)
+    assert one(session, "stop") == (300, "stop failed: KeyError: 'gone'\n")
+    assert "in broken" in told[0]
+    assert one(session, "ping")[0] == 200
+
+
 def test_quit_closes(session: CliSession) -> None:
     assert one(session, "quit")[0] == 500
     assert session.closing

@@ -22,13 +22,14 @@ from varnishpy.cli import protocol
         (r'"a\nb\"c\\d\x41\101"', ['a\nb"c\\dAA']),
         ('""', [""]),
         (r"plain\x41\ttail", ["plainA\ttail"]),
+        (r'"\xc3\251" \xff', ["é", "\udcff"]),
     ],
 )
 def test_split(line: str, words: list[str]) -> None:
     assert protocol.split(line) == words
 
 
-@pytest.mark.parametrize("line", ['"open', r'"\q"', r"\xzz", '"quote"tail', r'"\9"'])
+@pytest.mark.parametrize("line", ['"open', r'"\q"', r"\xzz", '"quote"tail', r'"\9"', "a\0b", r"a\x00", r'"\000"'])
 def test_split_refuses(line: str) -> None:
     with pytest.raises(protocol.CliError) as caught:
         protocol.split(line)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from harness import Cache, Origin, process_gone, running, wait_for
 
 from varnishpy.cli import protocol
+from varnishpy.shm.reader import SetReader
 
 
 def run(*arguments: str, stdin: str | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -133,6 +135,47 @@ def test_debug_mode_speaks_cli_on_standard_input(short_tmp: Path, origin: Origin
     assert done.returncode == 0, done.stderr
     states = [line for line in done.stdout.splitlines() if line.startswith("Child in state")]
     assert states == ["Child in state stopped", "Child in state running", "Child in state stopped"]
+
+
+@pytest.mark.parametrize("script", ["", "start\nstatus\n"])
+def test_debug_mode_reads_a_plain_file(short_tmp: Path, origin: Origin, script: str) -> None:
+    commands = short_tmp / "commands"
+    commands.write_text(script)
+    words = ["-d", "-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}"]
+    with open(commands if script else os.devnull) as stdin:
+        done = subprocess.run([sys.executable, "-m", "varnishpy", *words], stdin=stdin, capture_output=True, text=True,
+                              timeout=30, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("Child in state running" in done.stdout) == bool(script)
+
+
+def test_a_cli_peer_that_resets_its_connection(short_tmp: Path, origin: Origin) -> None:
+    with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-T", "127.0.0.1:0") as cache:
+        reader = SetReader(cache.workdir)
+        reader.attach(20)
+        host, port = reader.read_text("Arg", "-T").split()
+        address = (host, int(port))
+        os.kill(cache.process.pid, signal.SIGSTOP)  # so that it finds them reset when it accepts them
+        for _ in range(5):
+            with socket.create_connection(address) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.kill(cache.process.pid, signal.SIGCONT)
+        assert cache.cli("status") == "Child in state running"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_leaves_nothing_behind(short_tmp: Path, number: signal.Signals) -> None:
+    workdir = short_tmp / "v"
+    vcl = short_tmp / "endless.vcl"
+    os.mkfifo(vcl)  # nobody writes: the start waits at the reading of it
+    words = ["-F", "-n", str(workdir), "-a", "127.0.0.1:0", "-f", str(vcl)]
+    with subprocess.Popen([sys.executable, "-m", "varnishpy", *words], stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (workdir / "_.secret").exists(), "the start to come to the VCL")
+        process.send_signal(number)
+        assert process.wait(20) != 0
+        assert "Traceback" not in process.communicate()[1]
+    assert not workdir.exists()
 
 
 def test_master_connection(short_tmp: Path, origin: Origin) -> None:

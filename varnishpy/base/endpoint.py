@@ -18,7 +18,7 @@ import re
 import socket
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Proto = Literal["HTTP", "PROXY", "HTTPS"]
@@ -218,10 +218,13 @@ def _permission(endpoint: ListenEndpoint, key: str, value: str) -> None:
 
 
 def parse_backend(text: str) -> BackendEndpoint:
-    """A ``-b`` argument; the port is 80 if none is given. :raises EndpointError:"""
+    """A ``-b`` argument; the port is 80 if none is given, the host this one. :raises EndpointError:"""
     if not text:
         raise EndpointError("Empty -b argument")
-    return BackendEndpoint(text, parse_address(text, "80", "-b"))
+    address = parse_address(text, "80", "-b")
+    if not address.is_uds and address.host is None:
+        address = replace(address, host="localhost")
+    return BackendEndpoint(text, address)
 
 
 def parse_cli(text: str) -> Address:
@@ -297,7 +300,7 @@ def open_listen(endpoint: ListenEndpoint, depth: int | None) -> list[socket.sock
     :param depth: listen queue depth; ``None`` to bind only and `listen` later, when there is someone to accept
     :raises EndpointError: with the text for the user; nothing stays open
     """
-    text = endpoint.text if endpoint.name in ("", endpoint.text) else f"{endpoint.name}={endpoint.text}"
+    text = endpoint.text
     sockets = _open(endpoint.address, text, "-a")
     try:
         if endpoint.address.path.startswith("/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy import log
 from varnishpy.backends import admin
@@ -20,6 +20,9 @@ from varnishpy.vcl.loader import VclLoadError
 
 if TYPE_CHECKING:
     from varnishpy.child.assembly import Child
+
+
+_LONGEST_DELAY: Final = 3600.0  # seconds that debug.shutdown.delay takes
 
 
 class ChildCommands:
@@ -227,14 +230,20 @@ class ChildCommands:
         return ""
 
     def debug_srandom(self, call: CliCall) -> str:
-        testable_random.seed(int(call.args[0], 0) if call.args else 1)
+        try:
+            testable_random.seed(int(call.args[0], 0) if call.args else 1)
+        except ValueError:
+            raise CliError(PARAM, "A number is needed\n") from None
         return ""
 
     def debug_shutdown_delay(self, call: CliCall) -> str:
         try:
-            self._shutdown_delay = float(call.args[0])
+            delay = float(call.args[0])
         except ValueError:
-            raise CliError(PARAM, "A number of seconds is needed\n") from None
+            delay = -1.0
+        if not 0.0 <= delay < _LONGEST_DELAY:
+            raise CliError(PARAM, "A number of seconds is needed\n")
+        self._shutdown_delay = delay
         return ""
 
     def delay_shutdown(self) -> None:

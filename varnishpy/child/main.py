@@ -117,7 +117,8 @@ def _serve(heritage: Heritage) -> int:
         heritage.cli.sendall(frame(CANT, f"{type(error).__name__}: {error}"))
         raise
     try:
-        dispatcher = Dispatcher(lambda: 1 << 30)  # the manager cuts answers
+        # the manager cuts answers, and passes on what goes to standard error
+        dispatcher = Dispatcher(lambda: 1 << 30, fault=lambda text: print(text, file=sys.stderr, flush=True))
         commands = ChildCommands(child)
         commands.bind(dispatcher)
         heritage.cli.sendall(frame(OK, "ready"))

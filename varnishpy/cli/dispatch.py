@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from varnishpy.cli.protocol import (
+    CANT,
     CLOSE,
     OK,
     SYNTAX,
@@ -65,13 +67,17 @@ class Dispatcher:
 
     :param limit: gives the longest answer in octets (``cli_limit``)
     :param wildcard: called for commands that have no handler here, if the caller is authenticated
+    :param fault: told the traceback of a handler that failed by a defect of its own; the caller only learns that it did
     :ivar reaches_all: whether the wildcard would be obeyed at present
     """
 
-    def __init__(self, limit: Callable[[], int], wildcard: Handler | None = None) -> None:
+    def __init__(
+        self, limit: Callable[[], int], wildcard: Handler | None = None, fault: Callable[[str], None] | None = None
+    ) -> None:
         self.handlers: dict[str, Handler] = {}
         self.limit = limit
         self.wildcard = wildcard
+        self.fault = fault
         self.reaches_all: Callable[[], bool] = lambda: True
         self.handlers["ping"] = self._ping
         self.handlers["help"] = self._help
@@ -213,6 +219,12 @@ class CliSession:
             status, text = self._execute(words)
         except CliError as error:
             status, text = error.status, error.text
+        except Exception as error:
+            # one command fails, the process that was asked to carry it out goes on
+            if self.dispatcher.fault is None:
+                raise
+            self.dispatcher.fault(traceback.format_exc())
+            status, text = CANT, f"{words[0]} failed: {type(error).__name__}: {error}\n"
         return self._answer(line, status, text)
 
     def _answer(self, line: str, status: int, text: str) -> bytes:

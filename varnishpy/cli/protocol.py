@@ -49,8 +49,10 @@ class CliProtocolError(Exception):
 def split(line: str) -> list[str]:
     """Split a command line into words.
 
-    :raises CliError: (100) for a quote that is not closed or an unknown escape
+    :raises CliError: (100) for a quote that is not closed, an unknown escape, or a NUL, which no name may hold
     """
+    if "\0" in line:
+        raise CliError(SYNTAX, "Syntax Error: NUL in command")
     words: list[str] = []
     position, end = 0, len(line)
     while True:
@@ -101,21 +103,27 @@ def _unescape(text: str) -> str:
             out.append(_ESCAPES[escape])
         elif escape == "x":
             digits = text[position : position + 2]
-            try:
-                out.append(chr(int(digits, 16)))
-            except ValueError:
-                raise CliError(SYNTAX, "Syntax Error: Invalid backslash sequence") from None
+            out.append(_character(digits, 16))
             position += 2
         elif escape in ("0", "1", "2", "3"):
             digits = text[position - 1 : position + 2]
-            try:
-                out.append(chr(int(digits, 8)))
-            except ValueError:
-                raise CliError(SYNTAX, "Syntax Error: Invalid backslash sequence") from None
+            out.append(_character(digits, 8))
             position += 2
         else:
             raise CliError(SYNTAX, "Syntax Error: Invalid backslash sequence")
-    return "".join(out)
+    # escaped octets may make up a character of UTF-8 together
+    return "".join(out).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _character(digits: str, base: int) -> str:
+    """The octet of an escape, in the form of text that came from the wire."""
+    try:
+        code = int(digits, base)
+    except ValueError:
+        code = 0
+    if code <= 0:
+        raise CliError(SYNTAX, "Syntax Error: Invalid backslash sequence")
+    return bytes([code]).decode("ascii", "surrogateescape")
 
 
 def quote(word: str) -> str:

@@ -31,9 +31,8 @@ class CliConnection:
         self._on_close = on_close
         self._unsent = bytearray()
         self._writing = False
-        self._closed = False
+        self.closed = False
         self.session = CliSession(owner.dispatcher, authenticated, ident, audit=owner.audit)
-        os.set_blocking(fd_in, False)
         owner.loop.watch(fd_in, self._readable)
         if authenticated:
             self._send(self._banner())
@@ -61,7 +60,7 @@ class CliConnection:
             self.close()
 
     def _send(self, data: bytes) -> None:
-        if self._closed or not data:
+        if self.closed or not data:
             return
         self._unsent += data
         if len(self._unsent) > _MOST_UNSENT:
@@ -75,10 +74,7 @@ class CliConnection:
             try:
                 sent = os.write(self._fd_out, self._unsent)
             except BlockingIOError:
-                if not self._writing and self._fd_out == self._fd_in:
-                    self._writing = True
-                    self._owner.loop.unwatch(self._fd_in)
-                    self._owner.loop.watch(self._fd_in, self._both, selectors.EVENT_READ | selectors.EVENT_WRITE)
+                self._pause_reading()
                 return
             except OSError:
                 self.close()
@@ -86,20 +82,22 @@ class CliConnection:
             del self._unsent[:sent]
         if self._writing:
             self._writing = False
-            self._owner.loop.unwatch(self._fd_in)
+            self._owner.loop.unwatch(self._fd_out)
             self._owner.loop.watch(self._fd_in, self._readable)
 
-    def _both(self) -> None:
-        self._writable()
-        if not self._closed and not self._writing:
-            self._readable()
+    def _pause_reading(self) -> None:
+        """A peer that does not take its answers gives no commands either."""
+        if not self._writing:
+            self._writing = True
+            self._owner.loop.unwatch(self._fd_in)
+            self._owner.loop.watch(self._fd_out, self._writable, selectors.EVENT_WRITE)
 
     def close(self) -> None:
         """Close the connection; harmless if it is closed already."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
-        self._owner.loop.unwatch(self._fd_in)
+        self.closed = True
+        self._owner.loop.unwatch(self._fd_out if self._writing else self._fd_in)
         self._owner.connections.discard(self)
         self._on_close()
 
@@ -155,9 +153,9 @@ class CliSockets:
             if not isinstance(error, BlockingIOError):
                 complain("Error", f"CLI accept failed: {error.strerror}")
             return
-        self.adopt(sock, "telnet")
+        self._adopt(sock, "telnet")
 
-    def adopt(self, sock: socket.socket, kind: str, on_close: Callable[[], None] | None = None) -> CliConnection:
+    def _adopt(self, sock: socket.socket, kind: str, on_close: Callable[[], None] | None = None) -> None:
         """Serve the CLI on a connected socket."""
 
         def closed() -> None:
@@ -166,11 +164,14 @@ class CliSockets:
                 on_close()
 
         sock.setblocking(False)
-        ident = f"{kind} {_name(sock.getpeername())} {_name(sock.getsockname())}"
+        try:
+            ident = f"{kind} {_name(sock.getpeername())} {_name(sock.getsockname())}"
+        except OSError:  # a peer that reset the connection has no name any more
+            closed()
+            return
         connection = CliConnection(self, sock.fileno(), sock.fileno(), ident, self.secret_file is None, closed)
-        if not connection.session.closing:
+        if not connection.closed:
             self.connections.add(connection)
-        return connection
 
     def serve_stdin(self, on_eof: Callable[[], None]) -> None:
         """Serve the CLI on standard input and output (``-d``)."""
@@ -185,14 +186,14 @@ class CliSockets:
         """
         for family, address in addresses:
             sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.settimeout(5.0)
+            sock.settimeout(1.0)  # all else waits meanwhile
             try:
                 sock.connect(address)
             except OSError as error:
                 sock.close()
                 complain("Info", f"Could not connect to CLI-master: {error.strerror or error}")
                 continue
-            self.adopt(sock, "master", lambda: self._later(addresses, pause))
+            self._adopt(sock, "master", lambda: self._later(addresses, pause))
             return
         self._later(addresses, pause)
 

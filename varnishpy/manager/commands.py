@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from varnishpy.base import panic
 from varnishpy.cli.dispatch import CliCall, json_answer, json_inline
 from varnishpy.cli.protocol import CANT, OK, PARAM, TOO_MANY, UNKNOWN, CliError
 from varnishpy.params import ParamError
@@ -148,4 +149,5 @@ class ManagerCommands:
         return storage_config.list_text(specs)
 
     def panic_master(self, call: CliCall) -> str:
-        raise AssertionError("You asked for it")
+        panic.invariant(False, "You asked for it")
+        return ""  # not reached

@@ -33,7 +33,8 @@ class Loop:
     """Runs callbacks until `stop`."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        # poll(2): few descriptors, and unlike epoll(7) it takes plain files, which standard input may be
+        self._selector = selectors.PollSelector()
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
         self._running = False

@@ -5,7 +5,9 @@ Rooms are imported where they are needed: who asks for the version, or mistypes 
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 from varnishpy import __version__
 from varnishpy.manager import options as options_module
@@ -21,7 +23,7 @@ def main(argv: list[str]) -> int:
         options = options_module.parse(argv)
         if options.usage:
             sys.stdout.write(options_module.usage())
-            return 0
+            return 2  # varnishd's
         if options.version:
             sys.stderr.write(f"varnishpy (varnishpy-{__version__})\nCopyright (c) 2026 the varnishpy authors\n")
             return 0
@@ -34,21 +36,28 @@ def main(argv: list[str]) -> int:
             return _compile_only(options)
         return _run(options, argv)
     except StartupError as error:
-        sys.stderr.write(f"Error: {error.text}\n")
-        if error.usage:
-            sys.stderr.write("(-? gives usage)\n")
-        return error.status
+        return _refuse(error)
+
+
+def _refuse(error: StartupError) -> int:
+    sys.stderr.write(f"Error: {error.text}\n")
+    if error.usage:
+        sys.stderr.write("(-? gives usage)\n")
+    sys.stderr.flush()
+    return error.status
 
 
 def _compile_only(options: options_module.Options) -> int:
     from varnishpy.base.workdir import resolve
     from varnishpy.cli.protocol import CliError
+    from varnishpy.manager import jail
     from varnishpy.manager.compiler import CompilerSettings, compile_in_subprocess
     from varnishpy.manager.manager import backend_vcl
     from varnishpy.manager.vcls import read_vcl_argument
     from varnishpy.params import ParamError, params, table
     from varnishpy.storage.config import parse_storage
 
+    jail.parse(options.jail)
     try:
         for name, text in options.parameters:
             table.set(name, text)
@@ -76,6 +85,7 @@ def _run(options: options_module.Options, argv: list[str]) -> int:
     from varnishpy.manager.background import daemonize, detach, report_status
     from varnishpy.manager.manager import Manager
 
+    signal.signal(signal.SIGTERM, _end_early)
     background = not (options.foreground or options.debug)
     # first of all, for what follows notes our process id in many places; the terminal stays until we know that we run
     report = daemonize() if background else -1
@@ -91,6 +101,12 @@ def _run(options: options_module.Options, argv: list[str]) -> int:
         finally:
             manager.close()
     except StartupError as error:
+        status = _refuse(error)
         if background:
-            report_status(report, error.status)
-        raise
+            report_status(report, status)  # now that it is said: the shell goes on at once
+        return status
+
+
+def _end_early(number: int, frame: FrameType | None) -> None:
+    """A signal before there is a loop to take it: end, with whatever has been made so far removed on the way out."""
+    sys.exit(128 + number)

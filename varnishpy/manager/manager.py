@@ -18,11 +18,12 @@ import shutil
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
 from varnishpy import __version__
-from varnishpy.base import endpoint
+from varnishpy.base import endpoint, panic
 from varnishpy.base.units import UnitError, parse_bytes
 from varnishpy.base.workdir import resolve
 from varnishpy.child import main as child_main
@@ -69,7 +70,7 @@ class Manager:
         self.exit_status = 0
         self.loop = Loop()
         self.params_table = params_table
-        self.dispatcher = Dispatcher(lambda: params.cli_limit)
+        self.dispatcher = Dispatcher(lambda: params.cli_limit, fault=lambda text: complain("Error", text.rstrip("\n")))
         self.cli = CliSockets(self.loop, self.dispatcher, self.banner, lambda: params.syslog_cli_traffic)
         self.memory: ManagerShm | None = None
         self._panic_space = mmap.mmap(-1, PANIC_SPACE)
@@ -78,7 +79,7 @@ class Manager:
         )
         try:
             self._set_up()
-        except StartupError:
+        except BaseException:  # Ctrl-C leaves as little behind as an error
             self.close()
             raise
 
@@ -363,7 +364,12 @@ class Manager:
         """Run until told to end; returns the exit status."""
         if self._options.debug:
             self.cli.serve_stdin(self.loop.stop)
-        self.loop.run()
+        try:
+            self.loop.run()
+        except (Exception, panic.Panic):
+            # a defect, or debug.panic.master: the child must not outlive us, nor may the reason go unheard
+            complain("Error", f"The manager fails:\n{traceback.format_exc()}")
+            self.exit_status = 1
         complain("Info", "manager stopping child")
         self.child.stop()
         complain("Info", "manager dies")

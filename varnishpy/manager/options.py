@@ -96,6 +96,8 @@ def parse(argv: list[str]) -> Options:
     options = Options()
     if argv[:1] == ["--optstring"]:  # the older name of it
         argv = ["-x", "optstring", *argv[1:]]
+    elif argv[:1] == ["--help"]:
+        argv = ["-?", *argv[1:]]
     try:
         pairs, rest = getopt.getopt(argv, OPTSTRING)
     except getopt.GetoptError as error:
