@@ -203,6 +203,15 @@ def test_wrong_secret(cache: Cache, short_tmp: Path) -> None:
     assert "Rejected" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["ban req.url ~ ^/news"], ["ban", "req.url ~ ^/news"], ["ban", "req.url", "~", "^/news"]]
+)
+def test_adm_takes_a_command_in_one_word_or_many(cache: Cache, words: list[str]) -> None:
+    done = run("adm", "-n", str(cache.workdir), *words)
+    assert done.returncode == 0, done.stderr
+    assert "req.url ~ ^/news" in cache.cli("ban.list")
+
+
 def test_cli_file(short_tmp: Path, origin: Origin) -> None:
     script = short_tmp / "cli"
     script.write_text("param.set timeout_idle 7\n")

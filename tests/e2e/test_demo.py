@@ -51,6 +51,11 @@ def test_demo(free_port: int, short_tmp: Path, program: Callable[[str], str]) ->
             url = f"http://127.0.0.1:{free_port}{path}"
             done = subprocess.run(["curl", "-sS", url], capture_output=True, text=True, timeout=20, check=False)
             assert text in done.stdout
+        (ban,) = [line.strip() for line in lines if " adm " in line]
+        assert subprocess.run(shlex.split(ban), capture_output=True, timeout=20, check=False).returncode == 0, ban
+        (metrics,) = [line.strip() for line in lines if "--unix-socket" in line]
+        done = subprocess.run(shlex.split(metrics), capture_output=True, text=True, timeout=20, check=False)
+        assert "varnishpy_main_bans " in done.stdout, metrics
     finally:
         demo.send_signal(signal.SIGINT)
         status = demo.wait(20)

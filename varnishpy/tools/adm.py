@@ -114,7 +114,8 @@ def _ask(sock: socket.socket, line: str) -> tuple[int, str]:
 
 
 def _one(sock: socket.socket, words: list[str], plain: bool) -> int:
-    status, text = _ask(sock, protocol.join(words))
+    # not quoted: as with varnishadm, 'ban req.url ~ ^/news' may be given as one word or as many
+    status, text = _ask(sock, " ".join(words))
     if plain:
         sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
     else:

@@ -11,6 +11,7 @@ import email.utils
 import gzip
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -201,6 +202,15 @@ def _relay(stream: Any) -> None:
             sys.stderr.write(f"  varnishpy: {line}")
 
 
+def _own_name() -> str:
+    """What to type for ``varnishpy``: the name alone if the shell finds it, else where it is."""
+    own = os.path.abspath(sys.argv[0])
+    if os.path.basename(own) != "varnishpy":
+        return f"{shlex.quote(sys.executable)} -m varnishpy"
+    found = shutil.which("varnishpy")
+    return "varnishpy" if found and os.path.samefile(found, own) else shlex.quote(own)
+
+
 def _explain(listen: str, workdir: str, origin_port: int) -> None:
     where = listen.split("=")[-1].split(",")[0]
     url = f"http://{where}"
@@ -208,6 +218,7 @@ def _explain(listen: str, workdir: str, origin_port: int) -> None:
         socket.getaddrinfo(where.rpartition(":")[0].strip("[]"), None)
     except OSError:
         url = f"http://127.0.0.1:{where.rpartition(':')[2]}"
+    command = _own_name()
     print(
         f"""varnishpy is serving {url}/ in front of an origin on 127.0.0.1:{origin_port}
 
@@ -217,12 +228,12 @@ Try, in another terminal (or open {url}/ in a browser):
   curl -i --http2-prior-knowledge {url}/      the same over HTTP/2
   curl -i --http2 {url}/                      the same after an h2c upgrade
   curl -sI {url}/uncached                     never stored
-  curl -s {url}/slow?seconds=2 & curl -s {url}/slow?seconds=2     two clients, one fetch
+  curl -s '{url}/slow?seconds=2' & curl -s '{url}/slow?seconds=2'     two clients, one fetch
   curl -s -o /dev/null -r 0-99 -D - {url}/big      a range of a 10 MB object
 
-  varnishpy log  -n {workdir}       every transaction, live
-  varnishpy stat -n {workdir}       counters, live
-  varnishpy adm  -n {workdir} ban req.url == /
+  {command} log  -n {workdir}       every transaction, live
+  {command} stat -n {workdir}       counters, live
+  {command} adm  -n {workdir} ban req.url == /
   curl --unix-socket {workdir}/stats.sock http://v/metrics
 
 Requests that reach the origin are shown below; Ctrl-C ends.
