@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,10 +31,11 @@ from varnishpy.http2.connection import Connection
 from varnishpy.http2.session import Http2Session
 from varnishpy.http2.stream import Stream
 from varnishpy.http2.tables import END_STREAM, F
-from varnishpy.request.growing import GrowingSource, ReaderGone
+from varnishpy.request.growing import Pieces
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
-from varnishpy.storage.source import BytesSource
+from varnishpy.request.vdp import Chain, DeliveryProcessor, Pump
+from varnishpy.storage.source import BytesSource, SourceError
 
 SECONDS = 6.0
 CLIENTS = 4
@@ -115,6 +117,27 @@ class WaitingList:
                 self.room.transport.reembark(req)
 
 
+class Balky(DeliveryProcessor):
+    """Computes with pauses, and fails now and then."""
+
+    name = "balky"
+
+    def __init__(self, stalls: Stalls) -> None:
+        super().__init__()
+        self.stalls = stalls
+        self.closed = 0
+
+    def run(self, pieces: Pieces) -> Pieces:
+        for piece in pieces:
+            self.stalls.maybe()
+            if random.random() < 0.02:
+                raise SourceError("broken")
+            yield piece
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class Handler:
     """What request threads do: one of everything."""
 
@@ -124,14 +147,19 @@ class Handler:
         self.waiting = waiting
         self.done: Counter[str] = Counter()
         self.again: set[int] = set()
+        self.balky: list[Balky] = []
 
     def __call__(self, wrk: Any, req: Request) -> Step:
         assert req.ws.alloc(100) is not None
+        if req.pump is not None:  # left its thread behind a slow client
+            self.done["pumped on"] += 1
+            req.pump.run()
+            return Step.DISEMBARK
         if req.vxid in self.again:
             self.again.discard(req.vxid)
             return self.room.respond(wrk, req, BytesSource([b"late"]))
         way = random.choice(
-            (self.small, self.large, self.growing, self.body, self.wait, self.fail, self.minimal, self.interim)
+            (self.small, self.large, self.computed, self.body, self.wait, self.fail, self.minimal, self.interim)
         )
         self.done[way.__name__] += 1
         self.stalls.maybe()
@@ -143,15 +171,16 @@ class Handler:
     def large(self, wrk: Any, req: Request) -> Step:
         return self.room.respond(wrk, req, BytesSource([bytes(40_000)] * 3))
 
-    def growing(self, wrk: Any, req: Request) -> Step:
-        source = GrowingSource(-1, 10_000)
-        step = self.room.respond(wrk, req, source)
-        with contextlib.suppress(ReaderGone):
-            for _ in range(5):
-                self.stalls.maybe()
-                source.push(bytes(4000))
-        source.finish("broken" if random.random() < 0.2 else None)
-        return step
+    def computed(self, wrk: Any, req: Request) -> Step:
+        processor = Balky(self.stalls)
+        self.balky.append(processor)
+        chain = Chain([processor], BytesSource([bytes(4000)] * 10), req)
+        req.pump = Pump(chain, -1, 10_000, partial(req.transport.reembark, req))
+        if self.room.respond(wrk, req, req.pump.source) is Step.DISEMBARK:
+            req.pump.run()
+            return Step.DISEMBARK
+        chain.close()
+        return Step.DONE
 
     def body(self, wrk: Any, req: Request) -> Step:
         size = 0
@@ -300,13 +329,15 @@ def test_everything_at_once(hostile: Stalls) -> None:
         threading.excepthook = hook
     assert failures == []
     assert max(Counter(id(req) for req in room.finished).values()) == 1
-    assert len(handler.done) == 8  # every way was gone
+    assert len(handler.done) == 9  # every way was gone, and some left their thread in the middle of one
+    assert {processor.closed for processor in handler.balky} == {1}
     assert sum(client.streams for client in clients) > 50
     assert hostile.count > 50
 
     room.finished.clear()
     room.sessions.clear()
     handler.again.clear()
+    handler.balky.clear()
     clients.clear()
     wait_for(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, PATIENCE)
     wait_for(

@@ -45,6 +45,9 @@ class Reader:
         self.kind = kind
         self.length = length
 
+    def moved_to(self, wrk: Any) -> None:
+        """Says nothing to the pool when it waits."""
+
     def read(self, limit: int) -> bytes:
         while self.parts:
             part = self.parts.pop(0)

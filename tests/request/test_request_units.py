@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +16,11 @@ from varnishpy.http.message import Message
 from varnishpy.request.conditional import accepts_gzip, not_modified
 from varnishpy.request.esi_codes import Encoder, Include, Skip, Verbatim, decode
 from varnishpy.request.esi_parse import EsiParser
-from varnishpy.request.growing import GrowingSource, ReaderGone
+from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
 from varnishpy.request.header_rules import FETCH, connection_options, filter_headers
 from varnishpy.request.pipe import PipeAccounting, Splice
-from varnishpy.storage.source import END, LATER, SourceError
+from varnishpy.request.vdp import Chain, DeliveryProcessor, Pump
+from varnishpy.storage.source import END, LATER, BytesSource, SourceError, _Mark
 
 
 class Recorder:
@@ -116,22 +118,25 @@ def test_instructions_survive_encoding() -> None:
     assert decode(encoder.data()) == (True, given_)
 
 
-def test_growing_source_waits_for_its_reader() -> None:
+def test_growing_source_asks_its_writer_to_pause() -> None:
     source = GrowingSource(-1, 10)
     woken = threading.Event()
     assert source.pull(5) is LATER
     source.on_ready = woken.set
     assert source.pull(5) is LATER
+    resumed: list[int] = []
+    assert source.wants_more(lambda: resumed.append(0))
     source.push(b"0123456789")
     assert woken.is_set()
-    blocked: list[Any] = []
-    writer = threading.Thread(target=lambda: (source.push(b"x", blocked.append), source.push(b"y", lambda f: f())))
-    assert [bytes(source.pull(4)) for _ in range(3)] == [b"0123", b"4567", b"89"]  # type: ignore[arg-type]
-    writer.start()
-    writer.join(5)
-    assert not blocked
+    assert not source.wants_more(lambda: resumed.append(1))
+    assert source.pull(4) == b"0123"
+    assert resumed == []  # one call back when half of it is gone, not one for each piece
+    assert source.pull(4) == b"4567"
+    assert source.pull(4) == b"89"
+    assert resumed == [1]
+    source.push(b"x")
     source.finish()
-    assert [source.pull(9), source.pull(9), source.pull(9)] == [b"x", b"y", END]
+    assert [source.pull(9), source.pull(9)] == [b"x", END]
 
 
 def test_growing_source_tells_both_sides_of_failure() -> None:
@@ -141,19 +146,95 @@ def test_growing_source_tells_both_sides_of_failure() -> None:
         source.pull(1)
     source = GrowingSource(-1, 1)
     source.push(b"full")
-    failed = threading.Event()
-
-    def write() -> None:
-        try:
-            source.push(b"more")
-        except ReaderGone:
-            failed.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
+    resumed: list[int] = []
+    assert not source.wants_more(lambda: resumed.append(1))
     source.close()
-    writer.join(5)
-    assert failed.is_set()
+    assert resumed == [1]
+    with pytest.raises(ReaderGone):
+        source.push(b"more")
+    with pytest.raises(ReaderGone):
+        source.wants_more(lambda: None)
+
+
+class Doubling(DeliveryProcessor):
+    """Computes; remembers the threads it ran on, and whether it was closed."""
+
+    name = "doubling"
+
+    def __init__(self, fails_at: int = 1000) -> None:
+        super().__init__()
+        self.fails_at = fails_at
+        self.seen = 0
+        self.threads: set[int] = set()
+        self.closed = 0
+
+    def run(self, pieces: Pieces) -> Pieces:
+        for piece in pieces:
+            self.seen += 1
+            self.threads.add(threading.get_ident())
+            if self.seen == self.fails_at:
+                raise SourceError("cannot double that")
+            yield bytes(piece) * 2
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def make_pump(processor: Doubling) -> tuple[Pump, list[int]]:
+    """A pump for ten pieces of 100 octets that become 2000, with room for 500."""
+    resumed: list[int] = []
+    chain = Chain([processor], BytesSource([b"x" * 100] * 10), SimpleNamespace(topreq=None))  # type: ignore[arg-type]
+    return Pump(chain, -1, 500, lambda: resumed.append(1)), resumed
+
+
+def take(source: GrowingSource) -> int:
+    """Octets that can be pulled now."""
+    size = 0
+    while not isinstance(piece := source.pull(150), _Mark):
+        size += len(piece)
+    return size
+
+
+def test_a_pump_leaves_its_thread_when_the_client_is_slow() -> None:
+    processor = Doubling()
+    pump, resumed = make_pump(processor)
+    assert not pump.run()
+    assert processor.seen == 3
+    got = runs = 0
+    over = False
+    while not over:
+        got += take(pump.source)
+        assert resumed == [1]
+        resumed.clear()
+        with ThreadPoolExecutor(1) as other:
+            over = other.submit(pump.run).result()
+        runs += 1
+    assert got + take(pump.source) == 2000
+    assert pump.source.pull(1) is END
+    assert runs > 1
+    assert len(processor.threads) > 1
+    assert processor.closed == 1
+
+
+@pytest.mark.parametrize("way", ["reader gone", "failure", "no thread"])
+def test_a_pump_ends_in_any_case(way: str) -> None:
+    processor = Doubling(fails_at=5)
+    pump, resumed = make_pump(processor)
+    assert not pump.run()
+    if way == "reader gone":
+        pump.source.close()
+        assert resumed == [1]
+        assert pump.run()
+        assert processor.seen == 3
+    else:
+        take(pump.source)
+        if way == "failure":
+            assert pump.run()
+        else:
+            pump.give_up()
+        with pytest.raises(SourceError, match="cannot double that" if way == "failure" else "no thread"):
+            take(pump.source)
+    assert processor.closed == 1
 
 
 def test_pipe_copies_both_ways_and_passes_the_end_on() -> None:

@@ -295,3 +295,23 @@ def test_a_body_is_whole_before_its_state_says_so(end: BocState) -> None:
     boc.set_state(end)
     assert seen == [(BocState.STREAM, 4)]
     assert sum(len(chunk) for chunk in stobj.chunks) == stobj.length == 12
+
+
+def test_a_fetch_too_far_ahead_pauses_and_is_called_back() -> None:
+    stobj, boc = growing(transit=100)
+    source = open_body(stobj, boc, transient=True)
+    resumed: list[int] = []
+    assert boc.wants_more(lambda: resumed.append(0))
+    boc.extend(b"r" * 100)
+    assert not boc.wants_more(lambda: resumed.append(1))
+    source.pull(49)
+    assert resumed == []  # not for every piece
+    source.pull(1)
+    assert resumed == [1]
+    assert boc.wants_more(lambda: resumed.append(2))
+    boc.extend(b"r" * 50)
+    assert not boc.wants_more(lambda: resumed.append(3))
+    source.close()
+    assert resumed == [1, 3]
+    with pytest.raises(Abandoned, match="abandoned"):
+        boc.wants_more(lambda: resumed.append(4))

@@ -42,6 +42,10 @@ class BodyReader:
         self._log = log
         self._size = _FIRST_READ
 
+    def moved_to(self, wrk: Worker) -> None:
+        """From now on another worker reads."""
+        self._wrk = wrk
+
     def read(self, limit: int) -> bytes:
         """The next octets of the body. :raises FetchError:"""
         return b""

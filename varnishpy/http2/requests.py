@@ -217,16 +217,23 @@ class RequestDesk:
             h2.post(_POST_RELEASED, stream)
 
     def reembark(self, stream: Stream) -> None:
-        """A request that waited for an object goes on."""
+        """A request that waited for an object, or for its client to take more of a computed body, goes on."""
         h2 = self.h2
         with h2.mutex:
             stream.holders += 1
-        if not self.pool.schedule(partial(self._run, stream), _PRIORITY_RUSH):
-            # the pool is stopping: nothing will ever run again, so let the stream go
-            stream.async_error = SE.REFUSED_STREAM
-            wrk = current_worker()
-            if wrk is not None:
-                self._left(wrk, stream, stream.request, True)
+        if self.pool.schedule(partial(self._run, stream), _PRIORITY_RUSH):
+            return
+        # the pool is stopping: nothing will ever run again, so let the stream go
+        req = stream.request
+        if req.pump is not None:
+            with h2.mutex:
+                stream.holders -= 1
+            req.pump.give_up()
+            return
+        stream.async_error = SE.REFUSED_STREAM
+        wrk = current_worker()
+        if wrk is not None:
+            self._left(wrk, stream, req, True)
 
     def _body_timeout(self) -> float:
         return self.h2.idle_timeout()

@@ -10,12 +10,16 @@ A step is a function of worker and busy object that answers the name of the next
 that the fetch sets on the object's busy object control: ``REQ_DONE`` (the client's request is not needed any more:
 its body has been sent), ``STREAM`` (headers are stored, the body is coming), ``FINISHED``, ``FAILED``. Once
 streaming, a failure can only cut the body short; before, it becomes vcl_backend_error.
+
+A pass whose client is slow pauses: it gives its worker back and is run again when the client has caught up. A step
+that pauses must not touch the busy object afterwards.
 """
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
@@ -34,9 +38,12 @@ from varnishpy.request.beresp import (
 from varnishpy.request.fetchstate import cleanup
 from varnishpy.request.finish_fetch import release_fetch
 from varnishpy.storage.boc import BocState
+from varnishpy.threads.pool import Priority
+from varnishpy.threads.worker import current_worker
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
+    from varnishpy.threads.pool import Pool
     from varnishpy.threads.worker import Worker
 
 _ERROR: Final = int(Tag.Error)
@@ -44,18 +51,35 @@ _LENGTH: Final = int(Tag.Length)
 
 
 def run_fetch(wrk: Worker, bo: BusyObject) -> None:
-    """The task: run a fetch to its end."""
-    bo.wrk = wrk
-    wrk.subject = bo
+    """The task: run a fetch, to its end or until it pauses."""
     now = clock.now()
     bo.t_first = bo.t_prev = now
     bo.log.start_clock(now)
     bo.log.timestamp("Start", now)
-    name = "mkbereq"
+    bo.resume = partial(_resume, wrk.pool, bo)
+    _run(wrk, bo, "mkbereq")
+
+
+def _resume(pool: Pool, bo: BusyObject) -> None:
+    """Have a fetch that paused go on; any thread."""
+    if not pool.schedule(lambda wrk: _run(wrk, bo, bo.step), Priority.BO):
+        # the pool is stopping: nothing will run any more, but whoever reads must be told
+        wrk = current_worker()
+        if wrk is not None:
+            cleanup(bo)
+            fail_fetch(wrk, bo)
+            release_fetch(wrk, bo)
+
+
+def _run(wrk: Worker, bo: BusyObject, name: str) -> None:
+    bo.wrk = wrk
+    wrk.subject = bo
     try:
         while name != "done":
             bo.step = name
             name = _STEPS[name](wrk, bo)
+            if name == "pause":
+                return
     except Exception as exc:
         _contain(wrk, bo, exc)
     oc = bo.objcore

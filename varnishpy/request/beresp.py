@@ -195,15 +195,22 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
 
 
 def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
-    """Read the body into storage; whoever may read it is woken piece by piece."""
+    """Read the body into storage; whoever may read it is woken piece by piece.
+
+    A fetch too far ahead of its only reader leaves its thread ("pause") and comes back here.
+    """
     oc = bo.objcore
     stack: FetchStack = bo.stack
     assert oc is not None and oc.boc is not None
     boc = oc.boc
+    bo.vfp_context.stats = wrk.stats  # it may be another one than before
+    bo.body_reader.moved_to(wrk)
     limited = boc.transit_buffer > 0
     counter = "transit_buffered" if limited else "transit_stored" if oc.is_transient else ""
     try:
         while True:
+            if not boc.wants_more(bo.resume):
+                return "pause"  # it may be running on another thread already
             data = stack.read(_READ)
             if not data:
                 break

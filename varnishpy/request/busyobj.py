@@ -51,7 +51,7 @@ class BusyObject:
         "doclose", "hash_always_insert",
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
-        "hop_headers", "stack", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body",
+        "hop_headers", "stack", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body", "resume",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -123,6 +123,7 @@ class BusyObject:
         self.transit_buffer: int | None = None  # octets; None: the parameter
         self.t_resp = 0.0  # when the response's headers were complete
 
+        self.resume: Any = None  # has the fetch go on after a pause, see backend.run_fetch
         self.hop_headers: frozenset[Header] = frozenset()
         self.stack: Any = None  # the open fetch processors, see vfp.FetchStack
         self.director_open = False  # get_response succeeded and finish is still owed

@@ -31,7 +31,7 @@ from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.conditional import accepts_gzip
-from varnishpy.request.deliver import step_deliver, step_synth, step_transmit
+from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
 from varnishpy.request.finish import leave
 from varnishpy.request.header_rules import append, connection_options
@@ -70,8 +70,9 @@ def run_request(wrk: Worker, req: Request) -> Step:
     """Run a request from where it stands.
 
     :returns: ``DONE``: the response was sent, or never will be; the transport goes on with ``req.doclose`` and calls
-        `finish_request`. ``DISEMBARK``: the request is somewhere else and must not be touched: on a waiting list,
-        whence `Transport.reembark` brings it back here, or with the transport, which will call `finish_request`.
+        `finish_request`. ``DISEMBARK``: the request is somewhere else and must not be touched: on a waiting list, or
+        behind a slow client, whence `Transport.reembark` brings it back here, or with the transport, which will call
+        `finish_request`.
     """
     if not req.started:
         _start(req)
@@ -517,6 +518,7 @@ _STEPS: Final[dict[str, Callable[[Worker, Request], str | Step]]] = {
     "deliver": step_deliver,
     "synth": step_synth,
     "transmit": step_transmit,
+    "pump": step_pump,
     "restart": step_restart,
     "vclfail": step_vclfail,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
@@ -15,7 +16,6 @@ from varnishpy.log.tasklog import Records
 from varnishpy.params import params
 from varnishpy.request.conditional import accepts_gzip, not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
-from varnishpy.request.finish import conclude
 from varnishpy.request.header_rules import append
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import Request, Step
@@ -269,7 +269,7 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
     req.log.put(_FILTERS, names)
     processors: list[DeliveryProcessor] = []
     if names:
-        context = DeliveryContext(wrk, req, req.log, resp, length, stobj, finished)
+        context = DeliveryContext(req, req.log, resp, length, stobj, finished)
         try:
             processors = _open_processors(req, names, context)
         except (FilterError, ProcessorError) as exc:
@@ -337,7 +337,7 @@ def _source(req: Request, start: int, length: int) -> Source:
     return source
 
 
-def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length: int) -> Step:
+def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length: int) -> str | Step:
     transport = req.transport
     if not processors:
         return _finished(transport.deliver(wrk, req, _source(req, 0, -1)))
@@ -345,22 +345,28 @@ def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length
     if len(processors) == 1 and isinstance(first, RangeDelivery) and first.on_storage and req.boc is None:
         first.close()
         return _finished(transport.deliver(wrk, req, _source(req, first.low, first.high - first.low)))
-    chain = Chain(processors, _source(req, 0, -1), wrk)
+    chain = Chain(processors, _source(req, 0, -1), req)
     if transport.pull_may_block:
         return _finished(transport.deliver(wrk, req, PullSource(chain, length)))
-    pump = req.pump = Pump(chain, length, _PUMP_LIMIT)
+    limit = req.boc.transit_buffer if req.boc is not None else 0
+    pump = req.pump = Pump(chain, length, limit or _PUMP_LIMIT, partial(transport.reembark, req))
     if transport.deliver(wrk, req, pump.source) is Delivered.DONE:
         req.pump = None
         chain.close()
         return Step.DONE
+    return "pump"
+
+
+def step_pump(wrk: Worker, req: Request) -> Step:
+    """Compute the body until it is complete, or until the client is too far behind: then the request leaves its
+    thread, and comes back here when the client has caught up, or is gone.
+    """
     log = req.log
     try:
-        pump.run(wrk)
+        req.pump.run()
     except Exception as exc:
         wrk.stats["req_contained"] += 1
         for entry in traceback.format_exception(exc):
             for line in entry.rstrip("\n").split("\n"):
                 log.put(_ERROR, line)
-    if pump.leave():
-        conclude(wrk, req)
     return Step.DISEMBARK

@@ -28,7 +28,7 @@ from varnishpy.request.esi_codes import Include, Skip, Verbatim, decode
 from varnishpy.request.growing import Pieces
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
-from varnishpy.request.vdp import PIECE, DeliveryProcessor
+from varnishpy.request.vdp import PIECE, DeliveryProcessor, worker_of
 from varnishpy.request.vfp_gzip import GZIP_WBITS
 from varnishpy.storage.source import END, LATER, Piece, Source, SourceError
 
@@ -164,7 +164,6 @@ class EsiDelivery(DeliveryProcessor):
         from varnishpy.request.client import run_request  # the state machine and its processors need each other
         from varnishpy.request.finish import finish_request
 
-        wrk = self.context.wrk
         parent = self.context.req
         abort = params.feature.esi_include_onerror and not instruction.on_error_continue
         if parent.esi_level >= params.max_esi_depth:
@@ -173,33 +172,33 @@ class EsiDelivery(DeliveryProcessor):
                 raise SourceError("ESI depth limit reached")
             return
         yield b""  # the client shall have what comes before
+        wrk = self.context.wrk
         transport = EsiTransport(self._gzip)
         child = _child_request(wrk, parent, transport, instruction)
-        while True:
-            transport.woken.clear()
-            step = run_request(wrk, child)
-            if step is Step.DONE or transport.source is not None:
-                break
-            with wrk.blocking():  # on a waiting list; whoever holds it up has deadlines
-                transport.woken.wait()
-        source = transport.source
-        if source is None:
-            if abort and (transport.bad_status or transport.failed):
-                raise SourceError("ESI include failed")
-            return
         try:
-            yield from self._child_body(child, source)
+            while True:
+                transport.woken.clear()
+                step = run_request(wrk, child)
+                if step is Step.DONE or transport.source is not None:
+                    break
+                with wrk.blocking():  # on a waiting list; whoever holds it up has deadlines
+                    transport.woken.wait()
+            if transport.source is not None:
+                yield from self._child_body(child, transport.source)
+            elif abort and (transport.bad_status or transport.failed):
+                raise SourceError("ESI include failed")
         except SourceError:
             child.doclose = child.doclose or "REM_CLOSE"
             broken = any(isinstance(processor, EsiDelivery) and processor.nested for processor in child.processors)
             if abort or broken:  # deflate blocks that stop half way cannot be followed by others
                 raise
         finally:
-            source.close()
-            finish_request(wrk, child)
+            if transport.source is not None:
+                transport.source.close()
+            finish_request(self.context.wrk, child)
 
     def _child_body(self, child: Request, source: Source) -> Pieces:
-        pieces = _pull(child, source, self.context.wrk)
+        pieces = _pull(child, source)
         if not self._gzip:
             yield from pieces
             return
@@ -288,7 +287,7 @@ class _Cutter:
         return view[:limit]
 
 
-def _pull(child: Request, source: Source, wrk: Worker) -> Pieces:
+def _pull(child: Request, source: Source) -> Pieces:
     """An included body, counted for its own ``ReqAcct``."""
     while True:
         piece = source.pull(PIECE)
@@ -296,7 +295,7 @@ def _pull(child: Request, source: Source, wrk: Worker) -> Pieces:
             yield b""
             continue
         if piece is LATER:
-            with wrk.blocking():
+            with worker_of(child).blocking():
                 piece = source.pull_wait(PIECE, lambda: threading.TIMEOUT_MAX)
         if piece is END:
             return

@@ -24,21 +24,13 @@ _REQ_ACCT: Final = int(Tag.ReqAcct)
 
 
 def finish_request(wrk: Worker, req: Request) -> None:
-    """Finish a request; exactly once for each, by its transport.
+    """Finish a request: let go, account, end its log. Exactly once for each, by its transport.
 
     Call it after `run_request` has answered ``DONE``, and, for a response that was ``TAKEN``, when the last octet has
-    left or the delivery has failed and the source is closed. Any thread may call it; it is short and takes no lock
-    for long. While a request thread still computes the body, the call only notes that the transport is through, and
-    that thread finishes.
+    left or the delivery has failed, the source is closed, and no thread runs the request any more (it may still
+    compute the body when `deliver` has returned, or be about to: see `Transport.deliver`). Any thread may call it; it
+    is short and takes no lock for long.
     """
-    pump = req.pump
-    if pump is not None and not pump.leave():
-        return
-    conclude(wrk, req)
-
-
-def conclude(wrk: Worker, req: Request) -> None:
-    """All parties are through: leave, account, end."""
     leave(wrk, req)
     acct = req.acct
     log = req.log

@@ -33,7 +33,7 @@ def release_fetch(wrk: Worker, bo: BusyObject) -> None:
     hash_.deref(wrk, oc)
     vcl, bo.vcl = bo.vcl, None
     vcl.rel()
-    bo.director_req = bo.director_resp = None
+    bo.director_req = bo.director_resp = bo.resume = None
 
 
 def log_end(wrk: Worker, bo: BusyObject) -> None:

@@ -1,11 +1,11 @@
 """A bounded pipe between the thread that computes a body and the thread that sends it.
 
 Filters (gunzip, ESI, filters of VMODs) cost time, may wait and may run VCL. HTTP/2's session thread must do none of
-that: there a request thread computes the body and pushes it in here, and the session thread pulls. The pipe holds at
-most ``limit`` octets; then the request thread waits, saying so to its pool, so that a slow client costs memory for
-one buffer and not for the body.
+that: there a request thread computes the body and pushes it in here, and the session thread pulls. When the pipe holds
+``limit`` octets the writer leaves its thread, and is called back when half of them are gone: a slow client costs the
+memory of one buffer, and no thread.
 
-The reader's ``on_ready`` is called outside the lock, at most once per ``LATER``.
+Callbacks are called outside the lock, each at most once: ``on_ready`` per ``LATER``, the writer's per `wants_more`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class GrowingSource(Source):
     """See the module text.
 
     :param length: the size of the body if known, else -1
-    :param limit: octets that may lie unread before `push` waits; one piece may exceed it
+    :param limit: octets that may lie unread before the writer is asked to pause; one piece may exceed it
     """
 
-    __slots__ = ("_asked", "_closed", "_cond", "_ended", "_error", "_held", "_limit", "_offset", "_pieces")
+    __slots__ = ("_asked", "_closed", "_ended", "_error", "_held", "_limit", "_lock", "_offset", "_pieces", "_writer")
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(length, False)
-        self._cond = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
         self._pieces: deque[Piece] = deque()
         self._held = 0
         self._limit = max(1, limit)
@@ -44,25 +44,31 @@ class GrowingSource(Source):
         self._error: str | None = None
         self._closed = False
         self._asked = False
+        self._writer: Callable[[], None] | None = None
 
     # -- the writer's side -----------------------------------------------------------------------------------------
 
-    def push(self, piece: Piece, wait: Callable[[Callable[[], None]], None] | None = None) -> None:
-        """Append a piece; waits while the pipe is full.
+    def wants_more(self, resume: Callable[[], None]) -> bool:
+        """May the writer go on? False: not now; ``resume`` will be called, from any thread, perhaps at once.
 
-        :param wait: runs its argument, which blocks; lets the caller tell its pool. ``None``: just block.
+        :raises ReaderGone: the reader closed the source
+        """
+        with self._lock:
+            if self._closed:
+                raise ReaderGone
+            if self._held < self._limit:
+                return True
+            self._writer = resume
+            return False
+
+    def push(self, piece: Piece) -> None:
+        """Append a piece.
+
         :raises ReaderGone: the reader closed the source
         """
         if not len(piece):
             return
-        with self._cond:
-            full = self._held >= self._limit and not self._closed
-        if full:
-            if wait is None:
-                self._wait_for_room()
-            else:
-                wait(self._wait_for_room)
-        with self._cond:
+        with self._lock:
             if self._closed:
                 raise ReaderGone
             self._pieces.append(piece)
@@ -72,19 +78,13 @@ class GrowingSource(Source):
             ready()
 
     def finish(self, error: str | None = None) -> None:
-        """No more will come; with ``error`` the body is incomplete. Callable once, from the writer's thread."""
-        with self._cond:
+        """No more will come; with ``error`` the body is incomplete. Called once, by the writer."""
+        with self._lock:
             self._ended = True
             self._error = error
             ready = self._take_ready()
         if ready is not None:
             ready()
-
-    def _wait_for_room(self) -> None:
-        with self._cond:
-            while self._held >= self._limit and not self._closed:
-                # whoever reads has its own deadline (send_timeout) and closes the source when it is over
-                self._cond.wait()
 
     def _take_ready(self) -> Callable[[], None] | None:
         if not self._asked:
@@ -95,7 +95,8 @@ class GrowingSource(Source):
     # -- the reader's side -----------------------------------------------------------------------------------------
 
     def pull(self, limit: int) -> Piece | _Mark:
-        with self._cond:
+        resume = None
+        with self._lock:
             if not self._pieces:
                 if not self._ended:
                     self._asked = True
@@ -117,13 +118,18 @@ class GrowingSource(Source):
                 else:
                     self._offset += take
             self._held -= len(taken)
-            self._cond.notify()
-            return taken
+            if self._writer is not None and self._held * 2 <= self._limit:
+                resume, self._writer = self._writer, None
+        if resume is not None:
+            resume()
+        return taken
 
     def close(self) -> None:
-        with self._cond:
+        with self._lock:
             self._closed = True
             self._pieces.clear()
             self._held = 0
             self._asked = False
-            self._cond.notify_all()
+            resume, self._writer = self._writer, None
+        if resume is not None:
+            resume()

@@ -144,7 +144,7 @@ class Request:
         self.req_reset = False  # the client was found gone at a VCL step
         self.resp_len = -1  # octets of the body to deliver, -1 unknown
         self.processors: list[Any] = []  # open delivery processors, storage side first
-        self.pump: Any = None  # the two-party end of a computed delivery, see vdp.Pump
+        self.pump: Any = None  # what computes the body while the transport sends it, see vdp.Pump
         self.ws_snapshot = 0
         self.started = False  # the state machine has taken the request over from the transport
         self.contained = False  # a bug was contained once; a second one gives up

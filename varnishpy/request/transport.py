@@ -63,7 +63,12 @@ class Transport(Protocol):
         """Task: go on with a parked session that has become readable, timed out or hung up."""
 
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
-        """Send ``req.resp`` and, unless None, the body. ``req.resp`` is final but for framing headers."""
+        """Send ``req.resp`` and, unless None, the body. ``req.resp`` is final but for framing headers.
+
+        After ``TAKEN`` a request with a ``pump`` is still run: its thread computes the body, leaves when the client is
+        too far behind, and comes back by `reembark` when that has taken enough or ``source`` is closed. Such a request
+        must not be finished while a thread has it.
+        """
 
     def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
         """Send a response without headers or body, for failures so early that there is no VCL."""

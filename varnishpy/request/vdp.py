@@ -4,8 +4,9 @@ A processor turns a stream of pieces into another one; streams are generators, s
 transport asks for it. Which thread runs them depends on the transport:
 
 * where ``pull`` may take its time (HTTP/1, ESI includes) the transport gets a `PullSource` around the last stream,
-* where it must not (HTTP/2) the transport gets a `GrowingSource`, and the request's own thread runs the `Pump`, which
-  pushes pieces into it.
+* where it must not (HTTP/2) the transport gets a `GrowingSource`, and a request thread runs the `Pump`, which pushes
+  pieces into it. When the client is slow the request leaves its thread, and the pump goes on on another one later: a
+  processor may find itself on a different thread after each piece, so it asks its context for the worker every time.
 
 An empty piece means that the next one may be long in coming (an ESI include is about to begin): who holds octets back
 lets them go. Processors hand it on.
@@ -17,7 +18,7 @@ storage.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from varnishpy.log.tags import Tag
@@ -41,6 +42,13 @@ class ProcessorError(Exception):
     """A processor cannot be used; the response is not sent."""
 
 
+def worker_of(req: Request) -> Worker:
+    """The worker on which a request's body, or that of the request it is included in, is computed at this moment."""
+    wrk = req.topreq.wrk
+    assert wrk is not None
+    return wrk
+
+
 class DeliveryContext:
     """What a processor may look at and change before the first octet leaves.
 
@@ -48,18 +56,20 @@ class DeliveryContext:
     object for the first processor and None for later ones: what they see is no longer what is stored.
     """
 
-    __slots__ = ("finished", "length", "log", "req", "response", "stobj", "wrk")
+    __slots__ = ("finished", "length", "log", "req", "response", "stobj")
 
-    def __init__(
-        self, wrk: Worker, req: Request, log: TaskLog, response: Message, length: int, stobj: Any, finished: bool
-    ) -> None:
-        self.wrk = wrk
+    def __init__(self, req: Request, log: TaskLog, response: Message, length: int, stobj: Any, finished: bool) -> None:
         self.req = req
         self.log = log
         self.response = response
         self.length = length
         self.stobj = stobj
         self.finished = finished  # the object is complete in storage, its attributes are final
+
+    @property
+    def wrk(self) -> Worker:
+        """The worker that computes the body at this moment."""
+        return worker_of(self.req)
 
 
 class DeliveryProcessor:
@@ -89,12 +99,12 @@ class DeliveryProcessor:
 class Chain:
     """Processors stacked on a stored body: iterate over it for the result, and close it in any case."""
 
-    __slots__ = ("_closed", "_counts", "_processors", "_result", "_source", "_streams", "_wrk")
+    __slots__ = ("_closed", "_counts", "_processors", "_req", "_result", "_source", "_streams")
 
-    def __init__(self, processors: list[DeliveryProcessor], source: Source, wrk: Worker) -> None:
+    def __init__(self, processors: list[DeliveryProcessor], source: Source, req: Request) -> None:
         self._processors = processors
         self._source = source
-        self._wrk = wrk
+        self._req = req
         self._counts: list[list[int]] = []
         self._closed = False
         pieces = self._stored()
@@ -125,7 +135,7 @@ class Chain:
         while True:
             piece = source.pull(PIECE)
             if piece is LATER:
-                with self._wrk.blocking():  # the fetch is still going on; it has deadlines of its own
+                with worker_of(self._req).blocking():  # the fetch is still going on; it has deadlines of its own
                     piece = source.pull_wait(PIECE, _for_ever)
             if piece is END:
                 return
@@ -200,43 +210,47 @@ class PullSource(Source):
 
 
 class Pump:
-    """Runs a computed body into a `GrowingSource` and joins the two who hold the request meanwhile.
+    """Runs a computed body into a `GrowingSource`, in as many goes as it takes.
 
-    The request thread computes, the transport's thread sends; whoever is through last finishes the request.
+    :param limit: octets that may be computed ahead of the client
+    :param resume: has `run` called again, on some worker; any thread may call it
     """
 
-    __slots__ = ("_chain", "_lock", "_parties", "source")
+    __slots__ = ("_chain", "_resume", "source")
 
-    def __init__(self, chain: Chain, length: int, limit: int) -> None:
+    def __init__(self, chain: Chain, length: int, limit: int, resume: Callable[[], None]) -> None:
         self.source = GrowingSource(length, limit)
         self._chain = chain
-        self._lock = threading.Lock()
-        self._parties = 2
+        self._resume = resume
 
-    def run(self, wrk: Worker) -> None:
-        """Compute until the end, an error, or until the transport has closed the source."""
+    def run(self) -> bool:
+        """Compute until the end, an error, or until the transport has closed the source: True.
 
-        def wait(block: Any) -> None:
-            with wrk.blocking():
-                block()
-
+        False: until the client is too far behind. Another thread may be running the request by then.
+        """
+        source = self.source
+        chain = self._chain
         try:
-            for piece in self._chain:
-                self.source.push(piece, wait)
+            while source.wants_more(self._resume):
+                piece = next(chain, None)
+                if piece is None:
+                    source.finish()
+                    break
+                source.push(piece)
+            else:
+                return False
         except ReaderGone:
             pass
         except SourceError as exc:
-            self.source.finish(str(exc))
-        except Exception:
-            self.source.finish("delivery processor failed")
+            source.finish(str(exc))
+        except BaseException:
+            source.finish("delivery processor failed")
+            chain.close()
             raise
-        else:
-            self.source.finish()
-        finally:
-            self._chain.close()
+        chain.close()
+        return True
 
-    def leave(self) -> bool:
-        """One party is through; True for the last one."""
-        with self._lock:
-            self._parties -= 1
-            return self._parties == 0
+    def give_up(self) -> None:
+        """There is no thread for the rest of the body; `run` is not running, and will not be called again."""
+        self.source.finish("no thread to compute it")
+        self._chain.close()

@@ -5,7 +5,8 @@ forward only, and makes the body grow; others wait for a state, or pull the body
 state, the counts and the pieces of a growing body, and is held for a few statements only.
 
 Whoever must not block *subscribes*: its callback runs once, outside the lock, on the thread that made the news; it may
-only signal or schedule.
+only signal or schedule. The same goes for a fetch that is too far ahead of its reader (`wants_more`): it leaves its
+thread, so that a slow client holds none.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class BusyObjectControl:
     """
 
     __slots__ = (
+        "_paused",
         "_subscribers",
         "cancelled",
         "cond",
@@ -83,6 +85,7 @@ class BusyObjectControl:
         self.read_ahead = 0  # READ_AHEAD once the only reader is there
         self.cancelled = False
         self._subscribers: list[Callable[[], None]] = []
+        self._paused: Callable[[], None] | None = None  # what has the fetch go on
 
     # -- the fetch's side ------------------------------------------------------------------------------------------
 
@@ -105,6 +108,35 @@ class BusyObjectControl:
             self.stobj = stobj
             self.fetched_so_far = stobj.length
             self.delivered_so_far = 0
+
+    def wants_more(self, resume: Callable[[], None]) -> bool:
+        """May the fetch go on? False: not now, the only reader is too far behind.
+
+        :param resume: is called when that has taken half of what it may lag behind, or is gone; from any thread,
+            perhaps at once. Readers have deadlines of their own and close what they read, so the call always comes.
+        :raises Abandoned: it is gone
+        """
+        limit = self.transit_buffer or self.read_ahead
+        if not limit or self.fetched_so_far - self.delivered_so_far < limit:
+            return True
+        with self.cond:
+            if self.cancelled:
+                raise Abandoned("Pass delivery abandoned")
+            if self.fetched_so_far - self.delivered_so_far < limit:
+                return True
+            self._paused = resume
+            return False
+
+    def delivered(self, position: int) -> Callable[[], None] | None:
+        """The only reader has come so far; the lock is held. Returns what to call once it is free."""
+        self.delivered_so_far = position
+        self.cond.notify_all()
+        resume = self._paused
+        if resume is not None:
+            if (self.fetched_so_far - position) * 2 > (self.transit_buffer or self.read_ahead):
+                return None
+            self._paused = None
+        return resume
 
     def extend(self, data: bytes, wrk: Blocker | None = None) -> None:
         """Append to the body and wake the readers.
@@ -205,3 +237,6 @@ class BusyObjectControl:
         with self.cond:
             self.cancelled = True
             self.cond.notify_all()
+            resume, self._paused = self._paused, None
+        if resume is not None:
+            resume()

@@ -8,7 +8,7 @@ storage, and the fetch may not run further ahead than ``transit_buffer``, or `RE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from varnishpy.storage.boc import READ_AHEAD, BocState, BusyObjectControl
 from varnishpy.storage.object import StoredObject
@@ -78,18 +78,20 @@ class GrowingBodySource(Source):
         if self._left == 0:
             return END
         boc = self._boc
+        resume = None
         with boc.cond:
             self._pass_over()
-            available = boc.fetched_so_far - self._position
-            if available <= 0 or self._skip:
-                return self._nothing()
-            if self._left >= 0:
-                limit = min(limit, self._left)
-            piece = self._take(limit)
+            piece: Piece | _Mark
+            if boc.fetched_so_far <= self._position or self._skip:
+                piece = self._nothing()
+            else:
+                piece = self._take(min(limit, self._left) if self._left >= 0 else limit)
+                if self._left > 0:
+                    self._left -= len(piece)
             if self._transient:
-                self._give_back()
-        if self._left > 0:
-            self._left -= len(piece)
+                resume = self._give_back()
+        if resume is not None:
+            resume()
         return piece
 
     def _take(self, limit: int) -> Piece:
@@ -116,15 +118,14 @@ class GrowingBodySource(Source):
         boc = self._boc
         while self._skip and boc.fetched_so_far > self._position:
             self._skip -= len(self._take(self._skip))
-        if self._transient and self._position > boc.delivered_so_far:
-            self._give_back()
 
-    def _give_back(self) -> None:
-        """Free what was taken and let the fetch go on; the boc's lock is held."""
-        self._stobj.drop_before(self._index)
+    def _give_back(self) -> Callable[[], None] | None:
+        """Free what was taken and let the fetch go on; the boc's lock is held. Returns what to call afterwards."""
         boc = self._boc
-        boc.delivered_so_far = self._position
-        boc.cond.notify_all()
+        if self._position == boc.delivered_so_far:
+            return None
+        self._stobj.drop_before(self._index)
+        return boc.delivered(self._position)
 
     def _nothing(self) -> _Mark:
         """The reader has caught up; the boc's lock is held."""
