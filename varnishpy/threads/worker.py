@@ -173,7 +173,7 @@ class Worker:
 
     def run(self) -> None:
         """Body of the thread: take tasks until told to retire."""
-        _local.worker = self
+        become(self)
         vsl(Tag.WorkThread, 0, f"{self.name} start")
         pool = self.pool
         failed = True
@@ -181,7 +181,7 @@ class Worker:
             while True:
                 task = pool.next_task(self)
                 if task is not None:
-                    self._run_task(task)
+                    self.run_task(task)
                     continue
                 if self.retire:
                     break
@@ -193,11 +193,12 @@ class Worker:
             failed = False
         finally:
             self.merge_stats()
-            _local.worker = None
+            become(None)
             vsl(Tag.WorkThread, 0, f"{self.name} end")
             pool.worker_gone(self, was_active=failed and not self._blocked)
 
-    def _run_task(self, task: Task) -> None:
+    def run_task(self, task: Task) -> None:
+        """Run one task on this thread, and forget what it left behind."""
         try:
             task(self)
         except Exception as exc:
@@ -227,6 +228,11 @@ class Worker:
         for entry in traceback.format_exception(exc):
             for line in entry.rstrip("\n").split("\n"):
                 vsl(Tag.Error, 0, line)
+
+
+def become(worker: Worker | None) -> None:
+    """This thread is that worker from now on, or none."""
+    _local.worker = worker
 
 
 def current_worker() -> Worker | None:
