@@ -30,13 +30,13 @@ run: $(STAMP)
 	@exec $(BIN)/varnishpy demo
 
 lint: $(STAMP)
-	$(BIN)/ruff check varnishpy tests tools
-	$(BIN)/ruff format --check varnishpy tests tools
+	$(BIN)/ruff check varnishpy tests tools/*
+	$(BIN)/ruff format --check varnishpy tests tools/*
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix varnishpy tests tools
-	$(BIN)/ruff format varnishpy tests tools
+	$(BIN)/ruff check --fix varnishpy tests tools/*
+	$(BIN)/ruff format varnishpy tests tools/*
 
 # The pools are tested alone first: they count threads, and other rooms' tests start some in the same process. A test that
 # fails is tried twice more, and reported as such: many of them wait for several processes on a machine that may be busy.
