@@ -16,17 +16,15 @@ from varnishpy.http.wire import (
     Framing,
     Prefix,
     RequestHead,
-    WireError,
     head_end,
-    is_token,
     parse_request,
     parse_response,
     preface_match,
     request_head,
     response_head,
     skip_blank_lines,
-    valid_value,
 )
+from varnishpy.http.wire_fields import FieldBlock, WireError
 
 
 def read(octets: bytes, **limits: int | bool) -> tuple[Message, RequestHead]:
@@ -332,9 +330,36 @@ def test_what_would_split_a_message_is_not_written(bad: str) -> None:
             write(msg)
 
 
-def test_tokens_and_values() -> None:
-    assert is_token("X-Y_z!") and not is_token("") and not is_token("a b") and not is_token("a\n")
-    assert valid_value("a\tb\xff") and not valid_value("a\nb") and not valid_value("\x7f")
+def fields_of(text: str) -> FieldBlock:
+    return parse_request(f"GET / HTTP/1.1\r\n{text}\r\n\r\n".encode(), Message(), hdr_len=100, max_hdr=3).fields
+
+
+def test_the_same_field_lines_are_read_once() -> None:
+    again = fields_of("Host: memo\r\nA: b")
+    assert fields_of("Host: memo\r\nA: b") is again
+    assert again.names == {"host", "a"} and again.times == 2
+    assert fields_of("Host: memo\r\nA: c") is not again
+    large = b"GET / HTTP/1.1\r\nHost: memo\r\nA: " + b"x" * 2000 + b"\r\n\r\n"
+    assert read(large)[1].fields.times == read(large)[1].fields.times == 1
+
+
+def test_what_is_done_to_a_request_is_not_remembered() -> None:
+    text = "GET http://other/ HTTP/1.1\r\nHost: shared\r\n\r\n"
+    msg, _ = read(text.encode())
+    msg.set("X", "y")
+    assert msg.get("host") == "other"
+    msg, _ = read(text.replace("http://other", "").encode())
+    assert msg.headers == [("host", "Host", "shared")]
+
+
+def test_limits_hold_for_what_is_remembered() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: limited\r\nLong: " + b"x" * 50 + b"\r\n\r\n"
+    for _ in range(2):
+        parse_request(head, Message(), hdr_len=100, max_hdr=2)
+        with pytest.raises(WireError, match="Header too long: Long: "):
+            parse_request(head, Message(), hdr_len=20, max_hdr=2)
+        with pytest.raises(WireError, match="Too many headers: Long: "):
+            parse_request(head, Message(), hdr_len=100, max_hdr=1)
 
 
 # -- properties --------------------------------------------------------------------------------------------------------

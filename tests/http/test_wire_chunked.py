@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varnishpy.http.wire import WireError
 from varnishpy.http.wire_chunked import LAST_CHUNK, MAX_EXTENSIONS, ChunkedDecoder, encode_chunk
+from varnishpy.http.wire_fields import WireError
 
 
 def decode(octets: bytes, step: int = 0, limit: int = 1 << 20) -> tuple[bytes, ChunkedDecoder, bytes]:

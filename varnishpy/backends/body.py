@@ -11,8 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.backends.errors import FetchError
-from varnishpy.http.wire import WireError
 from varnishpy.http.wire_chunked import ChunkedDecoder
+from varnishpy.http.wire_fields import WireError
 from varnishpy.log import Tag
 from varnishpy.params import params
 

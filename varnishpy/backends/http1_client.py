@@ -14,8 +14,9 @@ from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody
 from varnishpy.backends.errors import FetchError, RequestBodyError
 from varnishpy.base import clock
 from varnishpy.http.status import reason as reason_of
-from varnishpy.http.wire import BodyKind, Framing, WireError, head_end, parse_response, request_head
+from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
+from varnishpy.http.wire_fields import WireError
 from varnishpy.log import Tag
 from varnishpy.params import params
 

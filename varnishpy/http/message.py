@@ -211,15 +211,22 @@ class Message:
 
     # -- whole messages --------------------------------------------------------------------------------------------
 
+    def log_request_line(self) -> None:
+        """Log the request line."""
+        log = self.log
+        if log is not None:
+            first = self.first_tag
+            log.put(first + METHOD, self.method)
+            log.put(first + URL, self.url)
+            log.put(first + PROTOCOL, self.proto)
+
     def log_request(self) -> None:
         """Log the request line and every header, as when a request is received or built."""
         log = self.log
         if log is None:
             return
+        self.log_request_line()
         first = self.first_tag
-        log.put(first + METHOD, self.method)
-        log.put(first + URL, self.url)
-        log.put(first + PROTOCOL, self.proto)
         for header in self.headers:
             log.put(first + HEADER, f"{header[1]}: {header[2]}")
 

@@ -10,8 +10,7 @@ first line, no control characters, no folded lines, no white space around a fiel
 only, never beside Transfer-Encoding. Responses come from an origin that the operator chose: a lone LF may end a line
 and folded lines are joined, as RFC 9112 sections 2.2 and 5.2 permit; their framing is read just as strictly.
 
-The hot path scans the head with a handful of C-speed operations and one loop over the lines; only when one of them
-says that something is wrong does `_complain` look for the reason, to name it in the log.
+Names and values of fields are the subject of ``wire_fields.py``.
 """
 
 from __future__ import annotations
@@ -23,25 +22,30 @@ from typing import Final, NoReturn
 
 from varnishpy.http.message import Header, Message
 from varnishpy.http.status import reason as reason_phrase
+from varnishpy.http.wire_fields import (
+    CONTROL,
+    CTL_OCTETS,
+    TOKEN,
+    FieldBlock,
+    WireError,
+    complain,
+    field_block,
+    make_block,
+    parse_lines,
+)
 from varnishpy.params import params
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
 
+_DIGITS: Final = re.compile(r"[0-9]+")
+_BLANKS: Final = re.compile(r"[ \t]+")
+_STATUS_LINE: Final = re.compile(r"(HTTP/1\.[0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?")
+_AUTHORITY: Final = re.compile(r"[^\x00-\x20\x7f@#\\/?\"<>]+")
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PURGE"))
+
+_LINE_CTL: Final = CTL_OCTETS + b"\r\n"  # what no line may hold
+
 MAX_CONTENT_LENGTH: Final = 2**63 - 1  # what the reference's ssize_t holds
-
-
-class WireError(Exception):
-    """Octets that are no valid HTTP/1.
-
-    The text is what the log shows in its ``BogoHeader`` (or, for bodies, ``FetchError``) record; it may be empty.
-
-    :ivar headers_known: the head itself was readable, so the log shows its headers before the complaint
-    """
-
-    def __init__(self, text: str = "", *, headers_known: bool = False) -> None:
-        super().__init__(text)
-        self.text = text
-        self.headers_known = headers_known
 
 
 class BodyKind(Enum):
@@ -78,6 +82,7 @@ class RequestHead:
     absolute_form: bool
     has_expect: bool
     has_upgrade: bool
+    fields: FieldBlock
 
 
 # -- finding the end of a head -----------------------------------------------------------------------------------------
@@ -147,115 +152,6 @@ def _head_end_lf(buf: bytearray, begin: int, crlf_end: int) -> int:
     return min(ends) if ends else 0
 
 
-# -- names and values --------------------------------------------------------------------------------------------------
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
-_NOT_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
-_CTL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # HTAB is allowed in values
-_CTL_OCTETS: Final = bytes([*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])  # all but HTAB, LF and CR
-_DIGITS: Final = re.compile(r"[0-9]+")
-_BLANKS: Final = re.compile(r"[ \t]+")
-_STATUS_LINE: Final = re.compile(r"(HTTP/1\.[0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?")
-_AUTHORITY: Final = re.compile(r"[^\x00-\x20\x7f@#\\/?\"<>]+")
-
-# Lower-case forms of field names that have been found valid. It is only ever a memo: entries are immutable, lookups and
-# insertions are single dictionary operations, and it stops growing so that made-up names cannot fill memory.
-_MEMO_LIMIT: Final = 2048
-_MEMO_NAME: Final = 64
-_known_names: dict[str, str] = {}
-_WELL_KNOWN: Final = """
-Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Age Allow Authorization Cache-Control
-Connection Content-Encoding Content-Length Content-Range Content-Type Cookie Date ETag Expect Expires
-Forwarded From Host HTTP2-Settings If-Match If-Modified-Since If-None-Match If-Range If-Unmodified-Since
-Keep-Alive Last-Modified Location Origin Pragma Priority Range Referer Retry-After Sec-Fetch-Dest
-Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Server Set-Cookie Surrogate-Capability Surrogate-Control TE
-Trailer Transfer-Encoding Upgrade Upgrade-Insecure-Requests User-Agent Vary Via X-Forwarded-For
-X-Forwarded-Proto X-Varnish
-"""
-for _name in _WELL_KNOWN.split():
-    _known_names[_name] = _known_names[_name.lower()] = _name.lower()
-
-_FRAMING_NAMES: Final = frozenset(("content-length", "transfer-encoding", "host", "expect", "upgrade"))
-_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PURGE"))
-
-
-def is_token(text: str) -> bool:
-    """Is this a token of RFC 9110 section 5.6.2, as methods and field names must be?"""
-    return _TOKEN.fullmatch(text) is not None
-
-
-def valid_value(text: str) -> bool:
-    """May this stand in a field value? No control characters but HTAB (RFC 9110 section 5.5)."""
-    return _CTL.search(text) is None
-
-
-def _learn_name(name: str) -> str | None:
-    if _TOKEN.fullmatch(name) is None:
-        return None
-    lname = name.lower()
-    if len(name) <= _MEMO_NAME and len(_known_names) < _MEMO_LIMIT:
-        _known_names[name] = lname
-    return lname
-
-
-def _complain(lines: list[str], hdr_len: int, max_hdr: int) -> NoReturn:
-    """Find out what is wrong with a header block and raise it in the reference's words."""
-    for nr, line in enumerate(lines):
-        control = _CTL.search(line)
-        if control is not None:
-            raise WireError(f"Header has ctrl char 0x{ord(control[0]):02x}")
-        shown = line[:20]
-        if hdr_len and len(line) > hdr_len:
-            raise WireError(f"Header too long: {shown}")
-        if line[:1] in (" ", "\t"):
-            raise WireError(f"1st header has white space: {shown}" if nr == 0 else f"Header line is folded: {shown}")
-        if line[:1] == ":":
-            raise WireError(f"Missing header name: {shown}")
-        name, colon, _ = line.partition(":")
-        illegal = _NOT_TOKEN.search(name)
-        if illegal is not None:
-            raise WireError(f"Illegal char 0x{ord(illegal[0]):02x} in header name")
-        if not colon:
-            raise WireError(f"Header without ':' {shown}")
-        if max_hdr and nr >= max_hdr:
-            raise WireError(f"Too many headers: {shown}")
-    raise WireError
-
-
-def _parse_lines(lines: list[str], headers: list[Header], hdr_len: int, max_hdr: int) -> list[Header]:
-    """Fill ``headers``; returns those of them that decide about framing."""
-    known = _known_names
-    special = _FRAMING_NAMES
-    found: list[Header] = []
-    if max_hdr and len(lines) > max_hdr:
-        _complain(lines, hdr_len, max_hdr)
-    for line in lines:
-        name, colon, value = line.partition(":")
-        lname = known.get(name)
-        if lname is None:
-            lname = _learn_name(name)
-        if lname is None or not colon or (hdr_len and len(line) > hdr_len):
-            _complain(lines, hdr_len, max_hdr)
-        header = (lname, name, value.strip(" \t"))
-        headers.append(header)
-        if lname in special:
-            found.append(header)
-    return found
-
-
-def parse_fields(lines: list[str], hdr_len: int = 0, max_hdr: int = 0) -> list[Header]:
-    """Check and split field lines without their line ends; used for trailers.
-
-    :raises WireError: with the text for a ``BogoHeader`` record
-    """
-    headers: list[Header] = []
-    for line in lines:
-        if _CTL.search(line) is not None:
-            _complain(lines, hdr_len, max_hdr)
-    _parse_lines(lines, headers, hdr_len, max_hdr)
-    return headers
-
-
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
@@ -279,36 +175,36 @@ def parse_request(
         and the words of the first line stand any number of blanks apart
     :raises WireError: with the text for a ``BogoHeader`` record, or an empty one where the first line is at fault
     """
-    text = head.decode("latin-1")
-    lines = _lenient_lines(text) if lenient else text.split("\r\n")
-    count = len(lines) - 1
-    if not lenient and (head.count(b"\n") != count or head.count(b"\r") != count):
-        _complain_request(lines, hdr_len, max_hdr)
-    first = lines[0]
-    lines = lines[1:-2]
-    if len(head.translate(None, _CTL_OCTETS)) != len(head) or (lenient and "\r" in "".join((first, *lines))):
-        _complain_request([first, *lines, "", ""], hdr_len, max_hdr)
+    first, block = "", None
+    lines: list[str] = []
+    if not lenient:
+        line, _, fields = bytes(head).partition(b"\r\n")
+        if len(line.translate(None, _LINE_CTL)) == len(line):
+            first = line.decode("latin-1")
+            block = field_block(fields, hdr_len, max_hdr)
+    if block is None:
+        first, lines = _checked_lines(head, lenient, hdr_len, max_hdr)
 
     words = first.split(" ")
     if len(words) != 3:
         raise WireError
     method, target, proto = words
-    if (method not in _METHODS and _TOKEN.fullmatch(method) is None) or not target or "\t" in target:
+    if (method not in _METHODS and TOKEN.fullmatch(method) is None) or not target or "\t" in target:
         raise WireError
     if proto != "HTTP/1.1" and proto != "HTTP/1.0":
         raise WireError
 
-    headers: list[Header] = []
-    special = _parse_lines(lines, headers, hdr_len, max_hdr)
+    if block is None:
+        block = make_block(lines, hdr_len, max_hdr)
     msg.method = method
     msg.url = target
     msg.proto = proto
-    msg.headers = headers
-    result = RequestHead(NO_BODY, target, False, False, False)
+    msg.headers = block.headers.copy()
+    result = RequestHead(NO_BODY, target, False, False, False, block)
     hosts = lengths = 0
     coding: str | None = None
     length: str | None = None
-    for lname, _, value in special:
+    for lname, _, value in block.special:
         if lname == "host":
             hosts += 1
         elif lname == "content-length":
@@ -337,15 +233,29 @@ def parse_request(
     return result
 
 
+def _checked_lines(head: bytes | bytearray, lenient: bool, hdr_len: int, max_hdr: int) -> tuple[str, list[str]]:
+    """The first line of a request and its field lines, none of which holds a control character."""
+    text = head.decode("latin-1")
+    lines = _lenient_lines(text) if lenient else text.split("\r\n")
+    count = len(lines) - 1
+    if not lenient and (head.count(b"\n") != count or head.count(b"\r") != count):
+        _complain_request(lines, hdr_len, max_hdr)
+    first = lines[0]
+    lines = lines[1:-2]
+    if len(head.translate(None, CTL_OCTETS)) != len(head) or (lenient and "\r" in "".join((first, *lines))):
+        _complain_request([first, *lines, "", ""], hdr_len, max_hdr)
+    return first, lines
+
+
 def _lenient_lines(text: str) -> list[str]:
     lines = text.replace("\r\n", "\n").split("\n")
     return [_BLANKS.sub(" ", lines[0]), *_unfold(lines[1:-2], 2), "", ""]
 
 
 def _complain_request(lines: list[str], hdr_len: int, max_hdr: int) -> NoReturn:
-    if _CTL.search(lines[0]) is not None:
+    if CONTROL.search(lines[0]) is not None:
         raise WireError
-    _complain(lines[1:-2], hdr_len, max_hdr)
+    complain(lines[1:-2], hdr_len, max_hdr)
 
 
 def _absolute_form(msg: Message, target: str, https_scheme: bool, result: RequestHead) -> None:
@@ -409,15 +319,15 @@ def parse_response(
         lines = text.replace("\r\n", "\n").split("\n")
         line_end = 1
     match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None or _CTL.search(lines[0]) is not None:
+    if match is None or CONTROL.search(lines[0]) is not None:
         raise WireError
     lines = lines[1:-2]
-    if "\r" in "".join(lines) or len(head.translate(None, _CTL_OCTETS)) != len(head):
-        _complain(lines, hdr_len, max_hdr)
+    if "\r" in "".join(lines) or len(head.translate(None, CTL_OCTETS)) != len(head):
+        complain(lines, hdr_len, max_hdr)
     if "\n " in text or "\n\t" in text:
         lines = _unfold(lines, line_end)
     headers: list[Header] = []
-    special = _parse_lines(lines, headers, hdr_len, max_hdr)
+    special = parse_lines(lines, headers, hdr_len, max_hdr)
     status = int(match[2])
     msg.proto = match[1] if match[1] <= "HTTP/1.1" else "HTTP/1.1"  # RFC 9110 section 2.5
     msg.status = status
@@ -467,7 +377,7 @@ def _octets(lines: list[str]) -> bytes:
     count = len(lines)
     if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
         # only VCL can have set such a header, and only where its author had the check of headers turned off
-        refused = params.feature.validate_headers or _CTL.search(lines[0]) is not None
+        refused = params.feature.validate_headers or CONTROL.search(lines[0]) is not None
         if refused:
             raise WireError("CR, LF or NUL in a header")
     return head

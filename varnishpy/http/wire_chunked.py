@@ -12,7 +12,8 @@ import re
 from typing import Final
 
 from varnishpy.http.message import Header
-from varnishpy.http.wire import MAX_CONTENT_LENGTH, WireError, parse_fields
+from varnishpy.http.wire import MAX_CONTENT_LENGTH
+from varnishpy.http.wire_fields import WireError, parse_fields
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 CHUNK_END: Final = b"\r\n"

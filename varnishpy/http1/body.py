@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.http.wire import WireError
 from varnishpy.http.wire_chunked import ChunkedDecoder
+from varnishpy.http.wire_fields import WireError
 from varnishpy.http1.connection import Connection, Fill
 from varnishpy.params import params
 from varnishpy.request.transport import BodyError

@@ -14,7 +14,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.http.wire import PREFACE, Prefix, WireError, head_end, preface_match, skip_blank_lines
+from varnishpy.http.wire import PREFACE, Prefix, head_end, preface_match, skip_blank_lines
+from varnishpy.http.wire_fields import WireError
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.threads import current_worker

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
-from varnishpy.http.wire import WireError, response_head
+from varnishpy.http.wire import response_head
 from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
+from varnishpy.http.wire_fields import WireError
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.storage.source import END, LATER, SourceError

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.status import reason as reason_phrase
-from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, WireError, parse_request
+from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
+from varnishpy.http.wire_fields import FieldBlock, WireError
 from varnishpy.http1.body import ChunkedBody, LengthBody
 from varnishpy.http1.connection import Connection, Received
 from varnishpy.http1.deliver import deliver
 from varnishpy.log.tags import Tag
-from varnishpy.log.tasklog import CLIENT, TaskLog
+from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
 from varnishpy.request.client import run_request
 from varnishpy.request.finish import finish_request
@@ -45,6 +46,7 @@ _ERROR: Final = int(Tag.Error)
 _HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
 _REQ_METHOD: Final = int(Tag.ReqMethod)
 _REQ_START: Final = int(Tag.ReqStart)
+_REQ_HEADER: Final = int(Tag.ReqHeader)
 _REQ_TARGET: Final = int(Tag.ReqTarget)
 _RESP_METHOD: Final = int(Tag.RespMethod)
 _RESP_PROTOCOL: Final = int(Tag.RespProtocol)
@@ -205,6 +207,11 @@ class Http1Transport:
         log.put(_REQ_TARGET, parsed.target)
         if parsed.absolute_form:
             wrk.stats["http1_absolute_form"] += 1
+        else:
+            fields = parsed.fields
+            req.names = fields.names
+            if fields.times > 1:
+                req.field_records = fields.records or _keep_records(fields)
         if not ws.account(len(head)):
             log.put(_ERROR, "workspace_client overflow")
             wrk.stats["client_req_400"] += 1
@@ -375,6 +382,12 @@ class Http1Transport:
         conn = req.topreq.transport_priv
         assert isinstance(conn, Connection)
         return conn
+
+
+def _keep_records(fields: FieldBlock) -> Records:
+    """What the log says of field lines that come again and again."""
+    fields.records = Records([(_REQ_HEADER, f"{name}: {value}") for _, name, value in fields.headers])
+    return fields.records
 
 
 def _is_broken_preface(head: bytes) -> bool:

@@ -178,7 +178,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
         if req.doclose is None:
             req.doclose = reason
     if http.headers is not received:
-        req.records = None  # it is not as received any more
+        req.records = req.field_records = None  # it is not as received any more
     if req.body is not None:
         setup_body(req)
     req.ws_snapshot = req.ws.snapshot()
@@ -242,6 +242,10 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     if records is not None:
         req.records = None
         log.put_records(records)
+    elif req.field_records is not None:
+        req.http.log_request_line()
+        log.put_records(req.field_records)
+        req.field_records = None
     else:
         req.http.log_request()
     repeated = None

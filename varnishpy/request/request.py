@@ -51,7 +51,8 @@ class Request:
         # where it lives
         "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level", "esi_parent",
         # messages
-        "http", "names", "records", "http0", "resp", "stored", "body", "want100cont", "synth_body", "filter_list",
+        "http", "names", "records", "field_records", "http0", "resp", "stored", "body", "want100cont", "synth_body",
+        "filter_list",
         # VCL
         "vcl", "method", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
         "err_code", "err_reason", "vcl_trace", "ctx",
@@ -83,7 +84,9 @@ class Request:
 
         self.http = http = Message()  # req.*: what VCL sees and changes
         self.names: frozenset[str] | None = None  # lower-case names of all headers received, where the transport knows
-        self.records: Records | None = None  # log records of the request as received, where the transport keeps them
+        # log records of the request as received, or of its headers alone, where the transport keeps them
+        self.records: Records | None = None
+        self.field_records: Records | None = None
         self.http0 = http  # as received, from the first step on; what restarts, std.rollback and pipe go back to
         self.resp = Message()  # resp.*
         self.stored: Any = None  # what is kept with the object that the response was made of
