@@ -16,7 +16,7 @@ from h2_harness import GET_BLOCK, Conversation
 
 from varnishpy.http2 import frames
 from varnishpy.http2.hpack import encode_integer
-from varnishpy.http2.tables import END_HEADERS, END_STREAM, F
+from varnishpy.http2.tables import ACK, END_HEADERS, END_STREAM, F
 
 PURSE = 2000.0  # a fifth of what a client has to spend
 MOST_SECONDS = 1.5  # of CPU, on a slow machine and with every allocation traced
@@ -83,6 +83,17 @@ def settings_with_many_values(talk: Conversation) -> Iterator[bytes]:
 
 
 @row("ENHANCE_YOUR_CALM", "h2_floods")
+def acknowledgements_of_nothing(talk: Conversation) -> Iterator[bytes]:
+    return over_and_over(frames.frame(F.SETTINGS, ACK, 0) + frames.frame(F.PING, ACK, 0, bytes(8)))
+
+
+@row("ENHANCE_YOUR_CALM", "h2_floods")
+def one_goodbye_after_the_other(talk: Conversation) -> Iterator[bytes]:
+    talk.send(request(1))
+    return over_and_over(frames.goaway_frame(0, 2))
+
+
+@row("ENHANCE_YOUR_CALM", "h2_floods")
 def priority_churn(talk: Conversation) -> Iterator[bytes]:
     return over_and_over(frames.frame(F.PRIORITY, 0, 1, b"\0\0\0\0\x10"))
 
@@ -140,6 +151,12 @@ def window_moved_to_and_fro(talk: Conversation) -> Iterator[bytes]:
     talk.send(request(1))
     talk.answer(1, bytes(100_000))
     return over_and_over(frames.settings_frame([(4, 0)]) + frames.settings_frame([(4, 1)]))
+
+
+@row("ENHANCE_YOUR_CALM", "h2_floods")
+def trailers_for_a_stream_that_we_reset(talk: Conversation) -> Iterator[bytes]:
+    talk.send(request(1) + frames.window_update_frame(1, 0))
+    return over_and_over(request(1, b"\x00\x01x\x01y" * 300), 1)
 
 
 # -- header blocks ---------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from h2_harness import Conversation
 
 from varnishpy.http2 import frames
 from varnishpy.http2.connection import PURSE, PURSE_REFILL, Post
-from varnishpy.http2.tables import CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F
+from varnishpy.http2.tables import ACK, CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F
 from varnishpy.params import table
+from varnishpy.storage.source import BytesSource
 
 T0 = 1000.0
 GET = b"\x82\x86\x84\x01\x01a"
@@ -184,10 +185,16 @@ def test_no_limit():
         frames.frame(F.DATA, 0, 1, b""),
         frames.frame(0x77, 0, 0, b""),
         frames.frame(F.RST_STREAM, 0, 3, bytes(4)),
+        frames.frame(F.PING, ACK, 0, bytes(8)),
+        frames.frame(F.SETTINGS, ACK, 0),
+        frames.frame(F.GOAWAY, 0, 0, bytes(8)),
+        frames.frame(F.HEADERS, END_HEADERS | END_STREAM, 5, GET),
+        frames.frame(F.HEADERS, END_STREAM, 5, GET) + frames.frame(F.CONTINUATION, END_HEADERS, 5, bytes(0)),
+        frames.frame(F.DATA, 0, 5, b"x"),
     ],
 )
 def test_floods(talk, frame):
-    talk.headers(1, end=False).headers(3).reset(3)
+    talk.headers(1, end=False).headers(3).reset(3).headers(5).window(5, 0)  # 5 is reset by us
     talk.send(frame * 100)
     assert talk.error() is None
     for _ in range(PURSE // 100 + 1):
@@ -235,6 +242,36 @@ def test_honest_clients_earn_what_they_spend(talk):
         talk.answer(2 * i + 1, b"x")
         talk.host.take()
     assert talk.error() is None
+
+
+def test_dropped_header_blocks_are_paid_for_by_size(talk):
+    talk.headers(1).window(1, 0)
+    block = GET + b"\x00\x01x\x01y" * 300  # 1500 octets more
+    for _ in range(PURSE // 90):
+        talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, block)
+    assert talk.error() == "ENHANCE_YOUR_CALM"
+
+
+def test_after_goaway_new_streams_are_paid_for(talk):
+    talk.headers(1)
+    talk.h2.end_drain()
+    for number in range(3, 3 + 2 * (PURSE + 1), 2):
+        talk.send(frames.frame(F.HEADERS, END_HEADERS | END_STREAM, number, GET))
+    assert talk.error() == "ENHANCE_YOUR_CALM"
+    assert len(talk.host.started) == 1
+
+
+def test_a_download_earns_the_windows_it_needs(talk):
+    """Some clients say how far they are every four kilobytes, for the stream and for the connection."""
+    megabyte = bytes(1 << 20)
+    talk.headers(1)
+    talk.answer(1, BytesSource([megabyte] * 40))
+    updates = (frames.window_update_frame(1, 4096) + frames.window_update_frame(0, 4096)) * 4
+    while talk.h2.streams:
+        assert talk.host.take()
+        talk.host.sent.clear()
+        talk.send(updates)
+        assert talk.error() is None
 
 
 def test_time_fills_the_purse(talk):

@@ -389,10 +389,10 @@ class Connection:
         self.stats["h2_floods"] += 1
         return False
 
-    def earn(self) -> None:
+    def earn(self, count: int = 1) -> None:
         """Real work was done."""
         if self.purse < PURSE:
-            self.purse += 1
+            self.purse = min(float(PURSE), self.purse + count)
 
     def _response(self, entry: Entry) -> None:
         stream = entry.stream

@@ -162,7 +162,7 @@ def _headers(h2: Connection, stream: Stream | None, flags: int, number: int, pay
                 return CE.STREAM_CLOSED
             if how == Event.RECEIVED_RESET:
                 error = SE.STREAM_CLOSED
-            stream = None  # reset by us: the client may not have known; decode and ignore
+            stream = None  # reset by us: the client may not have known
         elif h2.compat:
             h2.log.put(_ERROR, "H2: new stream ID < highest stream")
             return CE.PROTOCOL_ERROR
@@ -195,6 +195,8 @@ def _headers(h2: Connection, stream: Stream | None, flags: int, number: int, pay
             stream = h2.open_stream(number)
             stream.rx_length = -1
     fragment = payload[begin:end] if begin or end != len(payload) else payload
+    if stream is None and error is None and not _pay_for_dropped(h2, fragment):
+        return CE.ENHANCE_YOUR_CALM
     h2.header_flags = flags
     h2.header_error = error
     h2.header_new = new
@@ -219,6 +221,8 @@ def _continuation(h2: Connection, stream: Stream | None, flags: int, number: int
     if h2.header_size > h2.list_limit:
         return _list_too_large(h2)
     h2.header_pieces.append(payload)
+    if stream is None and not _pay_for_dropped(h2, payload):
+        return CE.ENHANCE_YOUR_CALM
     if not flags & END_HEADERS:
         if len(payload) < 16 and not h2.spend():
             return CE.ENHANCE_YOUR_CALM
@@ -228,6 +232,11 @@ def _continuation(h2: Connection, stream: Stream | None, flags: int, number: int
     h2.header_stream = None
     h2.header_drop = False
     return _end_headers(h2, stream, block)
+
+
+def _pay_for_dropped(h2: Connection, fragment: bytes) -> bool:
+    """A block that nobody wants is decoded all the same: that costs as much as some frames, more if it is long."""
+    return h2.spend(4 + len(fragment) // 16)
 
 
 def _list_too_large(h2: Connection) -> H2Error:
@@ -446,7 +455,7 @@ def _settings(h2: Connection, stream: Stream | None, flags: int, number: int, pa
             h2.log.put(_SESS_ERROR, "H2: rx settings ack with (len > 0)")
             return CE.FRAME_SIZE_ERROR
         h2.decoder.acknowledged()
-        return None
+        return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     if len(payload) % 6:
         h2.log.put(_SESS_ERROR, "H2: rx settings with ((len % 6) != 0)")
         return CE.PROTOCOL_ERROR if h2.compat else CE.FRAME_SIZE_ERROR
@@ -498,7 +507,7 @@ def _ping(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
         elif h2.compat:
             h2.log.put(_SESS_ERROR, "H2: rx ping ack")
             return CE.PROTOCOL_ERROR
-        return None
+        return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     if not h2.spend():
         return CE.ENHANCE_YOUR_CALM
     h2.control(frame(F.PING, ACK, 0, payload))
@@ -509,6 +518,8 @@ def _goaway(h2: Connection, stream: Stream | None, flags: int, number: int, payl
     if len(payload) < 8:
         h2.log.put(_SESS_ERROR, "H2: rx goaway with (len < 8)")
         return CE.FRAME_SIZE_ERROR
+    if not h2.spend():
+        return CE.ENHANCE_YOUR_CALM
     error = error_by_code(int.from_bytes(payload[4:8], "big"), True)
     h2.log.put(_DEBUG, f"GOAWAY {error.name}")
     if error.code:

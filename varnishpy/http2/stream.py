@@ -134,11 +134,13 @@ def advance(stream: Stream, event: Event) -> None:
     if event == _EVENT_RECEIVED_HEADERS:
         h2.open_streams += 1
         h2.stats["h2_streams"] += 1
+        h2.stats["h2_streams_live"] += 1
     elif event != _EVENT_SENT_END:
         stream.rx_ended = True
     stream.state = state
     if state is _CLOSED:
         h2.open_streams -= 1
+        h2.stats["h2_streams_live"] -= 1
         h2.closed_memory[stream.number >> 1 & MEMORY - 1] = stream.number << 3 | event
 
 

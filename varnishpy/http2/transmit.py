@@ -43,6 +43,9 @@ CONTROL_SIZE: Final = 1024  # octets; what the reference's session has
 BATCH_BYTES: Final = 256 * 1024  # about what a socket takes at once; more would only delay control frames
 BATCH_PIECES: Final = 500  # below any IOV_MAX (1024 on Linux), with room for one more entry
 SMALL_FRAME: Final = 64  # octets of DATA under which a frame counts as the client's dribbling
+CREDIT_SIZE: Final = (
+    1024  # octets of DATA for which a client may well send a WINDOW_UPDATE or two (some do, every 4 KB)
+)
 
 _TX_HDR: Final = int(Tag.H2TxHdr)
 _TX_BODY: Final = int(Tag.H2TxBody)
@@ -439,8 +442,7 @@ class Transmitter:
             acct = request.acct
             acct.resp_hdrbytes += size
             acct.resp_bodybytes += left
-        h2.earn()
-        h2.earn()
+        h2.earn(2 + left // CREDIT_SIZE)
         number = stream.number
         front = header_pack(size >> 8, size & 0xFF, _F_HEADERS, END_HEADERS, number)
         middle = header_pack(left >> 8, left & 0xFF, _F_DATA, END_STREAM, number)
@@ -507,7 +509,7 @@ class Transmitter:
         if entry.request is not None:
             entry.request.acct.resp_bodybytes += size
         if size >= SMALL_FRAME or flags:
-            h2.earn()
+            h2.earn(1 + size // CREDIT_SIZE)
         self._frame(_F_DATA, flags, stream.number, piece, batch)
         if flags:
             self._end(entry)
