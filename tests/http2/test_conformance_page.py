@@ -20,7 +20,7 @@ def rows(section: str) -> list[list[str]]:
 
 
 def test_every_file_exists() -> None:
-    named = {name for name in re.findall(r"\b(?:test_\w+|conformance_cases)\.py", PAGE)}
+    named = set(re.findall(r"\b(?:test_\w+|conformance_cases)\.py", PAGE))
     assert named
     assert sorted(name for name in named if not list(TESTS.glob(f"*/{name}"))) == []
     assert len(FILES) >= 7
