@@ -15,6 +15,8 @@ import psutil
 import pytest
 from harness import Cache, Exchange, Origin, descriptors, process_gone, running, wait_for
 
+from varnishpy.tools.adm import connect
+
 
 def serve_plain(origin: Origin) -> None:
     @origin.page("/")
@@ -172,3 +174,31 @@ def test_hits_while_a_vcl_is_loaded(cache: Cache, origin: Origin) -> None:
     assert statuses == {200}
     cache.cli("vcl.discard", "boot")
     assert "boot" not in cache.cli("vcl.list")
+
+
+def test_child_that_hangs_is_replaced(origin: Origin, short_tmp: Path) -> None:
+    serve_plain(origin)
+    arguments = ["-b", f"127.0.0.1:{origin.port}", "-p", "cli_timeout=0.5", "-p", "ping_interval=1"]
+    with running(short_tmp / "v", *arguments, status=0x40) as cache:
+        first = cache.child_pid
+        cache.cli("param.set timeout_idle 9")
+        os.kill(first, signal.SIGSTOP)
+        wait_for(
+            lambda: cache.said(f"Child ({first}) not responding to CLI, killed it."), "the manager's patience to end"
+        )
+        assert cache.get("/").status == 200
+        assert "9.000" in cache.cli("param.show timeout_idle")
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["idle", "asking"])
+def test_child_that_hangs_does_not_delay_the_end(origin: Origin, short_tmp: Path, asked: bool) -> None:
+    arguments = ["-b", f"127.0.0.1:{origin.port}", "-p", "ping_interval=0", "-p", "cli_timeout=never"]
+    with running(short_tmp / "v", *arguments, status=0x40) as cache:
+        child = cache.child_pid
+        os.kill(child, signal.SIGSTOP)
+        with connect(str(cache.workdir), None, None, 20) as sock:
+            if asked:
+                sock.sendall(b"ban.list\n")
+            cache.process.send_signal(signal.SIGTERM)
+            cache.process.wait(20)  # not the child's "never"
+        assert process_gone(child)

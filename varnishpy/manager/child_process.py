@@ -28,6 +28,10 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 # After its CLI is closed a child has this long to end by itself (seconds).
 _STOP_PATIENCE: Final = 4.0
+# How long the answer to a command may take once the manager has been told to end (seconds).
+_HURRIED: Final = 3.0
+# What a timeout of "never" is for a socket (seconds).
+_NEVER: Final = 1e6
 
 
 class ChildProcess:
@@ -109,7 +113,10 @@ class ChildProcess:
         self._count("child_start")
         self._loop.watch(output, self._output_ready)
         try:
-            status, text = read_response(ours, max(self._params.startup_timeout, self._params.cli_timeout))
+            timeout = min(max(self._params.startup_timeout, self._params.cli_timeout), _NEVER)
+            if not self._loop.wait_readable(ours.fileno(), timeout, _HURRIED):
+                raise CliProtocolError("no answer")
+            status, text = read_response(ours, timeout)
         except CliProtocolError:
             self._give_up()
             raise CliError(CANT, "Child failed on launch ") from None
@@ -155,13 +162,19 @@ class ChildProcess:
     # -- talk ------------------------------------------------------------------------------------------------------
 
     def ask(self, words: list[str]) -> tuple[int, str]:
-        """Send the child one CLI command and wait for its answer, at most ``cli_timeout``."""
+        """Send the child one CLI command and wait for its answer, at most ``cli_timeout``.
+
+        Being told to end meanwhile cuts that short: a child that hangs must not keep the manager from it.
+        """
         if self._cli is None or self.state not in ("running", "starting"):
             raise CliError(CANT, "Child not running")
         try:
-            self._cli.settimeout(self._params.cli_timeout)
+            timeout = min(self._params.cli_timeout, _NEVER)
+            self._cli.settimeout(timeout)
             self._cli.sendall(join(words).encode("utf-8", "surrogateescape") + b"\n")
-            return read_response(self._cli, self._params.cli_timeout)
+            if self._loop.wait_readable(self._cli.fileno(), timeout, _HURRIED):
+                return read_response(self._cli, timeout)
+            raise CliProtocolError("no answer")
         except (OSError, CliProtocolError):
             complain("Error", f"Child ({self.pid}) not responding to CLI, killed it.")
             self._kill(signal.SIGKILL)

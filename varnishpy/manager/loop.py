@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import select
 import selectors
 import signal
 import socket
@@ -14,7 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+# How long a signal may go unnoticed by a wait outside of the loop (seconds).
+_GLANCE: Final = 0.2
 
 
 @dataclass(order=True, slots=True)
@@ -39,6 +43,8 @@ class Loop:
         self._numbers = itertools.count()
         self._running = False
         self._signals: dict[int, Callable[[], None]] = {}
+        self._urgent: set[int] = set()
+        self._hurry = False
         self._read_end, self._write_end = socket.socketpair()
         self._read_end.setblocking(False)
         self._write_end.setblocking(False)
@@ -58,10 +64,15 @@ class Loop:
         heapq.heappush(self._timers, timer)
         return timer
 
-    def on_signal(self, number: int, call: Callable[[], None]) -> None:
-        """Call ``call`` from the loop, not from the handler, when a signal arrives."""
+    def on_signal(self, number: int, call: Callable[[], None], urgent: bool = False) -> None:
+        """Call ``call`` from the loop, not from the handler, when a signal arrives.
+
+        :param urgent: whoever keeps the loop waiting (`wait_readable`) shall hurry then
+        """
         self._signals[number] = call
-        signal.signal(number, _no_op)
+        if urgent:
+            self._urgent.add(number)
+        signal.signal(number, self._note)
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
 
     def forget_signals(self) -> None:
@@ -69,6 +80,24 @@ class Loop:
         signal.set_wakeup_fd(-1)
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
+
+    def wait_readable(self, fd: int, seconds: float, hurried: float) -> bool:
+        """Wait for one descriptor, and for nothing else, outside of the loop's turns; False after so many seconds.
+
+        :param hurried: the longest that it may still last once an urgent signal has arrived, in seconds
+        """
+        deadline = time.monotonic() + seconds
+        hurry_until: float | None = None
+        while True:
+            now = time.monotonic()
+            if self._hurry and hurry_until is None:
+                hurry_until = now + hurried
+            left = (deadline if hurry_until is None else min(deadline, hurry_until)) - now
+            if left <= 0:
+                return False
+            # a handler that has run does not end a wait (PEP 475): look again from time to time
+            if select.select([fd], [], [], min(left, _GLANCE))[0]:
+                return True
 
     def stop(self) -> None:
         """Leave `run` after the callback that is running."""
@@ -107,6 +136,11 @@ class Loop:
         self._read_end.close()
         self._write_end.close()
 
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """The handler of all signals. The loop learns of them through the wakeup descriptor."""
+        if number in self._urgent:
+            self._hurry = True
+
     def _take_signals(self) -> None:
         try:
             numbers = self._read_end.recv(4096)
@@ -116,7 +150,3 @@ class Loop:
             call = self._signals.get(number)
             if call is not None:
                 call()
-
-
-def _no_op(number: int, frame: FrameType | None) -> None:
-    """The loop learns of the signal through the wakeup descriptor."""

@@ -344,7 +344,8 @@ class Manager:
         complain("Debug", f"Version: varnishpy-{__version__}")
         complain("Debug", f"Platform: {self.ident}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self.loop.on_signal(number, functools.partial(self._signalled, number))
+            urgent = number != signal.SIGHUP or self._options.debug  # else it is ignored
+            self.loop.on_signal(number, functools.partial(self._signalled, number), urgent)
         self.loop.on_signal(signal.SIGCHLD, self.child.reap)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.loop.after(_VCL_POKE, self._poke_vcls)
