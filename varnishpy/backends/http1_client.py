@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody, can_rewind
 from varnishpy.backends.errors import FetchError, RequestBodyError
 from varnishpy.base import clock
+from varnishpy.http.message import FIRST_LINE
 from varnishpy.http.status import reason as reason_of
 from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
@@ -241,7 +242,7 @@ def _parse(bo: BusyObject, head: bytes) -> Framing:
     beresp = bo.beresp
     try:
         return parse_response(
-            head, beresp, bo.bereq.method, hdr_len=params.http_resp_hdr_len, max_hdr=params.http_max_hdr
+            head, beresp, bo.bereq.method, hdr_len=params.http_resp_hdr_len, max_hdr=params.http_max_hdr - FIRST_LINE
         )
     except WireError as exc:
         if exc.headers_known:

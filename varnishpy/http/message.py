@@ -19,6 +19,9 @@ from typing import Protocol
 # offsets from the first tag of a kind, e.g. ReqMethod, ReqURL, ... ReqLost
 METHOD, URL, PROTOCOL, STATUS, REASON, HEADER, UNSET, LOST = range(8)
 
+# as so many of the lines that http_max_hdr allows the first line counts: its parts take as many places in the reference
+FIRST_LINE = 5
+
 Header = tuple[str, str, str]
 
 

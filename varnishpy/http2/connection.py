@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from varnishpy.base.clock import NEVER
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import panic
+from varnishpy.http.message import FIRST_LINE
 from varnishpy.http2 import receive as receiving
 from varnishpy.http2.frames import FrameParser, frame, goaway_frame, rst_stream_frame, window_update_frame
 from varnishpy.http2.headers import HeaderBlock, Limits
@@ -143,7 +144,8 @@ class Connection:
         self.remote_window = 65535
         self.max_frame = 16384
         self.table_shrunk = False
-        self.limits = Limits(params.http_req_size, params.http_req_hdr_len, params.http_max_hdr, self.compat)
+        headers = params.http_max_hdr - FIRST_LINE
+        self.limits = Limits(params.http_req_size, params.http_req_hdr_len, headers, self.compat)
         list_limit = params.h2_max_header_list_size
         self.list_limit: int = list_limit if list_limit >= params.http_req_size else params.http_req_size * 3 // 2
         self.parser = FrameParser(params.h2_max_frame_size)

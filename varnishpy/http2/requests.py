@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
+from varnishpy.http.message import FIRST_LINE
 from varnishpy.http2.connection import Connection, Post
 from varnishpy.http2.headers import HeaderBlock
 from varnishpy.http2.reqbody import ReceiveBuffer, StreamBody
@@ -147,7 +148,7 @@ class RequestDesk:
         message.log = log
         message.first_tag = _REQ_METHOD
         message.ws = ws
-        message.max_headers = params.http_max_hdr
+        message.max_headers = params.http_max_hdr - FIRST_LINE
         message.proto = "HTTP/2.0"
         return req
 

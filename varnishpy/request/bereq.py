@@ -9,6 +9,7 @@ from varnishpy.backends.errors import FetchError
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
 from varnishpy.http.dates import format_date
+from varnishpy.http.message import FIRST_LINE
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -43,7 +44,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     bereq0 = bo.bereq0
     bereq0.log = bo.log
     bereq0.first_tag = _BEREQ_METHOD
-    bereq0.max_headers = params.http_max_hdr
+    bereq0.max_headers = params.http_max_hdr - FIRST_LINE
     bereq0.ws = bo.ws
     source = req.http
     bereq0.method = source.method
@@ -147,7 +148,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     beresp = bo.beresp
     beresp.log = bo.log
     beresp.first_tag = _BERESP_METHOD
-    beresp.max_headers = params.http_max_hdr
+    beresp.max_headers = params.http_max_hdr - FIRST_LINE
     beresp.ws = bo.ws
     beresp.headers = []
     beresp.failed = False

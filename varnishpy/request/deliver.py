@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
 from varnishpy.http.dates import format_date
-from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
+from varnishpy.http.message import FIRST_LINE, HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
@@ -59,7 +59,7 @@ def _new_response(req: Request) -> Message:
     resp.log = req.log
     resp.first_tag = _RESP_METHOD
     resp.ws = req.ws
-    resp.max_headers = params.http_max_hdr
+    resp.max_headers = params.http_max_hdr - FIRST_LINE
     return resp
 
 
