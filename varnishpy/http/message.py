@@ -168,9 +168,18 @@ class Message:
 
     def collect(self, name: str, separator: str = ", ") -> None:
         """Fold repeated headers of one name into one line (``std.collect``, and Cookie from HTTP/2)."""
-        found = self.values(name.lower())
-        if len(found) > 1:
-            self.set(name, separator.join(found))
+        lname = name.lower()
+        found = [at for at, header in enumerate(self.headers) if header[0] == lname]
+        if len(found) < 2:
+            return
+        text = separator.join(self.headers[at][2] for at in found)
+        if self.ws is not None and not self.ws.account(len(name) + len(text) + 3):
+            self._lose(f"{name}: {text}")
+            return
+        # the order of fields is kept and nothing logged: no header goes, none comes
+        dropped = set(found[1:])
+        self.headers[found[0]] = (lname, self.headers[found[0]][1], text)
+        self.headers = [header for at, header in enumerate(self.headers) if at not in dropped]
 
     def set_method(self, method: str) -> None:
         self.method = method
