@@ -61,7 +61,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     if not passing:
         if bereq0.method != "GET":
             bereq0.set_method("GET")
-        if params.http_gzip_support:
+        if params.http_gzip_support and bereq0.values("accept-encoding") != ["gzip"]:
             bereq0.set("Accept-Encoding", "gzip")
     if bereq0.proto != "HTTP/1.1":
         bereq0.set_proto("HTTP/1.1")
