@@ -108,8 +108,8 @@ class Connection:
         "mutex", "next_due", "nocheck", "now", "open_streams", "parser", "ping_sent", "purse", "refusing",
         "remote_settings", "remote_window", "reset_age", "reset_budget", "reset_limit", "reset_period",
         "rx_overhead_body", "rx_overhead_hdr", "rx_window", "send_timeout_of", "stats", "streams", "t_header",
-        "t_idle", "t_purse", "t_reset", "t_window_dry", "table_shrunk", "thread", "transmitter", "tx_overhead",
-        "tx_window", "vxid", "wakeups", "wakeups_spared",
+        "t_idle", "t_purse", "t_reset", "t_window_dry", "table_shrunk", "thread", "transmitter", "tx_control",
+        "tx_overhead", "tx_window", "vxid", "wakeups", "wakeups_spared",
     )  # fmt: skip
 
     def __init__(self, host: Host, vxid: int, now: float) -> None:
@@ -187,7 +187,8 @@ class Connection:
 
         self.rx_overhead_hdr = 0
         self.rx_overhead_body = 0
-        self.tx_overhead = 0
+        self.tx_overhead = 0  # frames' headers, and whole control frames
+        self.tx_control = 0  # of these, what was behind the headers
         self.frames_rx = 0
         self.send_timeout_of: float | None = None
         self.idle_timeout_of: float | None = None
@@ -568,3 +569,4 @@ class Connection:
     def overhead_tx(self, size: int) -> None:
         """Octets sent that belong to no request."""
         self.tx_overhead += size
+        self.tx_control += max(0, size - FRAME_HEADER)

@@ -416,14 +416,17 @@ class Http2Session(SocketDesk):
         h2.ended = True
         self._leave_role()
         received = h2.rx_overhead_hdr + h2.rx_overhead_body
+        sent_hdr = h2.tx_overhead - h2.tx_control
         h2.log.put(
-            _REQ_ACCT, f"{h2.rx_overhead_hdr} {h2.rx_overhead_body} {received} {h2.tx_overhead} 0 {h2.tx_overhead}"
+            _REQ_ACCT,
+            f"{h2.rx_overhead_hdr} {h2.rx_overhead_body} {received} {sent_hdr} {h2.tx_control} {h2.tx_overhead}",
         )
         h2.log.flush()
         main = stats.main
         main.inc("s_req_hdrbytes", h2.rx_overhead_hdr)
         main.inc("s_req_bodybytes", h2.rx_overhead_body)
-        main.inc("s_resp_hdrbytes", h2.tx_overhead)
+        main.inc("s_resp_hdrbytes", sent_hdr)
+        main.inc("s_resp_bodybytes", h2.tx_control)
         main.inc("h2_wakeups", h2.wakeups)
         main.inc("h2_wakeups_spared", h2.wakeups_spared)
         main.dec("h2_sessions_live")
