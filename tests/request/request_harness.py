@@ -143,6 +143,8 @@ class Origin(Director):
 class Body:
     """A client's request body."""
 
+    filter_name = "V1F_STRAIGHT"
+
     def __init__(self, parts: list[Any], length: int) -> None:
         self.parts = list(parts)
         self.length = length

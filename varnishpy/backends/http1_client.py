@@ -18,7 +18,7 @@ from varnishpy.http.status import reason as reason_of
 from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
 from varnishpy.http.wire_fields import WireError
-from varnishpy.log import Tag
+from varnishpy.log import Tag, is_masked
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _FETCH_ERROR: Final = int(Tag.FetchError)
+_VDP_ACCT: Final = int(Tag.VdpAcct)
 _BOGO_HEADER: Final = int(Tag.BogoHeader)
 _HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
 
@@ -61,6 +62,8 @@ def send_request(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: fl
     try:
         _send(wrk, bo, conn, send_timeout, piped)
     finally:
+        if not is_masked(_VDP_ACCT):
+            bo.log.put(_VDP_ACCT, f"V1B {bo.acct.bereq_pieces} {bo.acct.bereq_bodybytes}")
         now = clock.now()
         bo.log.timestamp("Bereq", now)
         bo.t_prev = now
@@ -145,6 +148,7 @@ def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, ch
         if not piece:
             break
         acct.bereq_bodybytes += len(piece)
+        acct.bereq_pieces += 1
         if not chunked:
             left -= len(piece)
             if left < 0:

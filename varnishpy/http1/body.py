@@ -14,6 +14,7 @@ from varnishpy.http.wire_fields import WireError
 from varnishpy.http1.connection import Connection, Fill
 from varnishpy.params import params
 from varnishpy.request.transport import BodyError
+from varnishpy.request.vfp import FETCH_NAMES
 
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
@@ -27,15 +28,17 @@ class _Body:
     :ivar length: octets, or -1 when only the end will tell
     :ivar kind: ``length`` or ``chunked``
     :ivar finished: the body is off the connection, trailers included
+    :ivar filter_name: see `RequestBody`
     :ivar failed: why it could not be read, or ``None``
     """
 
-    __slots__ = ("_conn", "_req", "failed", "finished", "kind", "length", "received")
+    __slots__ = ("_conn", "_req", "failed", "filter_name", "finished", "kind", "length", "received")
 
     def __init__(self, conn: Connection, req: Request, kind: str, length: int) -> None:
         self._conn = conn
         self._req = req
         self.kind = kind
+        self.filter_name = FETCH_NAMES[kind]
         self.length = length
         self.received = 0
         self.finished = False
@@ -48,11 +51,12 @@ class _Body:
     def discard(self) -> bool:
         """Read and drop the rest, for so long as sending a response may take; False when that failed."""
         deadline = clock.mono() + params.send_timeout
+        acct = self._req.acct
         try:
             while not self.finished:
                 if clock.mono() > deadline:
                     self._fail("timeout discarding request body")
-                self.read(_CHUNK)
+                acct.req_bodybytes += len(self.read(_CHUNK))
         except BodyError:
             return False
         return True

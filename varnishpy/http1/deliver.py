@@ -142,6 +142,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
             ended = True
         elif piece is not LATER:
             n = len(piece)
+            acct.resp_pieces += 1
             bufs.append(piece)
             payload += n
             size += n
@@ -180,6 +181,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
                     if failure is not None:
                         _failed(req, failure)
             else:
+                acct.resp_pieces += 1
                 bufs.append(piece)
                 payload = size = len(piece)
     if broken is not None:

@@ -66,6 +66,7 @@ class Http1Transport:
 
     name = "HTTP/1"
     pull_may_block = True
+    line_name = "V1B"
 
     def __init__(self, env: Env, run: Callable[[Worker, Request], Step] | None = None) -> None:
         """:param run: the client state machine; only tests bring their own"""

@@ -69,6 +69,7 @@ class StreamBody:
     :param blocking: entered around each wait, so that the thread pool knows
     """
 
+    filter_name = "H2_BODY"
     __slots__ = ("_blocking", "_stream", "_timeout", "length")
 
     def __init__(

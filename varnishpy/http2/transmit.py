@@ -442,6 +442,7 @@ class Transmitter:
             acct = request.acct
             acct.resp_hdrbytes += size
             acct.resp_bodybytes += left
+            acct.resp_pieces += 1
         h2.earn(2 + left // CREDIT_SIZE)
         number = stream.number
         front = header_pack(size >> 8, size & 0xFF, _F_HEADERS, END_HEADERS, number)
@@ -507,7 +508,9 @@ class Transmitter:
         stream.tx_window -= size
         h2.tx_window -= size
         if entry.request is not None:
-            entry.request.acct.resp_bodybytes += size
+            acct = entry.request.acct
+            acct.resp_bodybytes += size
+            acct.resp_pieces += 1
         if size >= SMALL_FRAME or flags:
             h2.earn(1 + size // CREDIT_SIZE)
         self._frame(_F_DATA, flags, stream.number, piece, batch)

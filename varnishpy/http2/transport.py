@@ -31,6 +31,7 @@ class Http2Transport:
 
     name = "HTTP/2"
     pull_may_block = False
+    line_name = "H2B"
 
     def __init__(
         self,

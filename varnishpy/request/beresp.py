@@ -20,7 +20,7 @@ from varnishpy.request.fetchstate import cleanup, error_once, set_state, state_o
 from varnishpy.request.filters import FilterError, default_fetch_filters, fetch_processors
 from varnishpy.request.storing import copy_body, merge_stale, store_headers, take_over_stale
 from varnishpy.request.vclstep import run_backend_vcl
-from varnishpy.request.vfp import FetchContext, FetchStack
+from varnishpy.request.vfp import FETCH_NAMES, FetchContext, FetchStack
 from varnishpy.storage.boc import Abandoned, BocState
 from varnishpy.storage.object import ObjectFlag
 from varnishpy.storage.room import NoSpace, StorageError
@@ -157,7 +157,7 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
         names = bo.filter_list
     bo.log.put(_FILTERS, names)
     fetch_context = bo.vfp_context = FetchContext(bo.log, bo.bereq, beresp, wrk.stats, bo.vcl)
-    bo.stack = stack = FetchStack(fetch_context, reader, reader.kind)
+    bo.stack = stack = FetchStack(fetch_context, reader, FETCH_NAMES.get(reader.kind, ""))
     if names:
         try:
             processors = fetch_processors(names, bo.vcl)

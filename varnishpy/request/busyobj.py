@@ -32,6 +32,7 @@ class BackendAccounting:
     bereq_bodybytes: int = 0
     beresp_hdrbytes: int = 0
     beresp_bodybytes: int = 0
+    bereq_pieces: int = 0  # in how many the body was sent, for ``VdpAcct``
 
 
 class BusyObject:

@@ -344,6 +344,7 @@ def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length
     first = processors[0]
     if len(processors) == 1 and isinstance(first, RangeDelivery) and first.on_storage and req.boc is None:
         first.close()
+        first.cut = True
         return _finished(transport.deliver(wrk, req, _source(req, first.low, first.high - first.low)))
     chain = Chain(processors, _source(req, 0, -1), req)
     if transport.pull_may_block:

@@ -53,6 +53,7 @@ class EsiTransport:
 
     name = "ESI_INCLUDE"
     pull_may_block = True
+    line_name = "VED"
     __slots__ = ("bad_status", "failed", "gzip", "source", "woken")
 
     def __init__(self, gzip: bool) -> None:
@@ -301,6 +302,7 @@ def _pull(child: Request, source: Source) -> Pieces:
             return
         data = cast(Piece, piece)
         child.acct.resp_bodybytes += len(data)
+        child.acct.resp_pieces += 1
         yield data
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED
 from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import is_masked
 from varnishpy.request.reqbody import free_body
+from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.vcl import context
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _REQ_ACCT: Final = int(Tag.ReqAcct)
+_VDP_ACCT: Final = int(Tag.VdpAcct)
 
 
 def finish_request(wrk: Worker, req: Request) -> None:
@@ -62,6 +65,8 @@ def leave(wrk: Worker, req: Request) -> None:
     oc = req.objcore
     if req.delivering:
         req.delivering = False
+        if req.acct.resp_pieces and not is_masked(_VDP_ACCT):
+            _account_delivery(req)
         now = clock.now()
         req.log.timestamp("Resp", now)
         req.t_prev = now
@@ -101,3 +106,12 @@ def leave(wrk: Worker, req: Request) -> None:
     req.ctx = None  # contexts refer to their request
     req.processors = []
     req.pump = None
+
+
+def _account_delivery(req: Request) -> None:
+    """``VdpAcct`` of a range that was cut from storage without a processor at work, and of the transport."""
+    acct = req.acct
+    for processor in req.processors:
+        if isinstance(processor, RangeDelivery) and processor.cut:
+            req.log.put(_VDP_ACCT, f"{processor.name} {acct.resp_pieces} {acct.resp_bodybytes}")
+    req.log.put(_VDP_ACCT, f"{req.transport.line_name} {acct.resp_pieces} {acct.resp_bodybytes}")

@@ -57,6 +57,7 @@ class TakenBody:
     Runs on the fetch's worker while the client's request waits, so it may write into that request's log.
     """
 
+    filter_name = ""  # `_open` has named the reading of it
     __slots__ = ("_begun", "_ended", "_req", "_stack", "kind", "length")
 
     def __init__(self, req: Request, stack: FetchStack) -> None:
@@ -112,6 +113,7 @@ class TakenBody:
 class CachedBody:
     """A cached body, from its beginning; every fetch has its own."""
 
+    filter_name = ""  # read long ago
     __slots__ = ("_pieces", "_source", "kind", "length")
 
     def __init__(self, stored: StoredObject) -> None:
@@ -193,9 +195,9 @@ def take_body(req: Request, log: TaskLog) -> TakenBody | CachedBody | None:
 
 
 def _open(req: Request) -> FetchStack:
-    assert req.wrk is not None
+    assert req.wrk is not None and req.body is not None
     context = FetchContext(req.log, req.http, req.http, req.wrk.stats, req.vcl)
-    stack = FetchStack(context, _BodyReader(req), "body")
+    stack = FetchStack(context, _BodyReader(req), req.body.filter_name)
     if req.req_filter_list:
         stack.open(fetch_processors(req.req_filter_list, req.vcl))
     return stack

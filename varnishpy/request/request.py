@@ -36,12 +36,16 @@ class Step(Enum):
 
 @dataclass(slots=True)
 class Accounting:
-    """Octets of one request, for ``ReqAcct``: header and body, received and sent."""
+    """Octets of one request, for ``ReqAcct``: header and body, received and sent.
+
+    ``resp_pieces`` says in how many pieces the body came to the transport, for ``VdpAcct``.
+    """
 
     req_hdrbytes: int = 0
     req_bodybytes: int = 0
     resp_hdrbytes: int = 0
     resp_bodybytes: int = 0
+    resp_pieces: int = 0
 
 
 class Request:

@@ -31,13 +31,16 @@ class BodyError(RequestBodyError):
 class RequestBody(Protocol):
     """The body a client sends with its request; a `BodyReader` that remembers how it went."""
 
+    filter_name: str  # what ``VfpAcct`` calls the reading of it
     length: int  # octets, -1 when unknown (chunked, or HTTP/2 without content-length)
 
     def read(self, limit: int) -> bytes:
         """At most ``limit`` octets, ``b""`` at the end; waits at most timeout_idle; raises `BodyError`."""
 
     def discard(self) -> bool:
-        """Read and drop what is left, so that the connection can be used again; False if that was not possible."""
+        """Read, count and drop what is left, so that the connection can be used again; False if that was not
+        possible.
+        """
 
 
 class Transport(Protocol):
@@ -50,10 +53,12 @@ class Transport(Protocol):
     * The *state machine* logs the request, runs VCL, sets ``Content-Length`` where it knows the body's size and
       removes it where a body is forbidden, counts ``acct.req_bodybytes``, and calls `deliver` once at most.
     * The *transport* adds what frames the message (``Connection``, ``Transfer-Encoding``), counts ``resp_hdrbytes`` and
-      ``resp_bodybytes`` (payload without framing), sets ``req.doclose`` when sending failed, and closes the source.
+      ``resp_bodybytes`` and ``resp_pieces`` (payload without framing), sets ``req.doclose`` when sending failed, and
+      closes the source.
     """
 
     name: str
+    line_name: str  # what ``VdpAcct`` calls the last step, which puts octets on the line
     pull_may_block: bool  # `deliver` pulls the source on its caller's thread: then it may compute and wait in ``pull``
 
     def new_session(self, wrk: Worker, sess: Session) -> None:

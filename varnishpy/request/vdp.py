@@ -111,11 +111,11 @@ class Chain:
         self._streams = [pieces]
         counted = not is_masked(_VDP_ACCT)
         for processor in processors:
+            pieces = processor.run(pieces)
+            self._streams.append(pieces)
             if counted:
                 pieces = self._count(pieces)
                 self._streams.append(pieces)
-            pieces = processor.run(pieces)
-            self._streams.append(pieces)
         self._result = pieces
 
     @property
@@ -145,8 +145,9 @@ class Chain:
         counts = [0, 0]
         self._counts.append(counts)
         for piece in pieces:
-            counts[0] += 1
-            counts[1] += len(piece)
+            if len(piece):
+                counts[0] += 1
+                counts[1] += len(piece)
             yield piece
 
     def close(self) -> None:

@@ -22,13 +22,14 @@ class RangeDelivery(DeliveryProcessor):
     """
 
     name = "range"
-    __slots__ = ("high", "low", "on_storage")
+    __slots__ = ("cut", "high", "low", "on_storage")
 
     def open(self) -> bool:
         context = self.context
         req = context.req
         response = context.response
         self.on_storage = context.stobj is not None
+        self.cut = False  # whoever builds the delivery sets it when it cuts the source
         value = req.http.get("range")
         if value is None or not range_applies(req.http, response):
             return False

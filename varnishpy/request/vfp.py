@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _FETCH_ERROR: Final = int(Tag.FetchError)
 _VFP_ACCT: Final = int(Tag.VfpAcct)
+
+#: what ``VfpAcct`` calls the readers of HTTP/1 bodies, by their kind
+FETCH_NAMES: Final = {"length": "V1F_STRAIGHT", "chunked": "V1F_CHUNKED", "eof": "V1F_EOF"}
 _FILTERS: Final = int(Tag.Filters)
 
 
@@ -156,7 +159,7 @@ class FetchStack:
         for layer in reversed(self._layers):
             if layer.processor is not None:
                 layer.processor.close()
-            if not is_masked(_VFP_ACCT):
+            if layer.name and not is_masked(_VFP_ACCT):
                 log.put(_VFP_ACCT, f"{layer.name} {layer.calls} {layer.octets}")
         self.octets = self._layers[0].octets
         self._layers = self._layers[:1]

@@ -20,6 +20,7 @@ class HandshakeTransport:
 
     name = ""
     pull_may_block = False
+    line_name = ""  # delivers nothing
 
     def __init__(self, env: Env) -> None:
         self.env = env
