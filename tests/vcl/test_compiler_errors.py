@@ -62,7 +62,7 @@ BAD = [
     (HEAD + 'acl l { "1.2.3.4"/8; } sub vcl_recv { if (client.ip ~ l) { } }', "(maybe use 1.0.0.0/8 ?)"),
     (HEAD + 'acl l { "1.2.3.4"/33; } sub vcl_recv { if (client.ip ~ l) { } }', "Too wide mask (/33) for IPv4 address"),
     (HEAD + 'acl l { "1.2.3.4"; ! "1.2.3.4"; } sub vcl_recv { if (client.ip ~ l) { } }', "Conflicting ACL entries:"),
-    (HEAD + "acl l +nonsense { } sub vcl_recv { if (client.ip ~ l) { } }", "Unknown ACL flag:"),
+    (HEAD + "acl l +nonsense { } sub vcl_recv { if (client.ip ~ l) { } }", "Unknown ACL flag. Valid ACL flags are"),
     (HEAD + 'sub vcl_recv { set client.ip = "1.2.3.4"; }', "Variable is read only."),
     (HEAD + "sub vcl_recv { set beresp.ttl = 1s; }", "Cannot be set in subroutine 'vcl_recv'."),
     (HEAD + "sub foo { set beresp.ttl = 1s; } sub vcl_recv { call foo; }", "Cannot be set from subroutine 'vcl_recv'."),

@@ -68,8 +68,9 @@ def _compile_only(options: options_module.Options) -> int:
         stevedores = tuple(spec.ident for spec in parse_storage(options.storage))
         settings = CompilerSettings(stevedores, ())
         for index, (source, origin) in enumerate(programs):
-            text = compile_in_subprocess(source, origin, "boot", params, settings).python_source
-            sys.stderr.write(text)
+            compiled = compile_in_subprocess(source, origin, "boot", params, settings)
+            text = compiled.python_source
+            sys.stderr.write(compiled.warnings + text)
             if params.debug.vcl_keep and options.workdir is not None:
                 directory = resolve(options.workdir) / f"vcl_boot.{index}"
                 directory.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import re
 import socket
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from varnishpy.log.tags import Tag
 from varnishpy.vcl.context import Ctx, VclFailure
@@ -18,6 +19,8 @@ from varnishpy.vcl.values import SockAddr, packed
 
 _VCL_ACL = int(Tag.VCL_acl)
 _PARTS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}")
+_FLAGS: Final = "Valid ACL flags are `log`, `fold`, `pedantic` and `table`:\n"
+_FOLD_FLAGS: Final = "The only ACL fold sub-flag is `report`:\n"
 
 
 # -- parsing -----------------------------------------------------------------------------------------------------------
@@ -34,6 +37,14 @@ class _Line:
     mask_token: Token | None = None
 
 
+class _Relation(Enum):
+    """Of a network to another that is not before it in order."""
+
+    APART = 0
+    INSIDE = 1
+    LOWER_HALF = 2  # together they are one network whose prefix is one bit shorter
+
+
 @dataclass(slots=True)
 class _Net:
     packed: bytes
@@ -41,12 +52,33 @@ class _Net:
     line: _Line
     fixed: str = ""
 
+    @property
+    def number(self) -> int:
+        return int.from_bytes(self.packed, "big")
+
+    def order(self) -> tuple[int, int, int]:
+        """IPv4 first, then by address, and what is inside a network before that network."""
+        host_bits = 8 * len(self.packed) - self.prefix
+        return len(self.packed), self.number | ((1 << host_bits) - 1), -self.prefix
+
+    def relation(self, after: _Net) -> _Relation:
+        if len(self.packed) != len(after.packed):
+            return _Relation.APART
+        bits = 8 * len(self.packed)
+        shift = bits - after.prefix
+        if self.prefix > after.prefix and self.number >> shift == after.number >> shift:
+            return _Relation.INSIDE
+        if self.prefix == after.prefix and self.number >> shift | 1 == after.number >> shift:
+            return _Relation.LOWER_HALF
+        return _Relation.APART
+
 
 class _Parser:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
-        self.nets: list[_Net] = []
-        self.flags = {"log": False, "table": False, "pedantic": True, "fold": False}
+        self.nets: list[_Net] = []  # in `_Net.order`
+        self.flags = {"log": False, "table": False, "pedantic": True, "fold": True}
+        self.reports_folds = True
 
     def parse(self) -> None:
         unit = self.unit
@@ -54,24 +86,49 @@ class _Parser:
         unit.expect_name("ACL")
         name = unit.token.text
         symbol = unit.symbols.define(ACL)
-        while (sign := unit.flag()) is not None:
-            flag = unit.expect(ID)
-            if flag.text not in self.flags:
-                unit.report.fail("Unknown ACL flag:\n", flag)
+        while (sign := unit.flag(_FLAGS)) is not None:
+            flag = unit.token
+            if flag.kind != ID or flag.text not in self.flags:
+                unit.report.fail(f"Unknown ACL flag. {_FLAGS}", flag)
             self.flags[flag.text] = sign
             unit.next()
+            if flag.text == "fold":
+                self._fold_flag(sign)
         unit.skip("{")
         while unit.token.kind != "}":
             self._entry()
             unit.skip(";")
         unit.skip("}")
-        if self.flags["fold"]:
-            self._fold()
-        entries = [
-            AclEntry(net.packed, net.prefix, net.line.negated, self._text(net))
-            for net in sorted(self.nets, key=lambda net: -net.prefix)
-        ]
-        unit.acls.append((symbol, AclSpec(name, tuple(entries), self.flags["log"])))
+        entries = [AclEntry(net.packed, net.prefix, net.line.negated, self._text(net)) for net in self.nets]
+        unit.acls.append((symbol, AclSpec(name, tuple(entries), self.flags["log"], self._is_table())))
+
+    def _fold_flag(self, sign: bool) -> None:
+        """What may follow ``+fold``: in parentheses, whether to report what was folded."""
+        unit = self.unit
+        self.reports_folds = True
+        if unit.token.kind != "(":
+            return
+        if not sign:
+            unit.report.fail("-fold(...) is invalid, use -fold:\n", unit.token)
+        unit.next()
+        report = unit.flag(_FOLD_FLAGS)
+        if report is None:
+            return  # and the caller complains, as the reference does, that what follows is no "{"
+        if not unit.token.is_id("report"):
+            unit.report.fail(_FOLD_FLAGS, unit.token)
+        self.reports_folds = report
+        unit.next()
+        unit.skip(")")
+
+    def _is_table(self) -> bool:
+        """Would the reference put the networks into a table? It does so if at least two do not hold others."""
+        if not self.flags["table"]:
+            return False
+        outer: list[_Net] = []
+        for net in reversed(self.nets):
+            if not outer or net.relation(outer[-1]) is not _Relation.INSIDE:
+                outer.append(net)
+        return len(outer) > 1
 
     def _entry(self) -> None:
         unit = self.unit
@@ -141,42 +198,67 @@ class _Parser:
             net.fixed = f"{socket.inet_ntop(family_number, net.packed)}/{prefix}"
             if self.flags["pedantic"]:
                 report.fail(f"Non-zero bits in masked part, (maybe use {net.fixed} ?)\n", line.address)
-        for other in self.nets:
-            if (other.packed, other.prefix) == (net.packed, net.prefix):
-                if other.line.negated != line.negated:
-                    report.add("Conflicting ACL entries:\n")
-                    report.where(other.line.address)
-                    report.fail("vs:\n", line.address)
-                return
-        self.nets.append(net)
+        self._insert(net)
 
-    def _fold(self) -> None:
-        """Drop networks inside others, and join halves, as long as nothing is negated."""
-        if any(net.line.negated for net in self.nets):
+    # -- order, and folding ---------------------------------------------------------------------------------------
+
+    def _insert(self, net: _Net) -> None:
+        at = bisect.bisect_left(self.nets, net.order(), key=_Net.order)
+        if at < len(self.nets) and self.nets[at].order() == net.order():
+            other = self.nets[at]
+            if other.line.negated != net.line.negated:
+                report = self.unit.report
+                report.add("Conflicting ACL entries:\n")
+                report.where(other.line.address)
+                report.fail("vs:\n", net.line.address)
             return
-        changed = True
-        while changed:
-            changed = False
-            nets = sorted(self.nets, key=lambda net: (len(net.packed), net.packed, net.prefix))
-            for left, right in itertools.pairwise(nets):
-                if len(left.packed) != len(right.packed):
-                    continue
-                if _contains(left.packed, left.prefix, right.packed):
-                    self.nets.remove(right)
-                elif (
-                    left.prefix == right.prefix
-                    and left.prefix
-                    and _contains(left.packed, left.prefix - 1, right.packed)
-                ):
-                    if not _aligned(left.packed, left.prefix - 1):
-                        continue
-                    self.nets.remove(right)
-                    left.prefix -= 1
-                    left.fixed = "folded"
-                else:
-                    continue
-                changed = True
+        self.nets.insert(at, net)
+        if not self.flags["fold"]:
+            return
+        if at > 0 and not self._fold(self.nets[at - 1], net):
+            return
+        at = self.nets.index(net)
+        if at + 1 < len(self.nets):
+            self._fold(net, self.nets[at + 1])
+
+    def _fold(self, left: _Net, right: _Net) -> bool:
+        """Drop networks that the right one holds, or join the two halves of one; what is negated stays as it is.
+
+        :return: whether the right one is still there
+        """
+        while not left.line.negated and not right.line.negated:
+            relation = left.relation(right)
+            if relation is _Relation.APART:
                 break
+            at = self.nets.index(left)
+            del self.nets[at]
+            if relation is _Relation.LOWER_HALF:
+                self._join(left, right)
+                return False
+            self._tell(right, "supersedes / removes:\n", left)
+            if at == 0:
+                break
+            left = self.nets[at - 1]
+        return True
+
+    def _join(self, left: _Net, right: _Net) -> None:
+        left.prefix -= 1
+        left.fixed = "folded"
+        tail = f"removing the latter and expanding mask of the former by one to /{left.prefix}\n"
+        self._tell(left, "left of:\n", right, tail)
+        self.nets.remove(right)
+        self._insert(left)
+
+    def _tell(self, first: _Net, what: str, second: _Net, tail: str = "") -> None:
+        if not self.reports_folds:
+            return
+        report = self.unit.report
+        report.add("ACL entry:\n")
+        report.where(first.line.address)
+        report.add(what)
+        report.where(second.line.address)
+        report.add(tail)
+        report.warning()
 
     @staticmethod
     def _text(net: _Net) -> str:
@@ -185,16 +267,6 @@ class _Parser:
         if line.mask_token is not None and line.mask_token is not line.address:
             text += f"/{net.prefix}"
         return text + (f" fixed: {net.fixed}" if net.fixed else "")
-
-
-def _contains(packed: bytes, prefix: int, other: bytes) -> bool:
-    shift = 8 * len(packed) - prefix
-    return int.from_bytes(packed, "big") >> shift == int.from_bytes(other, "big") >> shift
-
-
-def _aligned(packed: bytes, prefix: int) -> bool:
-    shift = 8 * len(packed) - prefix
-    return int.from_bytes(packed, "big") & ((1 << shift) - 1) == 0
 
 
 def parse_acl(unit: Unit) -> None:
@@ -208,13 +280,14 @@ def parse_acl(unit: Unit) -> None:
 class Acl:
     """An ACL at run time: for each family and prefix length a table of networks, longest first."""
 
-    __slots__ = ("_tables", "log", "name")
+    __slots__ = ("_no_match", "_tables", "log", "name")
 
     def __init__(self, spec: AclSpec) -> None:
         self.name = spec.name
         self.log = spec.log
+        self._no_match = f"{'NO MATCH' if spec.table else 'NO_MATCH'} {spec.name}"
         self._tables: dict[int, list[tuple[int, dict[int, AclEntry]]]] = {4: [], 16: []}
-        for entry in spec.entries:
+        for entry in sorted(spec.entries, key=lambda entry: -entry.prefix):
             tables = self._tables[len(entry.packed)]
             shift = 8 * len(entry.packed) - entry.prefix
             if not tables or tables[-1][0] != shift:
@@ -235,7 +308,7 @@ class Acl:
                     ctx.log(_VCL_ACL, f"{prefix}MATCH {self.name} {entry.text}")
                 return not entry.negated
         if self.log:
-            ctx.log(_VCL_ACL, f"NO_MATCH {self.name}")
+            ctx.log(_VCL_ACL, self._no_match)
         return False
 
     def __str__(self) -> str:

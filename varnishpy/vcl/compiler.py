@@ -14,7 +14,7 @@ from varnishpy.vcl.checks import check_program
 from varnishpy.vcl.codegen import ModuleWriter
 from varnishpy.vcl.declarations import parse_program
 from varnishpy.vcl.lexer import SourceReader
-from varnishpy.vcl.source import CompileStop, Source, VclError, varnishd_report
+from varnishpy.vcl.source import CompileStop, Source, VclError, compiler_message, varnishd_report
 from varnishpy.vcl.unit import CompileOptions, Unit
 
 __all__ = ["CompileOptions", "Compiled", "VclError", "builtin_source", "compile_file", "compile_vcl", "report"]
@@ -26,7 +26,7 @@ class Compiled:
 
     name: str
     python_source: str
-    warnings: str
+    warnings: str  # under the title "Message from VCC-compiler:", for the user; empty if there are none
     sources: list[tuple[str, str]] = field(default_factory=list)  # file name, text; the builtin VCL last
     symtab: str = ""  # JSON, as vcl.symtab shows it
     labels: list[str] = field(default_factory=list)  # the labels it may return to
@@ -93,7 +93,7 @@ def _compile(source: Source | str, name: str, options: CompileOptions) -> Compil
     return Compiled(
         name,
         ModuleWriter(unit, name).write(),
-        unit.report.text(),
+        compiler_message(unit.report.text()),
         [(each.name, each.text) for each in unit.sources],
         _symtab(unit, used),
         used,

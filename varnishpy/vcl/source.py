@@ -165,9 +165,12 @@ class Report:
         return "".join(self.parts).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
+def compiler_message(compiler_report: str) -> str:
+    """What the compiler had to say, as varnishd passes it on: nothing, or whole lines under a title."""
+    text = f"Message from VCC-compiler:\n{compiler_report}" if compiler_report else ""
+    return f"{text}\n" if text and not text.endswith("\n") else text
+
+
 def varnishd_report(compiler_report: str) -> str:
     """All that varnishd prints about a program that did not compile."""
-    text = f"Message from VCC-compiler:\n{compiler_report}" if compiler_report else ""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    return text + "Running VCC-compiler failed, exited with 2\nVCL compilation failed"
+    return f"{compiler_message(compiler_report)}Running VCC-compiler failed, exited with 2\nVCL compilation failed"

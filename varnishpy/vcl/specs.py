@@ -65,5 +65,6 @@ class AclEntry:
 @dataclass(frozen=True, slots=True)
 class AclSpec:
     name: str
-    entries: tuple[AclEntry, ...]  # in order of matching: most specific first
+    entries: tuple[AclEntry, ...]  # by address, what is inside a network before that network
     log: bool = False
+    table: bool = False  # only the log can tell

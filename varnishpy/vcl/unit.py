@@ -160,13 +160,18 @@ class Unit:
         self.next()
         return token.text == "true"
 
-    def flag(self) -> bool | None:
-        """The sign of a ``+flag`` or ``-flag``, or ``None``; the cursor moves to the flag's name."""
+    def flag(self, hint: str = "") -> bool | None:
+        """The sign of a ``+flag`` or ``-flag``, or ``None``; the cursor moves to the flag's name.
+
+        :param hint: what ends the report if no name follows the sign
+        """
         token = self.token
         if token.kind not in ("+", "-"):
             return None
         if self.after(token).begin != token.end:
-            self.report.fail("Expected a flag at:\n", token)
+            stop = self.report.error("Expected a flag at:\n", token)
+            self.report.add(hint)
+            raise stop
         self.next()
         return token.kind == "+"
 
