@@ -127,6 +127,34 @@ def test_open_tcp_listens_and_reports_its_port() -> None:
         endpoint.close_all([sock])
 
 
+def test_port_range_opens_every_port() -> None:
+    for _attempt in range(20):
+        with socket.socket() as probe:  # a free port, of which the next one is most likely free too
+            probe.bind(("127.0.0.1", 0))
+            low = probe.getsockname()[1]
+        try:
+            sockets = endpoint.open_listen(parse_listen(f"127.0.0.1:{low}-{low + 1}", "a0"), 10)
+            break
+        except EndpointError:
+            continue
+    ports = [sock.getsockname()[1] for sock in sockets]
+    endpoint.close_all(sockets)
+    assert ports == [low, low + 1]
+
+
+@pytest.mark.parametrize(
+    ("ports", "message"),
+    [
+        ("0-80", "Range start cannot be 0"),
+        ("81-80", "Range start higher than range end"),
+        ("80-65536", "Range end higher than 65535"),
+    ],
+)
+def test_impossible_port_ranges(ports: str, message: str) -> None:
+    with pytest.raises(EndpointError, match=message):
+        endpoint.open_listen(parse_listen(f"127.0.0.1:{ports}", "a0"), 10)
+
+
 def test_bound_but_not_listening_refuses() -> None:
     (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), None)
     with pytest.raises(ConnectionRefusedError):

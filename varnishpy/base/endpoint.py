@@ -3,7 +3,8 @@
 ``-a [name=]address[:port][,PROTO][,option=value...]`` (varnishd(1)): PROTO is ``HTTP``, ``PROXY`` or ``HTTPS``; an
 address is a name, an IPv4 address, an IPv6 address in brackets, nothing (all interfaces), a bare port number, an
 absolute path of a Unix socket (with ``user=``, ``group=``, ``mode=``), or an abstract Unix socket ``@name``. HTTPS
-takes ``cert=`` (a PEM file) and ``key=`` (another, if the private key stands in one of its own).
+takes ``cert=`` (a PEM file) and ``key=`` (another, if the private key stands in one of its own). A port may be a range,
+``8000-8010``, and then every port of it is listened on.
 ``-b address[:port]`` and ``-T`` use the same addresses without name and options.
 """
 
@@ -25,6 +26,7 @@ Proto = Literal["HTTP", "PROXY", "HTTPS"]
 SockAddr = tuple[socket.AddressFamily, Any]
 """Address family and what `socket.socket.bind` or ``connect`` take for it."""
 
+_RANGE = re.compile(r"(\d+)-(\d+)\Z", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _PROTOS: dict[str, Proto] = {"HTTP": "HTTP", "HTTP/1": "HTTP", "PROXY": "PROXY", "HTTPS": "HTTPS", "TLS": "HTTPS"}
 
@@ -71,6 +73,20 @@ class Address:
             first = socket.AF_INET6 if prefer_ipv6 else socket.AF_INET
             result.sort(key=lambda entry: entry[0] != first)
         return result
+
+    def each_port(self) -> list[Address]:
+        """The address itself, or one for every port of its range; raises `EndpointError` for an impossible range."""
+        found = _RANGE.match(self.port)
+        if found is None:
+            return [self]
+        low, high = map(int, found.groups())
+        if low == 0:
+            raise EndpointError("Range start cannot be 0")
+        if high < low:
+            raise EndpointError("Range start higher than range end")
+        if high > 65535:
+            raise EndpointError("Range end higher than 65535")
+        return [Address(self.host, str(port), "") for port in range(low, high + 1)]
 
     def __str__(self) -> str:
         if self.path:
@@ -273,7 +289,8 @@ def _bind(family: socket.AddressFamily, address: Any, path: str) -> socket.socke
 
 def _open(address: Address, text: str, option: str) -> list[socket.socket]:
     try:
-        found = address.resolve(passive=True)
+        single = [address] if option != "-a" else address.each_port()
+        found = [each for one in single for each in one.resolve(passive=True)]
     except EndpointError as exc:
         raise EndpointError(f"Got no socket(s) for {text} ({exc}) in {option}") from None
     opened: list[socket.socket] = []
