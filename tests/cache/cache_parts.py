@@ -67,6 +67,7 @@ class FakeRequest:
         self.objcore: ObjectCore | None = None
         self.d_ttl = -1.0
         self.d_grace = -1.0
+        self.catflap = None
         self.t_req = clock.now()
 
 

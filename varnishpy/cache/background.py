@@ -8,9 +8,17 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from varnishpy import stats
 from varnishpy.base.panic import Panic, panic
+
+
+class Counting(Protocol):
+    """What this room needs of a worker: its counters."""
+
+    @property
+    def stats(self) -> Any: ...
 
 
 class BackgroundCounts:

@@ -17,6 +17,7 @@ import heapq
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from varnishpy import log, stats
@@ -38,11 +39,15 @@ from varnishpy.cache.objcore import (
 from varnishpy.log.tags import Tag
 
 if TYPE_CHECKING:
-    from varnishpy.cache.hash import Counting, Hash
+    from varnishpy.cache.background import Counting
+    from varnishpy.cache.hash import Hash
 
 _EXPKILL: Final = int(Tag.ExpKill)
 _IDLE: Final = 355 / 113  # seconds between looks when there is nothing to wait for
 _BATCH: Final = 256  # objects handled between two looks at the clock and at the stop flag
+
+#: hears of ``insert`` (an object can be found now) and ``expire`` (the expiry lets go of it); any thread, no lock held
+Listener = Callable[[str, ObjectCore], None]
 
 
 class _Entry:
@@ -70,15 +75,34 @@ class Expiry:
         self._void = 0
         self._counts = BackgroundCounts()
         self._hash: Hash | None = None
+        self._listeners: tuple[Listener, ...] = ()  # replaced, never changed
 
     def attach(self, hash_: Hash) -> None:
         """The hash whose objects expire."""
         self._hash = hash_
 
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell a VMOD of objects that come and go."""
+        with self._cond:
+            self._listeners = (*self._listeners, listener)
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Undo `subscribe`."""
+        with self._cond:
+            self._listeners = tuple(other for other in self._listeners if other != listener)
+
+    def _tell(self, event: str, oc: ObjectCore) -> None:
+        for listener in self._listeners:
+            listener(event, oc)
+
     # -- other threads ---------------------------------------------------------------------------------------------
 
     def insert(self, wrk: Counting, oc: ObjectCore) -> None:
         """An object has been unbusied, which took a reference for us."""
+        if self._listeners and oc.exp_flags & EXP_REFD:
+            self._tell("insert", oc)
         with self._cond:
             if not oc.exp_flags & EXP_REFD:
                 return
@@ -90,6 +114,7 @@ class Expiry:
             else:
                 self._post(oc, EXP_INSERT | EXP_MOVE)
         if raced and self._hash is not None:
+            self._tell("expire", oc)
             self._hash.deref(wrk, oc)
 
     def remove(self, oc: ObjectCore, successor: ObjectCore | None = None) -> None:
@@ -254,6 +279,7 @@ class Expiry:
 
     def _release(self, oc: ObjectCore) -> None:
         invariant(not oc.flags & OC_BUSY, "the expiry holds no busy objects")
+        self._tell("expire", oc)
         if self._hash is not None:
             self._hash.deref(self._counts, oc)
 

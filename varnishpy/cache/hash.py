@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant
 from varnishpy.cache import vary
-from varnishpy.cache.background import BackgroundCounts
+from varnishpy.cache.background import BackgroundCounts, Counting
+from varnishpy.cache.catflap import Verdict
 from varnishpy.cache.objcore import (
     EXP_NEW,
     EXP_REFD,
@@ -67,13 +68,6 @@ class Lookup(IntEnum):
     BUSY = 5
 
 
-class Counting(Protocol):
-    """What this room needs of a worker: its counters."""
-
-    @property
-    def stats(self) -> Any: ...
-
-
 Found = tuple[Lookup, ObjectCore | None, ObjectCore | None]
 
 
@@ -81,9 +75,8 @@ class Hash:
     """See the module text. Thread safe."""
 
     def __init__(self, expiry: Expiry, bans: Bans) -> None:
-        self._heads: dict[
-            bytes, ObjectHead
-        ] = {}  # single operations on it are atomic; death of a head is under its lock
+        # single operations on it are atomic; death of a head is under its lock
+        self._heads: dict[bytes, ObjectHead] = {}
         self._private = [ObjectHead(b"", True) for _ in range(_PRIVATE_HEADS)]
         self._turn = 0
         self.expiry = expiry
@@ -151,6 +144,7 @@ class Hash:
             oc: ObjectCore | None = None
             any_variant = params.ban_any_variant
             mismatches = 0
+            catflap = req.catflap
             for candidate in head.objcs:
                 flags = candidate.flags
                 if flags & (_GONE | OC_BUSY):
@@ -176,6 +170,13 @@ class Hash:
                         continue
                 if candidate.ban is not newest_ban and self._banned(candidate, req):
                     continue
+                if catflap is not None:
+                    verdict = catflap.judge(candidate)
+                    if verdict is Verdict.CONTINUE:
+                        continue
+                    if verdict is not Verdict.DEFAULT:
+                        oc = candidate if verdict is Verdict.HIT else None
+                        break
                 fresh_until = candidate.t_origin + ttl
                 d_ttl = req.d_ttl
                 if fresh_until > t_req and (d_ttl <= 0.0 or d_ttl >= ttl or candidate.t_origin + d_ttl > t_req):
@@ -184,6 +185,8 @@ class Hash:
                 if fresh_until <= t_req and (stale is None or candidate.t_origin > stale.t_origin):
                     stale = candidate
 
+            if catflap is not None:
+                oc = catflap.choose(oc)
             if mismatches and mismatches >= params.vary_notice and (oc is not None or not busy_found):
                 req.log.put(_NOTICE, f"vsl: High number of variants ({mismatches})")
 

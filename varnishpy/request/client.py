@@ -63,6 +63,7 @@ _VCL_USE: Final = int(Tag.VCL_use)
 _DONE: Final = Step.DONE
 _DISEMBARK: Final = Step.DISEMBARK
 _LOOKUP_HIT: Final = Lookup.HIT
+_LOOKUP_BUSY: Final = Lookup.BUSY
 _FINISHED: Final = BocState.FINISHED
 
 
@@ -345,12 +346,14 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
     """Ask the cache; a request that must wait for another's fetch leaves its thread here and comes back here."""
     waited = req.waiting_on is not None
     found, oc, busy = req.env.hash.lookup(wrk, req, req.digest)
+    if found is not _LOOKUP_BUSY and req.catflap is not None:
+        req.catflap = None
     if found is _LOOKUP_HIT and not waited:
         assert oc is not None
         req.objcore = oc
         _log_hit(req, oc)
         return _hit(wrk, req, found, busy)
-    if found is Lookup.BUSY:
+    if found is _LOOKUP_BUSY:
         return Step.DISEMBARK
     if waited:
         now = clock.now()

@@ -63,7 +63,7 @@ class Request:
         # lookup
         "digest", "hash_parts", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
         "is_hit", "is_hitmiss", "is_hitpass", "hitmiss_info", "objcore", "stale_oc", "body_oc", "synth_stored", "boc",
-        "waiting_on", "d_ttl", "d_grace",
+        "waiting_on", "d_ttl", "d_grace", "catflap",
         # progress
         "step", "doclose", "res_esi", "res_pipe", "abandoned", "t_first", "t_prev", "t_req", "t_resp",
         "acct",
@@ -129,6 +129,7 @@ class Request:
         self.waiting_on: Any = None
         self.d_ttl = -1.0
         self.d_grace = -1.0
+        self.catflap: Any = None  # what a VMOD has to say about the next lookup
 
         self.step = ""
         self.doclose: str | None = None  # the SessClose reason if the connection must close after this response
