@@ -90,14 +90,23 @@ class Http1Transport:
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def _serve(self, wrk: Worker, sess: Session, conn: Connection, eager: bool, waiting: Request | None = None) -> None:
+    def _serve(
+        self,
+        wrk: Worker,
+        sess: Session,
+        conn: Connection,
+        eager: bool,
+        before: Callable[[Worker, Session, Connection, Request], bool] | None = None,
+        req: Request | None = None,
+    ) -> None:
         """Serve requests until the session leaves this worker.
 
-        :param waiting: a request that comes back from waiting elsewhere and is to be finished first
+        :param before: what is to be done first with a request that comes back from elsewhere; False if the session
+            has left then
         """
         wrk.subject = sess
         try:
-            if waiting is not None and not self._run(wrk, sess, conn, waiting):
+            if before is not None and req is not None and not before(wrk, sess, conn, req):
                 return
             self._loop(wrk, sess, conn, eager)
         except Exception:
@@ -233,6 +242,9 @@ class Http1Transport:
     def _run(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
         if self._run_request(wrk, req) is Step.DISEMBARK:
             return False
+        return self._delivered(wrk, sess, conn, req)
+
+    def _delivered(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
         wrk.stats["client_req"] += 1
         return self._after(wrk, sess, conn, req)
 
@@ -361,7 +373,14 @@ class Http1Transport:
 
     def _resume(self, wrk: Worker, req: Request) -> None:
         req.wrk = wrk
-        self._serve(wrk, req.sess, self._connection(req), False, req)
+        self._serve(wrk, req.sess, self._connection(req), False, self._run, req)
+
+    def carry_on(self, wrk: Worker, req: Request) -> None:
+        """Task: go on behind a response that was `TAKEN` and has been delivered.
+
+        For a transport of a VMOD's that puts itself in this one's place and delivers elsewhere.
+        """
+        self._serve(wrk, req.sess, self._connection(req), False, self._delivered, req)
 
     def client_gone(self, req: Request) -> bool:
         """HTTP/1 learns that its client left when it sends; only a closed session is known."""
