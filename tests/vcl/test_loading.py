@@ -97,8 +97,45 @@ def test_cold_waits_for_the_last_task() -> None:
     registry.load("one", source())
     vcl = registry.referenced("one")
     registry.set_state("one", False, "cold")
-    assert vcl.temperature == "warm"
+    assert vcl.temperature == "busy"
     vcl.rel()
+    registry.poke()
+    assert vcl.temperature == "cold"
+
+
+def test_what_holds_a_program_keeps_it_cooling() -> None:
+    registry = VclRegistry(FakeHost())
+    registry.load("one", source())
+    vcl = registry.get("one")
+    assert vcl is not None
+    hold = vcl.hold("a thread of mine")
+    registry.set_state("one", False, "auto")
+    assert vcl.temperature == "cooling"
+    with pytest.raises(VclLoadError) as caught:
+        registry.set_state("one", True, "auto")
+    assert str(caught.value) == (
+        "Failed <vcl.state one auto>\nMessage:\n\tVCL one is waiting for:\n\t- a thread of mine"
+    )
+    registry.discard("one")
+    assert (registry.rows()[0]["status"], registry.rows()[0]["temperature"]) == ("discarded", "cooling")
+    hold.release()
+    registry.poke()
+    assert registry.rows() == []
+
+
+def test_a_program_may_be_kept_from_going_cold() -> None:
+    registry = VclRegistry(FakeHost())
+    registry.load("one", source())
+    vcl = registry.get("one")
+    assert vcl is not None
+    hold = vcl.hold("traffic of mine", keeps_warm=True)
+    registry.set_state("one", False, "cold")
+    registry.poke()
+    assert (vcl.temperature, vcl.busy) == ("busy", 1)
+    registry.set_state("one", True, "auto")
+    assert vcl.temperature == "warm"
+    registry.set_state("one", False, "cold")
+    hold.release()
     registry.poke()
     assert vcl.temperature == "cold"
 

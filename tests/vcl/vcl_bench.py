@@ -97,6 +97,15 @@ class FakeHost:
     def forget(self, vcl: Any) -> None:
         """Nothing is kept."""
 
+    def subscribe(self, listener: Any) -> None:
+        self.calls.append("subscribe")
+
+    def unsubscribe(self, listener: Any) -> None:
+        self.calls.append("unsubscribe")
+
+    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Any) -> None:
+        self.calls.append(("deliver_elsewhere", name))
+
     def default_resp_filters(self, ctx: Ctx) -> str:
         return "esi gunzip"
 
@@ -171,6 +180,7 @@ class Bench:
             storage_hint=None,
             transport=SimpleNamespace(name="HTTP1"),
             objcore=None,
+            catflap=None,
             late100cont=False,
             wrk=None,
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from varnishpy.backends.registry import BackendError, Backends
+from varnishpy.http1.elsewhere import Elsewhere, Wrapper
 from varnishpy.request import bereq, filters, reqbody, rollback
 from varnishpy.vcl.context import VclFailure
 from varnishpy.vcl.loader import Vcl, VclLoadError
 
 if TYPE_CHECKING:
+    from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
     from varnishpy.vcl.context import Ctx
     from varnishpy.vcl.specs import BackendSpec
@@ -81,6 +84,21 @@ class Host:
     def forget(self, vcl: Vcl) -> None:
         """A VCL is gone."""
         filters.forget_vcl(vcl)
+
+    def subscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Be told of objects that come and go."""
+        self._env.hash.expiry.subscribe(listener)
+
+    def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Undo `subscribe`."""
+        self._env.hash.expiry.unsubscribe(listener)
+
+    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Wrapper | None) -> None:
+        """Have the response of a request sent by a task of its own."""
+        req = ctx.req
+        if req.transport is not self._env.transports.get("HTTP1"):
+            raise VclFailure("Only works on built-in http1 transport")
+        req.transport = Elsewhere(cast("Http1Transport", req.transport), name, wrap)
 
     def default_resp_filters(self, ctx: Ctx) -> str:
         """The delivery filters of the request as it stands."""

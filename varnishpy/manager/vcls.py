@@ -217,7 +217,7 @@ class VclPrograms:
         """``vcl.use``"""
         program = self._find(call.args[0])
         if program is self.active:
-            return f"VCL '{program.name}' now active"
+            return ""
         self._require_warm(program)
         self._require_child(["vcl.use", program.name])
         before, self.active = self.active, program

@@ -34,9 +34,13 @@ class FilterError(Exception):
 
 
 class Registry:
-    """Processors by name."""
+    """Processors by name; names are told apart without regard to case.
 
-    def __init__(self) -> None:
+    :param scope: what messages call it
+    """
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
         self._lock = threading.Lock()
         self.fetch: dict[str, FetchFactory] = {}
         self.delivery: dict[str, DeliveryFactory] = {}
@@ -44,15 +48,14 @@ class Registry:
     def add_fetch(self, name: str, factory: FetchFactory) -> None:
         """Register a fetch processor; raises `FilterError`."""
         with self._lock:
-            if name in self.fetch or name in _builtin.fetch:
-                raise FilterError(f"{name}: VFP name already used")
+            _refuse_duplicate("VFP", name, factory, [(each.fetch, each._scope) for each in (_builtin, shared, self)])
             self.fetch[name] = factory
 
     def add_delivery(self, name: str, factory: DeliveryFactory) -> None:
         """Register a delivery processor; raises `FilterError`."""
         with self._lock:
-            if name in self.delivery or name in _builtin.delivery:
-                raise FilterError(f"{name}: VDP name already used")
+            tables = [(each.delivery, each._scope) for each in (_builtin, shared, self)]
+            _refuse_duplicate("VDP", name, factory, tables)
             self.delivery[name] = factory
 
     def remove(self, name: str) -> None:
@@ -62,21 +65,31 @@ class Registry:
             self.delivery.pop(name, None)
 
 
-_builtin: Final = Registry()
+def _refuse_duplicate(kind: str, name: str, factory: Any, tables: list[tuple[dict[str, Any], str]]) -> None:
+    """Raise `FilterError` if a table knows the processor, or another one of that name."""
+    for table, scope in tables:
+        for known, other in table.items():
+            if other is factory:
+                raise FilterError(f"{name}: {kind} already registered ({scope})")
+            if known.lower() == name.lower():
+                raise FilterError(f"{name}: {kind} name already used ({scope})")
+
+
+_builtin: Final = Registry("global")
 _builtin.fetch.update(
     {"gunzip": Gunzip, "gzip": Gzip, "testgunzip": TestGunzip, "esi": Esi, "esi_gzip": EsiGzip},
 )
 _builtin.delivery.update({"esi": EsiDelivery, "gunzip": GunzipDelivery, "range": RangeDelivery})
 
 #: processors of VMODs that are there for every VCL
-shared: Final = Registry()
+shared: Final = Registry("global")
 
 _per_vcl: dict[int, Registry] = {}
 
 
 def of_vcl(vcl: Any) -> Registry:
     """The processors that one VCL's VMODs registered; made on first use."""
-    return _per_vcl.setdefault(id(vcl), Registry())
+    return _per_vcl.setdefault(id(vcl), Registry("per-vcl"))
 
 
 def forget_vcl(vcl: Any) -> None:

@@ -71,8 +71,13 @@ class ModuleWriter:
         lines += self._sources()
         for imported in unit.imports:
             lines.append(f"vmod_{imported.alias} = rt.vmod({imported.module!r}, {imported.path!r})")
-            lines.append(f"priv_vcl_{imported.alias} = rt.private()")
-        vmods = [(item.alias, item.name, item.vmod.has_event) for item in unit.imports]
+            if unit.vmod_key(imported.alias) == imported.alias:
+                lines.append(f"priv_vcl_{imported.alias} = rt.private()")
+        vmods = [
+            (item.alias, item.name, item.vmod.has_event)
+            for item in unit.imports
+            if unit.vmod_key(item.alias) == item.alias
+        ]
         lines.append(f"VMODS = {vmods!r}")
         for symbol, acl in unit.acls:
             lines.append(f"{symbol.code} = rt.acl({acl!r})")

@@ -295,12 +295,12 @@ class ExpressionWriter:
     def _arguments(self, expr: Call, first: str) -> str:
         function: Function = expr.symbol.extra
         given = dict(expr.arguments)
-        alias = expr.symbol.full_name.split(".", maxsplit=1)[0]
+        key = self.module.unit.vmod_key(expr.symbol.full_name.split(".", maxsplit=1)[0])
         out = [first]
         positional = True
         for argument in function.arguments:
             if argument.private:
-                code = self._private(argument.private, alias)
+                code = self._private(argument.private, key)
             elif argument.parameter in given:
                 code = self.value(given[argument.parameter])
             else:
@@ -309,10 +309,10 @@ class ExpressionWriter:
             out.append(code if positional else f"{argument.parameter}={code}")
         return ", ".join(out)
 
-    def _private(self, kind: str, alias: str) -> str:
+    def _private(self, kind: str, key: str) -> str:
         if kind == "PRIV_VCL":
-            return f"priv_vcl_{alias}"
+            return f"priv_vcl_{key}"
         if kind == "PRIV_CALL":
             # each call has its own: the serial number keeps constants apart
             return self.module.constant("priv_call_", f"rt.private()  # {len(self.module.constants)}")
-        return f"rt.{kind.lower()}(ctx, {alias!r})"
+        return f"rt.{kind.lower()}(ctx, {key!r})"

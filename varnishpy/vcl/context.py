@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from varnishpy.base.panic import panic
 from varnishpy.log import vsl
 from varnishpy.log.tags import Tag
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 
 _VCL_ERROR: Final = int(Tag.VCL_Error)
+
+
+def module_name(vcl: str) -> str:
+    """What the module that a program is compiled to is called."""
+    return f"vcl.{vcl}"
 
 
 class VclFailure(Exception):
@@ -178,7 +184,10 @@ class VclSub:
         self.methods = methods
 
     def check(self, ctx: Ctx) -> str | None:
-        """Why it cannot be called from here, or ``None``."""
+        """Why it cannot be called from here, or ``None``. A VMOD that kept it for another program is a panic."""
+        if self.function.__globals__["__name__"] != module_name(ctx.vcl.name):
+            # the name under which Varnish's users know this assertion
+            panic(f"Assert error in VPI_Call_Check():\n  Condition(sub {self.name} is of VCL {ctx.vcl.name}) not true.")
         if ctx.method not in self.methods:
             return f'Dynamic call to "sub {self.name}{{}}" not allowed from here'
         if ctx.called is not None and self.name in ctx.called:

@@ -1,7 +1,8 @@
 """Loading compiled programs into the cache process, and running them.
 
-A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm ones serve. It counts who uses it:
-tasks (``busy``) and programs that return to it. `VclRegistry` in ``registry.py`` keeps them by name.
+A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm ones serve. One told to rest is *busy*
+while tasks still use it, and *cooling* while a VMOD that was told of it is not done yet (`Vcl.hold`). It counts who
+uses it: tasks (``busy``) and programs that return to it. `VclRegistry` in ``registry.py`` keeps them by name.
 
 What runs is the generated module with the lines for VCL_trace left out; the variant with them is made when a traced
 task first comes along.
@@ -14,11 +15,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from varnishpy.base.locks import make_lock
+from varnishpy.base.panic import invariant
 from varnishpy.base.regex import RegexMatchError, set_limits
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.vcl.codegen import TRACE_MARK
-from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private
+from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private, module_name
 from varnishpy.vcl.methods import METHODS
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
 
@@ -68,11 +70,35 @@ class VclHost(Protocol):
     def forget(self, vcl: Vcl) -> None:
         """The program is gone, and so is what was registered for it."""
 
+    def subscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Be told of ``insert`` and ``expire`` of objects (see ``cache/expire.py``)."""
+
+    def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Undo `subscribe`."""
+
+    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Any) -> None:
+        """Have the response of ``ctx.req`` sent by a task of its own (see ``http1/elsewhere.py``)."""
+
     def default_resp_filters(self, ctx: Ctx) -> str:
         """The delivery filters that would be chosen for ``ctx.req`` as it stands."""
 
     def default_beresp_filters(self, ctx: Ctx) -> str:
         """The fetch filters that would be chosen for ``ctx.bo`` as it stands."""
+
+
+class VclHold:
+    """Keeps a program from going cold, or from being discarded, until it is let go; see `Vcl.hold`."""
+
+    __slots__ = ("_vcl", "keeps_warm", "why")
+
+    def __init__(self, vcl: Vcl, why: str, keeps_warm: bool) -> None:
+        self._vcl = vcl
+        self.why = why
+        self.keeps_warm = keeps_warm
+
+    def release(self) -> None:
+        """Let go, once; from any thread."""
+        self._vcl._let_go(self)
 
 
 class Vcl:
@@ -85,7 +111,10 @@ class Vcl:
         self.host = host
         self.state = "auto"
         self.is_warm = False
+        self._is_loaded = False
+        self.is_resting = True  # cold, or to become so as soon as may be
         self.busy = 0
+        self._holds: list[VclHold] = []
         self.discarded = False
         self.retired = False  # nobody may start to use it any more; under the lock
         self.label_count = 0
@@ -106,7 +135,7 @@ class Vcl:
         self.vmods: list[str] = [name for _alias, name, _listens in self._globals["VMODS"]]
 
     def _execute(self, text: str) -> dict[str, Any]:
-        namespace: dict[str, Any] = {"__name__": f"vcl.{self.name}"}
+        namespace: dict[str, Any] = {"__name__": module_name(self.name)}
         exec(compile(text, f"<vcl {self.name}>", "exec"), namespace)
         return namespace
 
@@ -174,6 +203,7 @@ class Vcl:
             for name, code in self._globals["OBJECTS"]:
                 if self._globals[code] is None:
                     raise VclFailure(f"Object {name} not initialized")
+            self._is_loaded = True
         except Exception as error:
             ctx.log(_VCL_ERROR, str(error) if isinstance(error, VclFailure) else f"{type(error).__name__}: {error}")
             messages = "\n".join(ctx.messages or ())
@@ -201,7 +231,13 @@ class Vcl:
                 self._globals[f"vmod_{alias}"].vmod_event(ctx, self._globals[f"priv_vcl_{alias}"], event)
 
     def add_director(self, director: Any) -> None:
-        """A director made by a VMOD: shown by backend.list, told of temperature, released at the end."""
+        """A director made by a VMOD: shown by backend.list, told of temperature, released at the end.
+
+        :raises VclFailure: the program is cooling. On a cold one nothing may be made any more: that is a panic.
+        """
+        if self.temperature == "cooling":
+            raise VclFailure("Dynamic backends cannot be added while the VCL is cooling")
+        invariant(self.temperature != "cold", "Dynamic Backends can only be added to warm VCLs")
         with self.lock:
             self._directors.append(director)
         if self.is_warm:
@@ -220,21 +256,29 @@ class Vcl:
     def warm(self) -> None:
         """Get ready to serve: VMODs hear of it, backends start their probes.
 
-        :raises VclLoadError: a VMOD refused; the program is cold again
+        :raises VclLoadError: a VMOD refused, and the program is cold again; or is not done with the last cooling
         """
         if self.is_warm:
+            self.is_resting = False
             return
+        if self._holds:
+            with self.lock:
+                waiting = "".join(f"\n\t- {hold.why}" for hold in self._holds)
+            raise VclLoadError(f"VCL {self.name} is waiting for:{waiting}")
         ctx = Ctx.for_cli(self)
+        directors = self.directors()  # those that VMODs add from here on are warm at once
+        self.is_warm = True
         try:
             self._event(ctx, "warm")
         except VclFailure as failure:
+            self.is_warm = False
             self._event(ctx, "cold")
             ctx.log(_VCL_ERROR, str(failure))
-            raise VclLoadError("".join(f"{line}\n" for line in ctx.messages or ())) from failure
+            raise VclLoadError("\n".join(ctx.messages or ())) from failure
         finally:
             end_private(self.event_privs)
-        self.is_warm = True
-        for director in self.directors():
+        self.is_resting = False
+        for director in directors:
             director.warm()
 
     def cool(self) -> None:
@@ -246,6 +290,32 @@ class Vcl:
             director.cool()
         self._event(Ctx.for_cli(self), "cold")
         end_private(self.event_privs)
+
+    def rest(self) -> None:
+        """Go cold as soon as no task uses it; to be called again until it `is_cold`."""
+        self.is_resting = True
+        if not self.busy:
+            self.cool()
+
+    def hold(self, why: str, keeps_warm: bool = False) -> VclHold:
+        """For VMODs with work of their own that uses the program: it is not discarded before they are done.
+
+        :param keeps_warm: it does not even become cold
+        """
+        hold = VclHold(self, why, keeps_warm)
+        with self.lock:
+            self._holds.append(hold)
+            self.busy += keeps_warm
+        return hold
+
+    def _let_go(self, hold: VclHold) -> None:
+        with self.lock:
+            self._holds.remove(hold)
+            self.busy -= hold.keeps_warm
+
+    @property
+    def is_cold(self) -> bool:
+        return not self.is_warm and not self._holds
 
     def discard(self) -> None:
         """The end: vcl_fini runs, objects and backends go. Nobody may use the program any more."""
@@ -286,10 +356,13 @@ class Vcl:
         return taken
 
     def retire(self) -> bool:
-        """Let no task start to use it any more; False: there still is one that does."""
+        """Let no task start to use it any more; False: there still is one that does, or it cannot go cold yet."""
         with self.lock:
-            self.retired = not self.busy
-            return self.retired
+            if self.busy:
+                return False
+            self.retired = True
+        self.cool()
+        return self.is_cold
 
     def ref(self) -> None:
         """One who uses it lends it to another task."""
@@ -307,9 +380,11 @@ class Vcl:
 
     @property
     def temperature(self) -> str:
+        if not self._is_loaded:
+            return "init"
         if self.is_warm:
-            return "warm"
-        return "cooling" if self.busy else "cold"
+            return "busy" if self.is_resting else "warm"
+        return "cooling" if self._holds else "cold"
 
     def panic_text(self) -> str:
         """For the dump."""

@@ -13,6 +13,10 @@ from varnishpy import stats
 from varnishpy.vcl.loader import Vcl, VclHost, VclLoadError, load
 
 
+def _failed(what: str, error: VclLoadError) -> str:
+    return f"{what}\nMessage:\n\t{error}" if str(error) else what
+
+
 class Label:
     """A name that stands for another program."""
 
@@ -90,9 +94,9 @@ class VclRegistry:
         if warm:
             try:
                 vcl.warm()
-            except VclLoadError:
+            except VclLoadError as error:
                 vcl.discard()
-                raise
+                raise VclLoadError(_failed(f'VCL "{name}" Failed warmup', error)) from error
         with self._lock:
             self._vcls[name] = vcl
             for label in self._labels_in(python_source):
@@ -133,11 +137,14 @@ class VclRegistry:
         vcl = self._vcls[name]
         if isinstance(vcl, Label):
             raise VclLoadError("Labels are always warm")
+        if not warm:
+            vcl.rest()
+        else:
+            try:
+                vcl.warm()
+            except VclLoadError as error:
+                raise VclLoadError(_failed(f"Failed <vcl.state {name} {state}>", error)) from error
         vcl.state = state
-        if warm:
-            vcl.warm()
-        elif not vcl.busy:
-            vcl.cool()
 
     def discard(self, name: str) -> None:
         """``vcl.discard``: the name is free at once, the program goes when nobody uses it (see `poke`)."""
@@ -150,19 +157,21 @@ class VclRegistry:
                 return
             for label in self._labels_in(entry.source):
                 label.references -= 1
+            entry.state = "cold"
+            entry.is_resting = True
             self._discarded.append(entry)
         self.poke()
 
     def poke(self) -> None:
-        """End what is discarded and not busy, rest what was sent cold; called now and then by the CLI's thread."""
-        with self._lock:
-            idle = [vcl for vcl in self._discarded if vcl.retire()]
-            self._discarded = [vcl for vcl in self._discarded if not vcl.retired]
-        for vcl in idle:
-            vcl.discard()
+        """End what is discarded and cold, rest what was sent cold; called now and then by the CLI's thread."""
+        for vcl in list(self._discarded):
+            if vcl.retire():
+                with self._lock:
+                    self._discarded.remove(vcl)
+                vcl.discard()
         for entry in list(self._vcls.values()):
-            if isinstance(entry, Vcl) and entry.state == "cold" and entry.is_warm and not entry.busy:
-                entry.cool()
+            if isinstance(entry, Vcl) and entry.is_resting and entry.is_warm:
+                entry.rest()
 
     def discard_all(self) -> None:
         """The process ends."""

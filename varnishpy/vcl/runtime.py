@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Hashable
 from typing import Any
 
 from varnishpy.backends.director import resolve as follow
@@ -538,8 +539,11 @@ def call_sub(ctx: Ctx, value: VclSub | None, reference: int) -> None:
 # -- private data of VMODs ---------------------------------------------------------------------------------------------
 
 
-def priv_task(ctx: Ctx, vmod_name: str) -> PrivateData:
-    """A VMOD's own data for this request or fetch (on the CLI: for this event)."""
+def priv_task(ctx: Ctx, vmod_name: Hashable) -> PrivateData:
+    """A VMOD's own data for this request or fetch (on the CLI: for this event).
+
+    :param vmod_name: the VMOD's name in this VCL, or what else a VMOD tells its data apart by
+    """
     task = ctx.task()
     if task is None:
         return _private_of(ctx.vcl.event_privs, ctx, vmod_name)
@@ -548,7 +552,7 @@ def priv_task(ctx: Ctx, vmod_name: str) -> PrivateData:
     return _private_of(task.privs, ctx, vmod_name)
 
 
-def priv_top(ctx: Ctx, vmod_name: str) -> PrivateData:
+def priv_top(ctx: Ctx, vmod_name: Hashable) -> PrivateData:
     """A VMOD's own data for a client request and everything it includes."""
     if ctx.req is None:
         raise VclFailure("PRIV_TOP is only accessible in client VCL context")

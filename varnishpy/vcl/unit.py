@@ -175,6 +175,11 @@ class Unit:
         self.next()
         return token.kind == "+"
 
+    def vmod_key(self, alias: str) -> str:
+        """The name under which a VMOD was imported first: by that its private data is known, whatever its names."""
+        module = next(item.module for item in self.imports if item.alias == alias)
+        return next(item.alias for item in self.imports if item.module == module)
+
     # -- bookkeeping ----------------------------------------------------------------------------------------------
 
     def mark(self) -> int:
