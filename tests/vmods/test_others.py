@@ -7,6 +7,7 @@ import math
 import pytest
 from vcl_bench import Bench
 
+from varnishpy.base.panic import Panic
 from varnishpy.vcl.context import end_task
 
 
@@ -128,10 +129,79 @@ def test_null_values() -> None:
         ("debug.return_null_strands()", ""),
         ('regsub("a.b", debug.just_return_regex("a."), "x")', "xb"),
         ("debug.client_ip()", "192.0.2.7"),
+        ('debug.resolve_range("127.0.0.1:80-82")', "127.0.0.1:80, 127.0.0.1:81, 127.0.0.1:82"),
+        ('debug.resolve_range("127.0.0.1", "8080")', "127.0.0.1:8080"),
+        ('debug.resolve_range("127.0.0.1:80-82", fail_port="81")', "127.0.0.1:80, bad port"),
+        ('debug.resolve_range("127.0.0.1:82-80")', "Failed: Range start higher than range end"),
+        ('debug.re_quote({"a\\Eb"})', "\\Qa\\\\EE\\Qb\\E"),
     ],
 )
 def test_debug(expression: str, result: str) -> None:
     assert out("debug", expression) == result
+
+
+def test_sweep_shows_and_digests_what_an_acl_says() -> None:
+    bench = Bench(
+        'import debug; import std; import blob; acl l { "192.168.8.0"/22; }\n'
+        "sub vcl_recv { set req.http.digest = blob.encode(HEX, blob="
+        ' debug.sweep_acl(l, std.ip("192.168.0.0"), std.ip("192.168.32.255"), 256)); }'
+    )
+    req = bench.recv()
+    # as the VMOD of the reference has it
+    assert bench.log.texts("Debug") == ["Sweep: 192.168.0.0    --------XXXX---------------------"]
+    assert req.http.get("digest") == "7891ee1c8ceb88f0afbd9487316b07284e0fb7b96aecb1ad8f81741ff5a227db"
+
+
+def test_optional_arguments_of_objects() -> None:
+    bench = Bench(
+        'import debug; sub vcl_init { new o = debug.obj_opt(s="x"); }\n'
+        "sub vcl_recv { set req.http.out = o.meth_opt(b=true); }"
+    )
+    assert bench.recv().http.get("out") == "obj o obj_s x obj_b *undef* met_s *undef* met_b true"
+
+
+def test_the_end_of_private_data_is_logged() -> None:
+    bench = Bench(
+        "import debug; sub vcl_init { new o = debug.obj(); }\n"
+        'sub vcl_recv { debug.test_priv_task("a"); o.test_priv_task("b"); debug.test_priv_top("c"); }'
+    )
+    end_task(bench.recv())
+    ends = [text.partition("(")[0] for text in bench.log.texts("Debug") if "_fini" in text]
+    assert ends == ["priv_task_fini", "obj_priv_task_fini", "priv_top_fini"]
+
+
+def test_a_vmod_of_two_names_is_one() -> None:
+    bench = Bench(
+        "import debug; import debug as also; sub vcl_init { debug.register_obj_events(); also.vcl_discard_delay(1s); }\n"
+        'sub vcl_recv { debug.test_priv_task("a"); set req.http.out = also.test_priv_task("b"); }'
+    )
+    assert bench.recv().http.get("out") == "a b"
+    assert bench.host.calls == ["subscribe"]
+
+
+def test_no_backend_is_made_for_a_cold_vcl() -> None:
+    bench = Bench("import debug; sub vcl_init { debug.cold_backend(); }")
+    bench.vcl.warm()
+    with pytest.raises(Panic, match="Dynamic Backends can only be added to warm VCLs"):
+        bench.vcl.cool()
+
+
+def test_no_backend_is_made_for_a_cooling_vcl() -> None:
+    bench = Bench("import debug; sub vcl_init { debug.cooling_backend(); }")
+    bench.vcl.warm()
+    assert [director.vcl_name for director in bench.vcl.directors()] == ["b", "dir_warmcold"]
+    bench.vcl.cool()
+    assert bench.vcl.temperature == "cold"
+    assert [director.vcl_name for director in bench.vcl.directors()] == ["b"]
+
+
+def test_a_sub_of_another_vcl_is_a_panic() -> None:
+    other = Bench("import debug; sub foo { set req.http.x = 1; } sub vcl_init { debug.bad_memory(foo); }")
+    bench = Bench("import debug; sub vcl_recv { call debug.total_recall(); }")
+    bench.vcl.name = "another"
+    with pytest.raises(Panic, match="Assert error in VPI_Call_Check"):
+        bench.recv()
+    assert other.vcl.name != bench.vcl.name
 
 
 def test_private_data_lives_as_long_as_its_task() -> None:

@@ -102,6 +102,8 @@ _VCP = (
     counter("ref_miss", "Pools made", "Backends that needed a new connection pool.", "debug"),
 )
 
+_DEBUG = (counter("count", "Counts", "What VMOD debug was told to count.", "debug"),)
+
 CLASSES: dict[str, CounterClass] = {
     table.name: table
     for table in (
@@ -114,5 +116,6 @@ CLASSES: dict[str, CounterClass] = {
         CounterClass("LCK", "Locks", 70, _LCK),
         CounterClass("WAITER", "Waiters", 80, _WAITER),
         CounterClass("VCP", "Pools of backend connections", 80, _VCP),
+        CounterClass("DEBUG", "VMOD debug", 90, _DEBUG),
     )
 }

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from varnishpy.vmods.debug.core import (
+from varnishpy.vmods.debug.acls import (
     acl,
     aclobj,
+    match_acl,
+    null_acl,
+    sweep_acl,
+    time_acl,
+)
+from varnishpy.vmods.debug.core import (
     argtest,
     author,
     bad_memory,
@@ -23,21 +29,19 @@ from varnishpy.vmods.debug.core import (
     is_null_strands,
     just_return_regex,
     log_strands,
-    match_acl,
-    null_acl,
     obj,
     obj_opt,
     ok_task_fini,
     priv_perf,
     priv_task_with_option,
     re_quote,
+    resolve_range,
     return_null_strands,
     return_strands,
     sethdr,
     sndbuf,
     stk,
     store_ip,
-    sweep_acl,
     test_default_bool,
     test_priv_call,
     test_priv_task,
@@ -45,16 +49,40 @@ from varnishpy.vmods.debug.core import (
     test_priv_top,
     test_priv_vcl,
     test_probe,
-    time_acl,
     total_recall,
     validhdr,
-    vcl_discard_delay,
-    vmod_event,
     vre_limit,
     vsl_flush,
 )
-from varnishpy.vmods.debug.dynamic import director, dyn, dyn_uds
-from varnishpy.vmods.debug.filters import chkcrc32, chklen, chksha256, rot52, rot104
+from varnishpy.vmods.debug.dynamic import (
+    director,
+    dyn,
+    dyn_uds,
+)
+from varnishpy.vmods.debug.filters import (
+    chkcrc32,
+    chklen,
+    chksha256,
+    rot52,
+    rot104,
+)
+from varnishpy.vmods.debug.life import (
+    catflap,
+    cold_backend,
+    cooling_backend,
+    register_obj_events,
+    vcl_allow_cold,
+    vcl_discard_delay,
+    vcl_prevent_cold,
+    vmod_event,
+    vsc_count,
+    vsc_destroy,
+    vsc_new,
+)
+from varnishpy.vmods.debug.transports import (
+    use_reembarking_http1,
+    use_vai_http1,
+)
 
 __all__ = [
     "acl",
@@ -64,15 +92,18 @@ __all__ = [
     "bad_memory",
     "call",
     "caller",
+    "catflap",
     "check_call",
     "chkcrc32",
     "chklen",
     "chksha256",
     "client_ip",
     "client_port",
+    "cold_backend",
     "collect",
     "concat",
     "concatenate",
+    "cooling_backend",
     "director",
     "dyn",
     "dyn_uds",
@@ -91,6 +122,8 @@ __all__ = [
     "priv_perf",
     "priv_task_with_option",
     "re_quote",
+    "register_obj_events",
+    "resolve_range",
     "return_null_strands",
     "return_strands",
     "rot52",
@@ -109,9 +142,16 @@ __all__ = [
     "test_probe",
     "time_acl",
     "total_recall",
+    "use_reembarking_http1",
+    "use_vai_http1",
     "validhdr",
+    "vcl_allow_cold",
     "vcl_discard_delay",
+    "vcl_prevent_cold",
     "vmod_event",
     "vre_limit",
+    "vsc_count",
+    "vsc_destroy",
+    "vsc_new",
     "vsl_flush",
 ]

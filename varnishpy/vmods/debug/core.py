@@ -5,16 +5,13 @@ It has what scripts that run on other machines can rely on; what looks into the 
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import ipaddress
 import os
 import re
 import socket
-import time
 from typing import Any, Literal
 
-from varnishpy.base import clock
+from varnishpy.base import clock, endpoint
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.vcl import runtime
@@ -26,6 +23,7 @@ from varnishpy.vmods.api import (
     BYTES,
     DURATION,
     HEADER,
+    HTTP,
     INT,
     IP,
     NOT_GIVEN,
@@ -36,6 +34,7 @@ from varnishpy.vmods.api import (
     PROBE,
     REAL,
     REGEX,
+    STEVEDORE,
     STRANDS,
     STRING,
     SUB,
@@ -47,9 +46,9 @@ from varnishpy.vmods.api import (
     VclSub,
     restrict,
 )
-from varnishpy.vmods.debug.filters import DELIVERY, FETCH
 
 _DEBUG = int(Tag.Debug)
+_INT_MAX = 2**31 - 1  # what setsockopt takes
 _AUTHORS = {"phk": "Poul-Henning", "des": "Dag-Erling", "kristian": "Kristian", "mithrandir": "Tollef"}
 
 
@@ -64,16 +63,37 @@ def author(
 # -- private data ------------------------------------------------------------------------------------------------------
 
 
+def _tell_end(ctx: Ctx, priv: PrivateData, what: str, key: Any) -> None:
+    """Have the log say when the data goes; where there is no transaction, that of the process does."""
+
+    def end(private: PrivateData) -> None:
+        ctx.log(_DEBUG, f"{what}_fini({id(private.get(key)):#x})")
+
+    priv.on_end = end
+
+
 def test_priv_call(ctx: Ctx, priv: PRIV_CALL) -> None:
-    priv.setdefault("text", "BAR")
+    if "text" not in priv:
+        priv["text"] = "BAR"
+        _tell_end(Ctx.for_cli(ctx.vcl), _private(priv), "priv_call", "text")
+
+
+def _private(priv: dict[Any, Any]) -> PrivateData:
+    assert isinstance(priv, PrivateData)
+    return priv
 
 
 def test_priv_vcl(ctx: Ctx, priv: PRIV_VCL) -> None:
-    priv.setdefault("text", "FOO")
+    """Data of the VCL is there from its load event on."""
+    if priv.get("text") != "FOO":
+        raise VclFailure("debug.test_priv_vcl(): no data of this VCL")
 
 
 def test_priv_task_get(ctx: Ctx) -> None:
     """Asking for data that nobody stored gives none."""
+    task = ctx.task()
+    if task is not None and task.privs and (ctx.vcl.name, None) in task.privs:
+        raise VclFailure("debug.test_priv_task_get(): data that nobody stored")
 
 
 def test_priv_task(ctx: Ctx, priv: PRIV_TASK, s: STRING = "") -> STRING:
@@ -81,6 +101,7 @@ def test_priv_task(ctx: Ctx, priv: PRIV_TASK, s: STRING = "") -> STRING:
         ctx.log(_DEBUG, f"test_priv_task({id(priv):#x}) = {id(priv.get('text')):#x} (exists)")
     elif "text" not in priv:
         priv["text"] = s
+        _tell_end(ctx, _private(priv), "priv_task", "text")
         ctx.log(_DEBUG, f"test_priv_task({id(priv):#x}) = {id(s):#x} (new)")
     else:
         priv["text"] += " " + s
@@ -90,7 +111,10 @@ def test_priv_task(ctx: Ctx, priv: PRIV_TASK, s: STRING = "") -> STRING:
 
 
 def test_priv_top(ctx: Ctx, priv: PRIV_TOP, s: STRING) -> STRING:
-    text: str | None = priv.setdefault("text", s)
+    if "text" not in priv:
+        priv["text"] = s
+        _tell_end(ctx, _private(priv), "priv_top", "text")
+    text: str | None = priv["text"]
     return text
 
 
@@ -102,18 +126,24 @@ def priv_task_with_option(ctx: Ctx, priv: PRIV_TASK, opt: STRING = NOT_GIVEN) ->
 
 
 def priv_perf(ctx: Ctx, size: INT, rounds: INT = 10000) -> DURATION:
-    """How long it takes to find private data."""
+    """How long it takes to find one of so many private data: nanoseconds, in the place of seconds."""
+    if size < 1 or rounds < 1:
+        return 0.0
+    keys = [f"debug.perf.{number}" for number in range(size)]
     start = clock.mono()
-    for number in range(rounds):
-        runtime.priv_task(ctx, f"debug.perf.{number % max(size, 1)}")
-    return clock.mono() - start
+    for _ in range(rounds):
+        for key in keys:
+            runtime.priv_task(ctx, key)
+    each = (clock.mono() - start) * 1e9 / (size * rounds)
+    ctx.log(_DEBUG, f"perf size {size} rounds {rounds} time {each:.1f}ns check 0")
+    return each
 
 
 def fail_task_fini(ctx: Ctx) -> None:
     priv = runtime.priv_task(ctx, "debug.fini")
 
     def end(_private: PrivateData) -> None:
-        raise VclFailure("thou shalt not rollet back")
+        raise VclFailure("thou shalt not fini")
 
     priv.on_end = end
 
@@ -143,11 +173,16 @@ def argtest(
     bytes_: BYTES = NOT_GIVEN,
     duration: DURATION = NOT_GIVEN,
     header: HEADER = NOT_GIVEN,
+    http: HTTP = NOT_GIVEN,
     int_: INT = NOT_GIVEN,
     ip: IP = NOT_GIVEN,
     probe: PROBE = NOT_GIVEN,
     real: REAL = NOT_GIVEN,
+    regex: REGEX = NOT_GIVEN,
+    stevedore: STEVEDORE = NOT_GIVEN,
+    strands: STRANDS = NOT_GIVEN,
     string: STRING = NOT_GIVEN,
+    sub: SUB = NOT_GIVEN,
     time: TIME = NOT_GIVEN,
 ) -> STRING:
     given = string is not NOT_GIVEN
@@ -211,7 +246,7 @@ def validhdr(ctx: Ctx, s: STRANDS) -> BOOL:
 
 def re_quote(ctx: Ctx, s: STRING) -> STRING:
     """As PCRE2 takes it literally."""
-    return "\\Q" + (s or "").replace("\\E", "\\\\EE\\Q") + "\\E" if s else s
+    return None if s is None else "\\Q" + s.replace("\\E", "\\\\EE\\Q") + "\\E"
 
 
 class concat:
@@ -258,21 +293,20 @@ class obj:
         return 21.4
 
     def test_priv_call(self, ctx: Ctx, priv: PRIV_CALL) -> None:
-        priv.setdefault("text", "BAR")
+        test_priv_call(ctx, priv)
 
     def test_priv_vcl(self, ctx: Ctx, priv: PRIV_VCL) -> None:
-        priv.setdefault("text", "FOO")
+        test_priv_vcl(ctx, priv)
 
     def test_priv_task(self, ctx: Ctx, s: STRING = "") -> STRING:
-        return self._remember(ctx, runtime.priv_task(ctx, "debug"), "task", s)
+        return self._remember(ctx, runtime.priv_task(ctx, ("debug.obj", self._vcl_name)), "task", s)
 
     @restrict("client")
     def test_priv_top(self, ctx: Ctx, s: STRING = "") -> STRING:
-        return self._remember(ctx, runtime.priv_top(ctx, "debug"), "top", s)
+        return self._remember(ctx, runtime.priv_top(ctx, ("debug.obj", self._vcl_name)), "top", s)
 
     def _remember(self, ctx: Ctx, priv: PrivateData, scope: str, text: STRING) -> STRING:
-        key = ("obj", self._vcl_name)
-        known: str | None = priv.get(key)
+        known: str | None = priv.get("text")
         label = f"{self._vcl_name}.priv_{scope}()"
         if not text:
             if known is None:
@@ -282,7 +316,9 @@ class obj:
             return known
         state = "new" if known is None else "update"
         ctx.log(_DEBUG, f'{label} = {id(priv):#x} .priv = {id(text):#x} ("{text}") [{state}]')
-        priv[key] = text
+        if known is None:
+            _tell_end(ctx, priv, f"obj_priv_{scope}", "text")
+        priv["text"] = text
         return text
 
 
@@ -310,9 +346,11 @@ class obj_opt:
         s: STRING = NOT_GIVEN,
         b: BOOL = NOT_GIVEN,
     ) -> STRING:
-        text, flag = (self._s if s is NOT_GIVEN else s), (self._b if b is NOT_GIVEN else b)
-        shown = "*undef*" if text is NOT_GIVEN else text
-        return f"obj {self._name} obj_s {shown} obj_b {'*undef*' if flag is NOT_GIVEN else str(flag).lower()}"
+        shown = [
+            "*undef*" if value is NOT_GIVEN else str(value).lower() if isinstance(value, bool) else value
+            for value in (self._s, self._b, s, b)
+        ]
+        return "obj {} obj_s {} obj_b {} met_s {} met_b {}".format(self._name, *shown)
 
 
 # -- subs --------------------------------------------------------------------------------------------------------------
@@ -351,66 +389,29 @@ class caller:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def null_acl(ctx: Ctx) -> ACL:
-    return None
-
-
-def acl(ctx: Ctx, acl: ACL) -> ACL:
-    return acl
-
-
-def match_acl(ctx: Ctx, acl: ACL, ip: IP) -> BOOL:
-    return runtime.acl_match(ctx, acl, ip)
-
-
-def _range(ip0: SockAddr, ip1: SockAddr, step: int) -> range:
-    first, last = int(ipaddress.ip_address(ip0.ip)), int(ipaddress.ip_address(ip1.ip))
-    return range(first, last + 1, step)
-
-
-def _at(number: int, like: SockAddr) -> SockAddr:
-    return SockAddr(str(ipaddress.IPv6Address(number) if ":" in like.ip else ipaddress.IPv4Address(number)), 0)
-
-
-def sweep_acl(ctx: Ctx, acl: ACL, ip0: IP, ip1: IP, step: INT = 1) -> BLOB:
-    """A bit for every address, and a digest of them all: two ACLs that differ nowhere give the same."""
-    if acl is None or ip0 is None or ip1 is None or step < 1:
-        raise VclFailure("debug.sweep_acl(): bad arguments")
-    digest = hashlib.sha256()
-    for number in _range(ip0, ip1, step):
-        digest.update(b"\1" if acl.match(ctx, _at(number, ip0)) else b"\0")
-    return digest.digest()
-
-
-def time_acl(ctx: Ctx, acl: ACL, ip0: IP, ip1: IP, step: INT = 1, rounds: INT = 1000) -> DURATION:
-    """Seconds that one match takes."""
-    if acl is None or ip0 is None or ip1 is None or step < 1:
-        raise VclFailure("debug.time_acl(): bad arguments")
-    addresses = [_at(number, ip0) for number in _range(ip0, ip1, step)]
-    start = clock.mono()
-    for _ in range(rounds):
-        for address in addresses:
-            acl.match(ctx, address)
-    return (clock.mono() - start) / max(1, rounds * len(addresses))
-
-
-class aclobj:
-    def __init__(self, ctx: Ctx, vcl_name: str, acl: ACL) -> None:
-        self._acl = acl
-
-    def get(self, ctx: Ctx) -> ACL:
-        return self._acl
-
-
-_stored: list[SockAddr | None] = [None]
-
-
 def store_ip(ctx: Ctx, ip: IP) -> None:
-    _stored[0] = ip
+    runtime.priv_task(ctx, "debug.ip")["ip"] = ip
 
 
 def get_ip(ctx: Ctx) -> IP:
-    return _stored[0]
+    ip: SockAddr | None = runtime.priv_task(ctx, "debug.ip")["ip"]
+    return ip
+
+
+def resolve_range(ctx: Ctx, addr: STRING, def_port: STRING = NOT_GIVEN, fail_port: STRING = NOT_GIVEN) -> STRING:
+    """What an address with a range of ports stands for; looking no further than at a port that is said to fail."""
+    if addr is None:
+        return "vmod-debug: s was NULL"
+    found: list[str] = []
+    try:
+        for single in endpoint.parse_address(addr, def_port or "", "-a").each_port():
+            for _family, (ip, port, *_) in single.resolve(passive=True):
+                if str(port) == fail_port:
+                    raise endpoint.EndpointError("bad port")
+                found.append(f"{ip}:{port}")
+    except endpoint.EndpointError as error:
+        return ", ".join([*found, str(error)]) if found else f"Failed: {error}"
+    return ", ".join(found)
 
 
 @restrict("client backend")
@@ -428,11 +429,13 @@ def sndbuf(ctx: Ctx, sndbuf: BYTES) -> None:
     """Shrink the send buffer of the connection, so that a test fills it."""
     owner = ctx.sess if ctx.bo is None else ctx.bo.backend_conn
     if owner is None:
-        raise VclFailure("No backend connection")
+        raise VclFailure("debug.sndbuf() called outside a transaction.")
+    wanted = min(max(0, sndbuf), _INT_MAX)
     with socket.socket(fileno=os.dup(owner.fd)) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
-        size = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    ctx.log(_DEBUG, f"SO_SNDBUF fd={owner.fd} old={sndbuf} new={sndbuf} actual={size}")
+        before = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted)
+        actual = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    ctx.log(_DEBUG, f"SO_SNDBUF fd={owner.fd} old={before} new={wanted} actual={actual}")
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------
@@ -453,23 +456,3 @@ def log_strands(ctx: Ctx, prefix: STRING, subject: STRANDS, n: INT = 4) -> None:
 def stk(ctx: Ctx) -> BYTES:
     """Depth of the stack, in frames of Python."""
     return len(inspect.stack(0))
-
-
-def vcl_discard_delay(ctx: Ctx, priv: PRIV_VCL, delay: DURATION) -> None:
-    priv["delay"] = delay
-
-
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
-    """Tell the log of it; two parameters set to 42 make it refuse."""
-    if event == "load":
-        if params.nuke_limit == 42:
-            raise VclFailure("nuke_limit is not the answer.")
-        ctx.vcl.host.add_filters(ctx.vcl, FETCH, DELIVERY)
-    elif event == "warm":
-        ctx.log(_DEBUG, f"{ctx.vcl.name}: VCL_EVENT_WARM")
-        if params.max_esi_depth == 42:
-            raise VclFailure("max_esi_depth is not the answer.")
-    elif event == "cold":
-        ctx.log(_DEBUG, f"{ctx.vcl.name}: VCL_EVENT_COLD")
-    elif priv.get("delay"):
-        time.sleep(priv["delay"])

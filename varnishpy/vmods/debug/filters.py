@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from varnishpy.base.panic import panic
 from varnishpy.log.tags import Tag
 from varnishpy.vcl import runtime
-from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
+from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx
 
 _DEBUG: Final = int(Tag.Debug)
 _ERROR: Final = int(Tag.Error)
@@ -240,9 +240,30 @@ class CheckLength(_Check):
         return self._octets
 
 
+class ThreadWorkspaceHog(_Delivery):
+    """Leaves nothing of the worker's workspace to those that come behind."""
+
+    name = "debug.awshog"
+
+    def open(self) -> bool:
+        aws = self.context.wrk.aws
+        aws.account(aws.free)
+        return False
+
+
 FETCH: Final[dict[str, Callable[[], Any]]] = {cls.name: cls for cls in (Rot13Fetch, SlowFetch)}
 DELIVERY: Final[dict[str, Callable[[], Any]]] = {
-    cls.name: cls for cls in (Rot13Delivery, SlowDelivery, Chunked, Pedantic, CheckSha256, CheckCrc32, CheckLength)
+    cls.name: cls
+    for cls in (
+        Rot13Delivery,
+        SlowDelivery,
+        Chunked,
+        Pedantic,
+        CheckSha256,
+        CheckCrc32,
+        CheckLength,
+        ThreadWorkspaceHog,
+    )
 }
 
 
@@ -251,7 +272,7 @@ DELIVERY: Final[dict[str, Callable[[], Any]]] = {
 
 def rot104(ctx: Ctx) -> None:
     """Registers the filter once more: that fails."""
-    raise VclFailure("rot13: VFP name already used")
+    ctx.vcl.host.add_filters(ctx.vcl, {Rot13Fetch.name: Rot13Fetch}, {Rot13Delivery.name: Rot13Delivery})
 
 
 def rot52(ctx: Ctx, hdr: HTTP) -> None:

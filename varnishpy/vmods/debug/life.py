@@ -1,0 +1,225 @@
+"""The life of a VCL program: events, what keeps it warm, objects of the cache, counters, a say in lookups."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal
+
+from varnishpy import stats
+from varnishpy.backends.director import Director
+from varnishpy.base.locks import make_lock
+from varnishpy.cache.catflap import Verdict
+from varnishpy.log import vsl
+from varnishpy.log.tags import Tag
+from varnishpy.params import params
+from varnishpy.vcl.specs import BackendSpec
+from varnishpy.vmods.api import DURATION, INT, PRIV_VCL, Ctx, VclFailure, restrict
+from varnishpy.vmods.debug.filters import DELIVERY, FETCH
+
+_DEBUG = int(Tag.Debug)
+
+
+# -- temperature -------------------------------------------------------------------------------------------------------
+
+
+def vcl_discard_delay(ctx: Ctx, priv: PRIV_VCL, delay: DURATION) -> None:
+    """Seconds for which the VCL, once sent cold, stays *cooling*."""
+    if delay <= 0:
+        raise VclFailure("debug.vcl_discard_delay(): a delay must be positive")
+    priv["delay"] = delay
+
+
+def vcl_prevent_cold(ctx: Ctx, priv: PRIV_VCL) -> None:
+    priv["warm"] = ctx.vcl.hold(f"vmod-debug ref on {ctx.vcl.name}", keeps_warm=True)
+
+
+def vcl_allow_cold(ctx: Ctx, priv: PRIV_VCL) -> None:
+    priv.pop("warm").release()
+
+
+def cold_backend(ctx: Ctx, priv: PRIV_VCL) -> None:
+    """Have a backend made when the VCL is cold, which is a panic."""
+    priv["cold_backend"] = True
+
+
+def cooling_backend(ctx: Ctx, priv: PRIV_VCL) -> None:
+    """Have a backend made when the VCL is cooling, which fails."""
+    priv["cooling_backend"] = True
+
+
+class _Dummy(Director):
+    """There while the VCL is warm."""
+
+    type = "debug.dummy"
+
+
+def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+    """Tell the log of it; two parameters set to 42 make it refuse."""
+    if event == "load":
+        if params.nuke_limit == 42:
+            raise VclFailure("nuke_limit is not the answer.")
+        priv["text"] = "FOO"
+        ctx.vcl.host.add_filters(ctx.vcl, FETCH, DELIVERY)
+        _counters.vcl_loaded()
+    elif event == "warm":
+        _warm(ctx, priv)
+    elif event == "cold":
+        _cold(ctx, priv)
+    elif event == "discard":
+        listener = priv.pop("listener", None)
+        if listener is not None:
+            ctx.vcl.host.unsubscribe(listener)
+            ctx.log(_DEBUG, "Unsubscribed from Object Events")
+        if "text" in priv:
+            _counters.vcl_discarded()
+
+
+def _warm(ctx: Ctx, priv: dict[Any, Any]) -> None:
+    vcl = ctx.vcl
+    ctx.log(_DEBUG, f"{vcl.name}: VCL_EVENT_WARM")
+    if params.max_esi_depth == 42:
+        raise VclFailure("max_esi_depth is not the answer.")
+    if not priv.get("cold_backend"):
+        priv["hold"] = vcl.hold(f"vmod-debug ref on {vcl.name}")
+    priv["dummy"] = dummy = _Dummy("dir_warmcold", vcl.name)
+    vcl.add_director(dummy)
+
+
+def _cold(ctx: Ctx, priv: dict[Any, Any]) -> None:
+    vcl = ctx.vcl
+    ctx.log(_DEBUG, f"{vcl.name}: VCL_EVENT_COLD")
+    dummy = priv.pop("dummy", None)
+    if dummy is not None:
+        vcl.remove_director(dummy)
+    if priv.get("cold_backend"):
+        vcl.add_director(_doomed(ctx))
+    if priv.get("cooling_backend"):
+        try:
+            vcl.add_director(_doomed(ctx))
+        except VclFailure as failure:
+            ctx.log(_DEBUG, str(failure))
+        else:
+            raise VclFailure("debug: a backend was made while the VCL was cooling")
+    hold = priv.pop("hold", None)
+    if hold is None:
+        return
+    delay = priv.get("delay")
+    if delay:
+        timer = threading.Timer(delay, hold.release)
+        timer.daemon = True
+        timer.start()
+    else:
+        hold.release()
+
+
+def _doomed(ctx: Ctx) -> Director:
+    return _Dummy(BackendSpec("doomed", path="/").vcl_name, ctx.vcl.name)
+
+
+# -- objects -----------------------------------------------------------------------------------------------------------
+
+
+def register_obj_events(ctx: Ctx, priv: PRIV_VCL) -> None:
+    """Have the log tell of objects that come and go."""
+
+    def hear(event: str, oc: Any) -> None:
+        vsl(_DEBUG, 0, f"Object Event: {event} {id(oc):#x}")
+
+    if "listener" in priv:
+        raise VclFailure("debug.register_obj_events(): done before")
+    priv["listener"] = hear
+    ctx.vcl.host.subscribe(hear)
+    vsl(_DEBUG, 0, "Subscribed to Object Events")
+
+
+class _Simple:
+    """Takes the newest object, whatever its age, or none."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+
+    def judge(self, oc: Any) -> Verdict:
+        return self._verdict
+
+    def choose(self, oc: Any) -> Any:
+        return oc
+
+
+class _Last:
+    """Takes the oldest object."""
+
+    def __init__(self) -> None:
+        self._last: Any = None
+
+    def judge(self, oc: Any) -> Verdict:
+        self._last = oc
+        return Verdict.CONTINUE
+
+    def choose(self, oc: Any) -> Any:
+        return oc if self._last is None else self._last
+
+
+@restrict("client")
+def catflap(ctx: Ctx, type: Literal["miss", "first", "last"]) -> None:
+    """Have a say in what the next lookup of this request finds."""
+    if ctx.req.catflap is not None:
+        raise VclFailure("debug.catflap(): there is one")
+    if type == "last":
+        ctx.req.catflap = _Last()
+    else:
+        ctx.req.catflap = _Simple(Verdict.HIT if type == "first" else Verdict.MISS)
+
+
+# -- counters ----------------------------------------------------------------------------------------------------------
+
+
+class _Counters:
+    """The segment DEBUG, shared by all VCLs that import this VMOD; it goes with the last of them."""
+
+    def __init__(self) -> None:
+        self._lock = make_lock("vmod_debug")
+        self._segment: stats.Segment | None = None
+        self._vcls = 0
+
+    def vcl_loaded(self) -> None:
+        with self._lock:
+            self._vcls += 1
+
+    def vcl_discarded(self) -> None:
+        with self._lock:
+            self._vcls -= 1
+            gone = not self._vcls
+        if gone:
+            self.destroy()
+
+    def make(self) -> None:
+        with self._lock:
+            if self._segment is None:
+                self._segment = stats.new_segment("DEBUG")
+
+    def count(self, n: int) -> None:
+        with self._lock:
+            if self._segment is None:
+                raise VclFailure("debug.vsc_count(): there are no counters")
+            self._segment.inc("count", n)
+
+    def destroy(self) -> None:
+        with self._lock:
+            if self._segment is not None:
+                self._segment.destroy()
+            self._segment = None
+
+
+_counters = _Counters()
+
+
+def vsc_new(ctx: Ctx) -> None:
+    _counters.make()
+
+
+def vsc_count(ctx: Ctx, val: INT = 1) -> None:
+    _counters.count(val)
+
+
+def vsc_destroy(ctx: Ctx) -> None:
+    _counters.destroy()
