@@ -172,7 +172,7 @@ def test_the_end_of_private_data_is_logged() -> None:
 
 def test_a_vmod_of_two_names_is_one() -> None:
     bench = Bench(
-        "import debug; import debug as also; sub vcl_init { debug.register_obj_events(); also.vcl_discard_delay(1s); }\n"
+        "import debug; import debug as also; sub vcl_init { debug.register_obj_events(); also.vsc_new(); }\n"
         'sub vcl_recv { debug.test_priv_task("a"); set req.http.out = also.test_priv_task("b"); }'
     )
     assert bench.recv().http.get("out") == "a b"
