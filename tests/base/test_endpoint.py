@@ -155,6 +155,13 @@ def test_impossible_port_ranges(ports: str, message: str) -> None:
         endpoint.open_listen(parse_listen(f"127.0.0.1:{ports}", "a0"), 10)
 
 
+@pytest.mark.parametrize("depth", [5, None])
+def test_fast_open(depth: int | None) -> None:
+    (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), depth, fast_open=True)
+    with sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == (depth or 1024)
+
+
 def test_bound_but_not_listening_refuses() -> None:
     (sock,) = endpoint.open_listen(parse_listen("127.0.0.1:0", "a0"), None)
     with pytest.raises(ConnectionRefusedError):

@@ -61,7 +61,7 @@ def test_killed_child_is_back_within_two_seconds_under_load(
 def test_panic_is_kept_and_shown(short_tmp: Path, origin: Origin) -> None:
     serve_plain(origin)
     workdir = short_tmp / "v"
-    cache = Cache(workdir, ["-b", f"127.0.0.1:{origin.port}", "-p", "feature=+http2"])
+    cache = Cache(workdir, ["-b", f"127.0.0.1:{origin.port}", "-p", "feature=+http2,+no_coredump"])
     try:
         assert cache.get("/").status == 200
         first = cache.child_pid

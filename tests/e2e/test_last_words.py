@@ -35,7 +35,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     origin.pages["/slow"] = lambda exchange: wait_for(lambda: origin.hits["/over"], "the end of the test")
     directory = tmp_path_factory.mktemp("panic")
     (directory / "v.vcl").write_text(VCL % origin.port)
-    with running(directory / "v", "-f", str(directory / "v.vcl"), "-p", "feature=+http2", status=0x40) as made:
+    with running(
+        directory / "v", "-f", str(directory / "v.vcl"), "-p", "feature=+http2,+no_coredump", status=0x40
+    ) as made:
         yield made
         origin.hits["/over"] = 1
     origin.close()

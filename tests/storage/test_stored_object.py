@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varnishpy import stats
-from varnishpy.params import params
+from varnishpy.params import params, table
 from varnishpy.storage.extents import Extents
 from varnishpy.storage.file import FileStevedore
 from varnishpy.storage.malloc import MallocStevedore
@@ -46,6 +46,17 @@ def test_large_pieces_are_kept_as_they_came() -> None:
     stobj.extend(piece)
     assert stobj.chunks == [piece]
     assert stobj.chunks[0] is piece
+
+
+def test_no_piece_is_larger_than_fetch_maxchunksize() -> None:
+    stobj = StoredObject(MallocStevedore("t0"))
+    table.set("fetch_maxchunksize", "64k")
+    try:
+        stobj.extend(b"0123456789abcdef" * 10000)
+    finally:
+        table.reset("fetch_maxchunksize")
+    assert body(stobj) == b"0123456789abcdef" * 10000
+    assert max(map(len, stobj.chunks)) <= 64 << 10
 
 
 def test_tiny_pieces_are_gathered() -> None:

@@ -306,6 +306,34 @@ def test_more_pools_when_the_parameter_is_raised(pools: PoolSet, until: Until) -
     until(lambda: pools.pools[1].counts()["threads"] == 10)
 
 
+def test_fewer_pools_only_where_that_is_wished(pools: PoolSet, until: Until) -> None:
+    table.set("thread_pools", "2")
+    first, second = pools.pools
+    until(lambda: second.counts()["threads"] == 10)
+    table.set("thread_pools", "1")
+    assert pools.pools == [first, second]
+    started, gate = threading.Semaphore(0), threading.Event()
+    assert second.schedule(block_until(gate, started), Priority.REQ)
+    assert started.acquire(timeout=WAIT)
+    try:
+        table.set("experimental", "+drop_pools")
+        assert pools.pools == [first]
+        assert stats.main.get("pools") == 1
+        until(lambda: second.counts()["threads"] == 1)
+        # what still comes to it, from sessions that it has accepted, is done by the other
+        ran: list[str] = []
+        assert second.schedule(lambda wrk: ran.append(wrk.pool.name), Priority.REQ)
+        assert second.schedule_all([lambda wrk: ran.append(wrk.pool.name)] * 2, Priority.STR) == 2
+        until(lambda: ran == ["0"] * 3)
+    finally:
+        gate.set()
+        table.set("experimental", "none")
+    until(lambda: second.counts()["threads"] == 0)
+    table.set("thread_pools", "2")
+    until(lambda: pools.pools[1].counts()["threads"] == 10)
+    assert pools.pools[1].name == "2", "names are not used again"
+
+
 def test_failed_task_is_contained(pool: Pool, until: Until) -> None:
     contained = stats.main.get("req_contained")
 

@@ -120,5 +120,24 @@ def test_match_limit() -> None:
         set_limits(10000, 20000)
 
 
+def test_without_jit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    real = pcre2.compile
+
+    def compile(pattern: bytes, jit: bool) -> object:
+        asked.append(jit)
+        return real(pattern, jit=jit)
+
+    monkeypatch.setattr(pcre2, "compile", compile)
+    regex = Regex(r"(a)\1")
+    try:
+        set_limits(10000, 20000, jit=False)
+        assert regex.search("xaa")
+        assert regex.search("xab") is None
+    finally:
+        set_limits(10000, 20000)
+    assert asked == [True, False], "compiled anew, once"
+
+
 def test_caseless() -> None:
     assert Regex("abc", caseless=True).search("xABCx")

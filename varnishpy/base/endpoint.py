@@ -27,6 +27,7 @@ SockAddr = tuple[socket.AddressFamily, Any]
 """Address family and what `socket.socket.bind` or ``connect`` take for it."""
 
 _RANGE = re.compile(r"(\d+)-(\d+)\Z", re.ASCII)
+_FAST_OPEN_QUEUE = 1024  # connections with data that may wait for the end of their handshake
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _PROTOS: dict[str, Proto] = {"HTTP": "HTTP", "HTTP/1": "HTTP", "PROXY": "PROXY", "HTTPS": "HTTPS", "TLS": "HTTPS"}
 
@@ -311,10 +312,11 @@ def _open(address: Address, text: str, option: str) -> list[socket.socket]:
     return opened
 
 
-def open_listen(endpoint: ListenEndpoint, depth: int | None) -> list[socket.socket]:
+def open_listen(endpoint: ListenEndpoint, depth: int | None, fast_open: bool = False) -> list[socket.socket]:
     """Open all sockets of a ``-a`` endpoint: bound, non-blocking, not inheritable, and listening.
 
     :param depth: listen queue depth; ``None`` to bind only and `listen` later, when there is someone to accept
+    :param fast_open: accept TCP Fast Open (RFC 7413), where the kernel knows it
     :raises EndpointError: with the text for the user; nothing stays open
     """
     text = endpoint.text
@@ -325,8 +327,10 @@ def open_listen(endpoint: ListenEndpoint, depth: int | None) -> list[socket.sock
                 os.chmod(endpoint.address.path, endpoint.mode)
             if endpoint.uid != -1 or endpoint.gid != -1:
                 os.chown(endpoint.address.path, endpoint.uid, endpoint.gid)
-        if depth is not None:
-            for sock in sockets:
+        for sock in sockets:
+            if fast_open and not endpoint.address.is_uds:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, depth or _FAST_OPEN_QUEUE)
+            if depth is not None:
                 sock.listen(depth)
     except OSError as exc:
         close_all(sockets)

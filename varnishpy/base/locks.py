@@ -1,7 +1,8 @@
 """Locks with a class name, so that ``LCK.<class>.creat`` and ``.destroy`` can be counted.
 
 The lock handed out is Python's own: taking it costs nothing extra. How many live is known by weak references, whose
-callback may run inside any allocation and therefore takes no lock.
+callback may run inside any allocation and therefore takes no lock. A process that wants to know more (`watch`) is given
+locks that count how often they are taken and were not free, and note each order in which threads take them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class LockClass:
 
     name: str
     creat: int = 0
+    # of watched locks only; written with the lock in question held, or where a lost update does no harm
+    locks: int = 0
+    busy: int = 0
+    try_fail: int = 0
     _live: set[weakref.ref[Any]] = field(default_factory=set)
     _guard: Any = field(default_factory=threading.Lock)
 
@@ -58,11 +63,88 @@ def lock_classes() -> list[LockClass]:
     return [_classes[name] for name in sorted(_classes)]
 
 
+class _Held(threading.local):
+    """The watched locks that this thread holds, by class, in the order in which it took them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+
+_held = _Held()
+_orders: dict[tuple[str, ...], bool] = {}  # classes in the order in which a thread took them: has it been told?
+_watching = False
+
+
+def watch(watching: bool) -> None:
+    """Whether locks made from now on are watched (debug=+lck, debug=+witness)."""
+    global _watching
+    _watching = watching
+
+
+def new_orders() -> list[str]:
+    """The orders in which threads have taken watched locks, ``outer > inner``, each once in the life of the process.
+
+    Whoever takes a lock cannot tell of it himself: the log has locks too.
+    """
+    found = [order for order, told in list(_orders.items()) if not told]
+    for order in found:
+        _orders[order] = True
+    return [" > ".join(order) for order in found]
+
+
+class WatchedLock:
+    """A mutex that counts, and notes the order in which it is taken. With the methods of `threading.Lock`."""
+
+    __slots__ = ("__weakref__", "_class", "_lock", "locked")
+
+    def __init__(self, klass: LockClass) -> None:
+        self._class = klass
+        self._lock = threading.Lock()
+        self.locked = self._lock.locked
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """See `threading.Lock.acquire`."""
+        klass = self._class
+        if not self._lock.acquire(blocking=False):
+            if not blocking:
+                klass.try_fail += 1
+                return False
+            if not self._lock.acquire(timeout=timeout):
+                return False
+            klass.busy += 1
+        klass.locks += 1
+        names = _held.names
+        names.append(klass.name)
+        if len(names) > 1:
+            _orders.setdefault(tuple(names), False)
+        return True
+
+    def release(self) -> None:
+        """See `threading.Lock.release`."""
+        names = _held.names
+        for index in range(len(names) - 1, -1, -1):
+            if names[index] == self._class.name:
+                del names[index]
+                break
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def _is_owned(self) -> bool:
+        """For `threading.Condition`, which else would try to take it."""
+        return self._lock.locked()
+
+
 def make_lock(klass: str) -> threading.Lock:
     """A new mutex of a class."""
-    lock = threading.Lock()
-    lock_class(klass).track(lock)
-    return lock
+    found = lock_class(klass)
+    lock: Any = WatchedLock(found) if _watching else threading.Lock()
+    found.track(lock)
+    return lock  # type: ignore[no-any-return]
 
 
 def make_condition(klass: str, lock: threading.Lock | None = None) -> threading.Condition:

@@ -46,24 +46,26 @@ class RegexMatchError(Exception):
 
 
 class _Limits:
-    """What stops a runaway match: the parameters pcre2_match_limit and pcre2_depth_limit."""
+    """What stops a runaway match: the parameters pcre2_match_limit and pcre2_depth_limit; and pcre2_jit_compilation."""
 
-    __slots__ = ("depth", "generation", "match")
+    __slots__ = ("depth", "generation", "jit", "match")
 
     def __init__(self) -> None:
         self.match = 10000
         self.depth = 20000
+        self.jit = True
         self.generation = 0
 
 
 _limits = _Limits()
 
 
-def set_limits(match: int, depth: int) -> None:
-    """Set the limits for every later match by PCRE2."""
-    if (match, depth) != (_limits.match, _limits.depth):
+def set_limits(match: int, depth: int, jit: bool = True) -> None:
+    """Set the limits for every later match by PCRE2, and whether it compiles patterns to machine code."""
+    if (match, depth, jit) != (_limits.match, _limits.depth, _limits.jit):
         _limits.match = match
         _limits.depth = depth
+        _limits.jit = jit
         _limits.generation += 1
 
 
@@ -235,7 +237,7 @@ class Regex:
     def _compile(self) -> Any:
         limits = f"(*LIMIT_MATCH={_limits.match})(*LIMIT_DEPTH={_limits.depth})"
         try:
-            return pcre2.compile(limits.encode() + self.pattern.encode("latin-1"))
+            return pcre2.compile(limits.encode() + self.pattern.encode("latin-1"), jit=_limits.jit)
         except pcre2.PatternError as error:
             raise RegexError(_message(error)) from None
 

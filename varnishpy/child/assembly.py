@@ -7,8 +7,10 @@ import os
 import socket
 from typing import Any
 
+from varnishpy import log
 from varnishpy.backends.registry import Backends
 from varnishpy.base import clock
+from varnishpy.base.locks import new_orders, watch
 from varnishpy.base.regex import set_limits
 from varnishpy.base.workspace import set_emulator
 from varnishpy.cache.ban import Bans
@@ -21,6 +23,7 @@ from varnishpy.child.preload import preload
 from varnishpy.child.stats_socket import StatsSocket
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.http2.transport import Http2Transport
+from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.params import table as params_table
 from varnishpy.request.env import Env
@@ -40,6 +43,12 @@ from varnishpy.vcl.vmodspec import find_vmod
 _MOST_QUEUED = 100  # queued tasks that the scoreboard shows of each pool
 
 
+def _log_lock_orders() -> None:
+    if params.debug.witness:
+        for text in new_orders():
+            log.vsl(Tag.Witness, 0, text)
+
+
 class Child:
     """Everything that lives in the cache process. Made and ended by its main thread."""
 
@@ -53,9 +62,10 @@ class Child:
             preload()
         heritage.jail.enter()  # all that needs the manager's rights is done
         set_emulator(params.debug.workspace_emulator)
+        watch(params.debug.lck or params.debug.witness)
         self._param_set("pcre2_match_limit")
         params_table.add_listener(self._param_set)
-        self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, heritage.log_size)
+        self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, params.vsl_space, _log_lock_orders)
         self.storage_specs = parse_storage(heritage.storage)
         self.storage = StorageSet(self.storage_specs)
         self.expiry = Expiry()
@@ -96,8 +106,8 @@ class Child:
 
     @staticmethod
     def _param_set(name: str) -> None:
-        if name in ("pcre2_match_limit", "pcre2_depth_limit"):
-            set_limits(params.pcre2_match_limit, params.pcre2_depth_limit)
+        if name.startswith("pcre2_"):
+            set_limits(params.pcre2_match_limit, params.pcre2_depth_limit, params.pcre2_jit_compilation)
 
     def _load_certificates(self) -> None:
         for endpoint, _ in self.heritage.listen:

@@ -33,6 +33,9 @@ from varnishpy.params import params
 # new objects after which the collector of cycles looks at them: a request leaves no cycle, but many are under way at
 # once, and Python's own 700 would have them all looked at again and again
 _COLLECT_AFTER: Final = 20_000
+# octets of stack with which the interpreter finds that recursion goes too deep before the kernel does; half of it is
+# just enough where each level goes through C
+_LEAST_STACK: Final = 4 << 20
 
 
 def run(heritage: Heritage) -> NoReturn:
@@ -62,18 +65,19 @@ def _settle_in(heritage: Heritage) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    faulthandler.enable()
+    if params.sigsegv_handler:
+        faulthandler.enable()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # a core of a Python process says little, and its absence keeps the exit status plain
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if params.feature.no_coredump or params.debug.vtc_mode:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     random.seed()
     panic.set_identity(heritage.ident, heritage.argv)
     panic.set_handler(lambda fault: _die(heritage, fault))
     threading.excepthook = _thread_failed
-    threading.stack_size(max(256 * 1024, int(params.thread_pool_stack)))
+    threading.stack_size(max(_LEAST_STACK, int(params.thread_pool_stack)))
 
 
 def _close_strange_descriptors(heritage: Heritage) -> None:
@@ -131,6 +135,8 @@ def _serve(heritage: Heritage) -> int:
 
 def _log_cli(session: CliSession, line: str, status: int | None, answer: str) -> None:
     """CLI traffic as it stands in the log: what was read, what was written."""
+    if line.startswith("tls.") and not params.debug.cli_show_sensitive:
+        return
     text = f"Rd {line}" if status is None else f"Wr {status:03d} {len(answer)} {answer}"
     log.vsl(Tag.CLI, 0, text.encode("utf-8", "replace").decode("latin-1"))
 

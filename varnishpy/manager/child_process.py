@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from varnishpy.child.heritage import Heritage, clear_panic, read_panic
+from varnishpy.child.heritage import Heritage, read_panic
 from varnishpy.cli.protocol import CANT, COMMS, OK, TRUNCATED, CliError, CliProtocolError, join, read_response
 from varnishpy.manager.complain import complain
 from varnishpy.manager.loop import Loop, Timer
@@ -40,7 +40,7 @@ class ChildProcess:
     :param prepare: makes a `Heritage` for a new child (and its share of the working directory)
     :param enter: what the new process runs; never returns
     :param introduce: called when the child answers: tells it what it must know (VCL), raises `CliError` if it cannot
-    :param buried: called with (panic text, signal, exit code) after a child ended
+    :param buried: called with (panic text, signal, exit code, dumped core) after a child ended
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ChildProcess:
         prepare: Callable[[socket.socket], Heritage],
         enter: Callable[[Heritage], None],
         introduce: Callable[[], None],
-        buried: Callable[[str, int, int], None],
+        buried: Callable[[str, int, int, bool], None],
         count: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -93,7 +93,6 @@ class ChildProcess:
         output, their_output = os.pipe()
         heritage = self._prepare(theirs)
         self._heritage = heritage
-        clear_panic(heritage.panic)
         gc.collect()
         gc.freeze()
         pid = os.fork()
@@ -270,16 +269,17 @@ class ChildProcess:
         self.pid = 0
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+        core = os.WIFSIGNALED(status) and os.WCOREDUMP(status)
         if state == "stopping" and status == 0:
             complain("Info", f"Child ({pid}) ended")
             self._count("child_stop")
         else:
             what = f"died signal={number}" if number else f"died status={code}"
-            if os.WIFSIGNALED(status) and os.WCOREDUMP(status):
+            if core:
                 what += " (core dumped)"
             complain("Error", f"Child ({pid}) {what}")
             self._count("child_died" if not code or number else "child_exit")
-            if os.WIFSIGNALED(status) and os.WCOREDUMP(status):
+            if core:
                 self._count("child_dump")
         assert self._heritage is not None
         text = read_panic(self._heritage.panic)
@@ -287,7 +287,7 @@ class ChildProcess:
             complain("Error", f"Child ({pid}) Panic at: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}")
             complain("Error", text.rstrip("\n"))
             self._count("child_panic")
-        self._buried(text, number, code)
+        self._buried(text, number, code, core)
         complain("Debug", "Child cleanup complete")
         if state == "stopping" or not self._params.auto_restart:
             self.state = "stopped"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import mmap
 import os
 import platform
 import secrets
@@ -24,10 +23,9 @@ from typing import Final
 
 from varnishpy import __version__
 from varnishpy.base import endpoint, panic
-from varnishpy.base.units import UnitError, parse_bytes
 from varnishpy.base.workdir import resolve
 from varnishpy.child import main as child_main
-from varnishpy.child.heritage import PANIC_SPACE, Heritage
+from varnishpy.child.heritage import Heritage, panic_space
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import OK, CliError
 from varnishpy.manager import jail
@@ -45,8 +43,6 @@ from varnishpy.shm.process import ManagerShm
 from varnishpy.storage.config import StorageConfigError, parse_storage
 from varnishpy.vcl.vmodspec import VmodError, add_extension
 
-_LOG_SIZE: Final = 80 << 20
-_SMALLEST_LOG: Final = 1 << 20
 # How often unused VCL is looked for (seconds).
 _VCL_POKE: Final = 1.0
 
@@ -73,7 +69,6 @@ class Manager:
         self.dispatcher = Dispatcher(lambda: params.cli_limit, fault=lambda text: complain("Error", text.rstrip("\n")))
         self.cli = CliSockets(self.loop, self.dispatcher, self.banner, lambda: params.syslog_cli_traffic)
         self.memory: ManagerShm | None = None
-        self._panic_space = mmap.mmap(-1, PANIC_SPACE)
         self.child = ChildProcess(
             self.loop, params, self._prepare_child, child_main.run, self._introduce, self._buried, self._count
         )
@@ -96,7 +91,6 @@ class Manager:
                 spec.check()
         except StorageConfigError as error:
             raise StartupError(str(error), usage=True) from None
-        self._log_size = self._parse_log_size(options.log_size)
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
@@ -144,18 +138,6 @@ class Manager:
             return [add_extension(path) for path in paths]
         except VmodError as error:
             raise StartupError(f"-E {error}", usage=True) from None
-
-    @staticmethod
-    def _parse_log_size(text: str | None) -> int:
-        if text is None:
-            return _LOG_SIZE
-        try:
-            size = parse_bytes(text.split(",")[0])
-        except UnitError as error:
-            raise StartupError(f"-l {text}: {error}", usage=True) from None
-        if size < _SMALLEST_LOG:
-            raise StartupError(f"-l {text}: the log needs at least 1m", usage=True)
-        return size
 
     def _parse_listen(self) -> list[endpoint.ListenEndpoint]:
         found: list[endpoint.ListenEndpoint] = []
@@ -214,7 +196,7 @@ class Manager:
     def _open_listen(self) -> None:
         for spec in self._listen_specs:
             try:
-                sockets = endpoint.open_listen(spec, params.listen_depth)
+                sockets = endpoint.open_listen(spec, params.listen_depth, params.tcp_fastopen)
             except endpoint.EndpointError as error:
                 raise StartupError(str(error)) from None
             self._listen += [(spec, sock) for sock in sockets]
@@ -472,10 +454,9 @@ class Manager:
             listen=self._listen,
             parameters=self.params_table.texts(changed=True),
             storage=self._storage,
-            log_size=self._log_size,
             extensions=self._extensions,
             jail=self._jail,
-            panic=self._panic_space,
+            panic=panic_space(params.panic_buffer),
             last_panic=self.last_panic,
         )
 
@@ -483,12 +464,14 @@ class Manager:
         self.vcls.push_all(self.child.ask)
         self.certificates.tell(self.child.ask)
 
-    def _buried(self, text: str, number: int, code: int) -> None:
+    def _buried(self, text: str, number: int, code: int, core: bool) -> None:
         assert self.memory is not None
         self.memory.child_gone(keep=params.debug.vsm_keep)
         (self.workdir / "stats.sock").unlink(missing_ok=True)
         if text:
             self.last_panic = text
+        if core:
+            self.exit_status |= 0x80
         if number:
             self.exit_status |= 0x40
         elif code:

@@ -63,11 +63,10 @@ class Options:
     identity: str | None = None  # -i
     cli_file: str | None = None  # -I
     jail: str | None = None  # -j
-    log_size: str | None = None  # -l
     cli_masters: list[str] = field(default_factory=list)  # -M
     workdir: str | None = None  # -n
     pid_file: str | None = None  # -P
-    parameters: list[tuple[str, str]] = field(default_factory=list)  # -p, and -t as default_ttl
+    parameters: list[tuple[str, str]] = field(default_factory=list)  # -p; -t is default_ttl, -l vsl_space
     read_only: list[str] = field(default_factory=list)  # -r
     secret: str | None = None  # -S
     storage: list[str] = field(default_factory=list)  # -s
@@ -155,7 +154,7 @@ def _take(options: Options, option: str, value: str, index: int, count: int) -> 
         case "-j":
             options.jail = value
         case "-l":
-            options.log_size = value
+            options.parameters.append(("vsl_space", value.partition(",")[0]))
         case "-M":
             options.cli_masters.append(value)
         case "-n":

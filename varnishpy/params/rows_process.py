@@ -11,6 +11,7 @@ EXP = Flag.EXPERIMENTAL
 SLOW = Flag.DELAYED_EFFECT
 RESTART = Flag.MUST_RESTART
 _POOL = (
+    "\n\nAccepted for the sake of existing command lines, without effect: Python's allocator keeps spare memory itself."
     "\n\nThe three numbers are:\n\tmin_pool\tFewest spare ones to keep.\n\tmax_pool\tMost spare ones to keep.\n"
     "\tmax_age\tSeconds after which a spare one is given back."
 )
@@ -31,8 +32,8 @@ THREADS: list[Spec] = [
         "thread_pools",
         "uint",
         "1",
-        "Worker pools. Each has its own queue and its own acceptor per listen socket. More of them help only where "
-        "many cores run Python at once: with a GIL, a second pool only adds threads that take turns with those of the "
+        "Worker pools, each with its own queue. More of them help only where many "
+        " cores run Python at once: with a GIL, a second pool only adds threads that take turns with those of the "
         "first (Varnish, which has no such lock, starts two).\n"
         "Can grow at any time; shrinking needs a restart, or experimental=+drop_pools.",
         low="1",
@@ -92,8 +93,8 @@ THREADS: list[Spec] = [
         "thread_pool_stack",
         "bytes",
         "80k",
-        "Accepted for the sake of existing command lines, without effect: the stack of a Python thread must hold the "
-        "interpreter, whose own limit on recursion protects it, so the platform's default is kept.",
+        "Stack of a worker thread. The interpreter needs 4M to find that recursion goes too deep before the kernel "
+        "does; a smaller value has no effect. What a thread does not use of it takes no memory.",
         low="16k",
         flags=SLOW,
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from varnishpy.base import testable_random
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request.conditional import vary_on_encoding, weaken_etag
@@ -24,6 +25,7 @@ from varnishpy.storage.object import ObjectFlag
 _VCL_ERROR: Final = int(Tag.VCL_Error)
 _XML_ERROR: Final = int(Tag.ESI_xmlerror)
 _GZIP: Final = int(Tag.Gzip)
+_LONGEST_CHOP: Final = 4  # octets, with debug=+esi_chop
 
 
 class Esi(FetchProcessor):
@@ -51,11 +53,20 @@ class Esi(FetchProcessor):
     def read(self, limit: int) -> bytes:
         data = self.source.read(limit)
         if data:
-            self._parser.feed(data)
+            self._feed(data)
         elif not self._done:
             self._done = True
             self._finish()
         return data
+
+    def _feed(self, data: bytes) -> None:
+        if not params.debug.esi_chop:
+            self._parser.feed(data)
+            return
+        while data:
+            size = 1 + int(testable_random.testable_fraction() * _LONGEST_CHOP)
+            self._parser.feed(data[:size])
+            data = data[size:]
 
     def _finish(self) -> None:
         self._parser.finish()
@@ -125,7 +136,7 @@ class EsiGzip(Esi):
         while not self._packed and not self._done:
             data = self.source.read(params.gzip_buffer)
             if data:
-                self._parser.feed(data)
+                self._feed(data)
             else:
                 self._done = True
                 self._finish()

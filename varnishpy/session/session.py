@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
+from varnishpy.base.panic import invariant
 from varnishpy.base.workspace import make_workspace
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import vsl
@@ -209,7 +210,10 @@ class Session:
         assert self.closed is not None
         if self.table is not None:
             self.table.pop(self.vxid, None)
-        duration = max(0.0, clock.now() - self.t_open)  # a clock stepped back must not log negatives
+        duration = clock.now() - self.t_open
+        if duration < 0.0:  # the clock was set back: what objects age by, and all that is logged, is not to be trusted
+            invariant(duration >= -params.clock_step, "clock step within clock_step")
+            duration = 0.0
         vsl(_SESS_CLOSE, self.vxid, f"{self.closed} {duration:.3f}")
         vsl(_END, self.vxid, "")
         if self.ws.overflowed:

@@ -138,7 +138,13 @@ class Publisher:
             segment = self._locks.get(kind.name)
             if segment is None:
                 segment = self._locks[kind.name] = self._registry.new("LCK", kind.name)
-            for name, value in (("creat", kind.creat), ("destroy", kind.destroy)):
+            for name, value in (
+                ("creat", kind.creat),
+                ("destroy", kind.destroy),
+                ("locks", kind.locks),
+                ("dbg_busy", kind.busy),
+                ("dbg_try_fail", kind.try_fail),
+            ):
                 if segment.get(name) != value:
                     segment.set(name, value)
 

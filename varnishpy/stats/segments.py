@@ -66,12 +66,17 @@ class Segment:
         except KeyError:
             raise StatsError(f"{self.table.name} has no counter {name!r}") from None
 
-    def merge(self, increments: MutableMapping[str, int]) -> None:
-        """Add a task's own increments and clear them. Unknown names are kept in :attr:`unknown`."""
+    def merge(self, increments: MutableMapping[str, int], wait: bool = True) -> bool:
+        """Add a task's own increments and clear them. Unknown names are kept in :attr:`unknown`.
+
+        :param wait: else nothing is done, and False returned, if the counters are in somebody else's hands just now
+        """
         if not increments:
-            return
+            return True
         values = self._values
-        with self._lock:
+        if not self._lock.acquire(wait):
+            return False
+        try:
             for name, n in increments.items():
                 if name in values:
                     values[name] += n
@@ -79,7 +84,10 @@ class Segment:
                     self.unknown[name] = self.unknown.get(name, 0) + n
             self.version += 1
             self.merges += 1
+        finally:
+            self._lock.release()
         increments.clear()
+        return True
 
     def snapshot(self) -> dict[str, int]:
         """All values at one moment."""

@@ -85,9 +85,9 @@ _VBE = (
 _LCK = (
     counter("creat", "Locks created", "", "debug"),
     counter("destroy", "Locks destroyed", "", "debug"),
-    counter("locks", "Lock operations", "", "debug"),
-    counter("dbg_busy", "Contended lock operations", "", "debug"),
-    counter("dbg_try_fail", "Contended attempts to lock", "", "debug"),
+    counter("locks", "Lock operations", "Counted with debug=+lck only.", "debug"),
+    counter("dbg_busy", "Contended lock operations", "Counted with debug=+lck only.", "debug"),
+    counter("dbg_try_fail", "Contended attempts to lock", "Counted with debug=+lck only.", "debug"),
 )
 
 _WAITER = (

@@ -131,6 +131,8 @@ class StoredObject:
             self._fill = 0
 
     def _keep(self, data: bytes) -> list[Piece]:
+        if len(data) > params.fetch_maxchunksize:
+            return self._keep_halves(data)
         piece = self.stevedore.keep(data)
         while piece is None:
             if len(data) > params.fetch_chunksize:  # there may be room, but not in one stretch

@@ -77,6 +77,7 @@ class Pool:
         self.queued = 0
         self.dequeued = 0  # tasks ever taken
         self.dying = False
+        self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
         self.past = Tally()  # of workers that have ended
         # the herder sleeps on a lock that is released to wake it; deep: nobody has done so yet
         self.herder_sleep = threading.Lock()
@@ -113,16 +114,17 @@ class Pool:
         now = clock.mono()
         worker = None
         with self.mutex:
+            if self.dying:
+                heir = self.heir
+                return heir is not None and heir.schedule(task, prio)
             usable = len(self.idle) - self._limits[prio]
             if usable <= 0:
-                if prio == Priority.BG or self.dying:
+                if prio == Priority.BG:
                     return False
                 if _LIMITED[prio] and self.queued + len(self.workers) >= self._room:
                     stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
                     return False
                 stats.main.inc("sess_queued")
-            elif self.dying:
-                return False
             elif _LIMITED[prio] and self.queued - usable + len(self.workers) >= self._room:
                 stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
                 return False
@@ -146,9 +148,10 @@ class Pool:
         worker = None
         taken = len(tasks)
         with self.mutex:
-            usable = len(self.idle) - self._limits[prio]
             if self.dying:
-                return 0
+                heir = self.heir
+                return 0 if heir is None else heir.schedule_all(tasks, prio)
+            usable = len(self.idle) - self._limits[prio]
             if _LIMITED[prio]:
                 room = self._room - len(self.workers) - self.queued + max(usable, 0)
                 if room < taken:

@@ -1,4 +1,8 @@
-"""All worker pools of the child."""
+"""All worker pools of the child.
+
+A pool that thread_pools does without (experimental=+drop_pools) takes no more work: what still comes to it, from the
+sessions it has accepted for instance, goes to the first pool, and its threads end as their tasks do.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,8 @@ class PoolSet:
     def __init__(self, on_pool: Callable[[Pool], None] | None = None) -> None:
         self.pools: list[Pool] = []
         self.on_pool = on_pool
+        self._dropped: list[Pool] = []  # their threads may not have ended
+        self._serial = itertools.count()
         self._herders: list[Herder] = []
         self._mempools: list[stats.Segment] = []  # of busy objects, and of each pool's requests
         self._next = itertools.count()
@@ -48,7 +54,7 @@ class PoolSet:
         added = []
         with self._lock:
             while self._running and len(self.pools) < params.thread_pools:
-                pool = Pool(str(len(self.pools)))
+                pool = Pool(str(next(self._serial)))
                 herder = Herder(pool)
                 self._herders.append(herder)
                 self.pools = [*self.pools, pool]  # replaced, not changed: any() reads it without the lock
@@ -60,9 +66,22 @@ class PoolSet:
             for pool in added:
                 self.on_pool(pool)
 
+    def _shrink(self) -> None:
+        with self._lock:
+            while self._running and params.experimental.drop_pools and len(self.pools) > params.thread_pools:
+                *kept, dropped = self.pools
+                self.pools = kept
+                self._dropped.append(dropped)
+                with dropped.mutex:
+                    dropped.heir = kept[0]
+                self._end(dropped)
+                self._mempools.pop().destroy()
+                stats.main.dec("pools")
+
     def _param_set(self, name: str) -> None:
-        if name == "thread_pools":
+        if name in ("thread_pools", "experimental"):
             self._grow()
+            self._shrink()
         elif name in _HERDED:
             for pool in self.pools:
                 pool.reconfigure()
@@ -81,7 +100,7 @@ class PoolSet:
         deadline = clock.mono() + timeout
         with self._lock:
             self._running = False
-            pools, herders = self.pools, self._herders
+            pools, dropped, herders = self.pools, self._dropped, self._herders
         table.remove_listener(self._param_set)
         for pool in pools:
             self._end(pool)
@@ -89,7 +108,7 @@ class PoolSet:
             if herder.thread is not threading.current_thread():
                 herder.thread.join(max(0.0, deadline - clock.mono()))
         clean = True
-        for pool in pools:
+        for pool in [*pools, *dropped]:
             with pool.gone:
                 while pool.workers:
                     left = deadline - clock.mono()
@@ -97,7 +116,7 @@ class PoolSet:
                         clean = False
                         break
                     pool.gone.wait(left)
-            stats.main.dec("pools")
+        stats.main.dec("pools", len(pools))
         self.refresh_stats()
         for segment in self._mempools:
             segment.destroy()

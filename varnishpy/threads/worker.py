@@ -102,7 +102,7 @@ class Worker:
 
     __slots__ = (
         "_blocked", "_blocking", "_done", "aws", "last_used", "name", "pool", "priv", "retire", "sleep", "stats",
-        "subject", "tally", "thread", "vcl", "vxids",
+        "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -113,7 +113,6 @@ class Worker:
         self.tally = Tally()
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
         self.vxids = VxidChunk()
-        self.vcl: Any = None  # the VCL that the last task used, kept to save taking a reference per task
         self.priv: dict[str, Any] = {}  # what upper rooms keep per thread, by their own names
         self.thread: threading.Thread | None = None
         self.last_used = clock.mono()
@@ -143,11 +142,12 @@ class Worker:
         """`will_block` and `unblocked` around a block of code."""
         return self._blocking
 
-    def merge_stats(self) -> None:
-        """Add the counts gathered so far to the global ones; for long tasks that are about to wait."""
-        if self.stats:
-            self.stats["summs"] += 1
-            stats.main.merge(self.stats)
+    def merge_stats(self, wait: bool = True) -> bool:
+        """Add the counts gathered so far to the global ones; for long tasks that are about to wait.
+
+        :param wait: else leave it for later, and say so by False, if somebody else is at the global ones just now
+        """
+        return stats.main.merge(self.stats, wait)
 
     def next_vxid(self) -> int:
         """A fresh transaction id."""
@@ -213,9 +213,8 @@ class Worker:
         if aws.used or aws.overflowed:
             aws.reset()
         self._done += 1
-        if self._done >= params.thread_stats_rate:
+        if self._done >= params.thread_stats_rate and self.merge_stats(wait=params.feature.busy_stats_rate):
             self._done = 0
-            self.merge_stats()
 
     def _contain(self, exc: Exception) -> None:
         """A task failed in a way it did not foresee: tell, count, go on."""
