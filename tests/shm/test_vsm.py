@@ -1,6 +1,7 @@
 """Segments and their index, written and read."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET, SetWriter, ShmError
 from varnishpy.stats.publisher import Publisher
 from varnishpy.stats.segments import Registry
+from varnishpy.stats.statdoc import HIDDEN, READY
 
 
 @pytest.fixture
@@ -159,6 +161,27 @@ def test_counters_are_followed_across_a_restart_of_the_child(workdir: Path) -> N
     assert values["VBE.boot.b.conn"].value == 0
     assert old.exists()
     manager.close()
+
+
+def test_counters_their_writer_hides_are_not_shown(workdir: Path) -> None:
+    """varnishd hides the backends of a VCL that has gone cold without taking them out of the index."""
+    registry = Registry()
+    for name in ("a", "b"):
+        registry.new("VBE", f"boot.{name}")
+    SetWriter(workdir / MANAGER_SET)
+    (workdir / CHILD_SET).mkdir()
+    Publisher(registry, SetWriter(workdir / CHILD_SET)).start(thread=False)
+    reader = SetReader(workdir)
+    counters = CounterReader(reader)
+    assert counters.refresh()
+    (entry,) = reader.find("Stat", "VBE.boot.a")
+    for ready, shown in ((HIDDEN, {"b"}), (READY, {"a", "b"})):
+        with (entry.directory / entry.file).open("r+b") as file:
+            file.seek(entry.offset)
+            file.write(ready.to_bytes(4, sys.byteorder))
+        assert counters.refresh()
+        assert not counters.refresh()
+        assert {point.name.split(".")[2] for point in counters.points()} == shown
 
 
 def test_the_manager_publishes_arguments_and_counters_and_cleans_up(tmp_path: Path) -> None:

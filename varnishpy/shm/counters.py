@@ -46,28 +46,42 @@ class _Mapped:
     body: int
 
 
+@dataclass(slots=True)
+class _Segment:
+    memory: memoryview
+    points: list[Point]
+
+    @property
+    def shown(self) -> bool:
+        """False while its writer hides it: a backend of a VCL that has gone cold stays in the index."""
+        ready: int = HEAD.unpack_from(self.memory)[0]
+        return ready == READY
+
+
 class CounterReader:
-    """All counters of an instance; ``refresh`` follows segments that come and go, and restarts."""
+    """All counters of an instance; ``refresh`` follows segments that come and go or are hidden, and restarts."""
 
     def __init__(self, reader: SetReader) -> None:
         self.reader = reader
         self._docs: dict[tuple[str, int], dict[str, Any]] = {}
-        self._segments: dict[Entry, list[Point]] = {}
+        self._segments: dict[Entry, _Segment] = {}
+        self._shown: list[Entry] = []
 
     def refresh(self) -> bool:
         """Look for segments again; True if the set of counters changed."""
         self.reader.refresh()
         wanted = self.reader.find("Stat")
-        if list(self._segments) == wanted:
-            return False
-        for entry in self.reader.find("StatDoc"):
-            self._load_doc(entry)
-        self._segments = {e: p for e in wanted if (p := self._segments.get(e) or self._load(e)) is not None}
-        return True
+        if list(self._segments) != wanted:
+            for entry in self.reader.find("StatDoc"):
+                self._load_doc(entry)
+            self._segments = {e: s for e in wanted if (s := self._segments.get(e) or self._load(e)) is not None}
+        before = self._shown
+        self._shown = [entry for entry, segment in self._segments.items() if segment.shown]
+        return self._shown != before
 
     def points(self) -> list[Point]:
-        """All counters, in the order of the indexes."""
-        return [point for points in self._segments.values() for point in points]
+        """All counters shown at the last refresh, in the order of the indexes."""
+        return [point for entry in self._shown for point in self._segments[entry].points]
 
     def _map(self, entry: Entry) -> _Mapped | None:
         try:
@@ -77,7 +91,7 @@ class CounterReader:
         if len(memory) < HEAD_SIZE:
             return None
         ready, body, doc = HEAD.unpack_from(memory)
-        return _Mapped(memory, doc, body) if ready == READY and body <= len(memory) else None
+        return _Mapped(memory, doc, body) if ready and body <= len(memory) else None
 
     def _load_doc(self, entry: Entry) -> None:
         mapped = self._map(entry)
@@ -89,13 +103,13 @@ class CounterReader:
         except ValueError:
             return  # not written by a daemon we know
 
-    def _load(self, entry: Entry) -> list[Point] | None:
+    def _load(self, entry: Entry) -> _Segment | None:
         mapped = self._map(entry)
         doc = self._docs.get((entry.directory.name, mapped.doc)) if mapped is not None else None
         if mapped is None or doc is None:
             return None
         words = mapped.memory[mapped.body : mapped.body + (len(mapped.memory) - mapped.body) // 8 * 8].cast("Q")
-        return [
+        points = [
             Point(
                 f"{entry.ident}.{element['name']}", element["type"], element["level"], element["format"],
                 element["oneliner"], element["docs"], int(doc["order"]), words, int(element["index"]) // 8,
@@ -103,3 +117,4 @@ class CounterReader:
             for element in doc["elem"].values()
             if int(element["index"]) // 8 < len(words)
         ]  # fmt: skip
+        return _Segment(mapped.memory, points)
