@@ -1,5 +1,6 @@
 """Made-up bodies and gzip, down to the bit at which it ends."""
 
+import contextlib
 import gzip
 import random
 import zlib
@@ -59,3 +60,24 @@ def test_residuals_are_those_deflate_leaves() -> None:
         assert 0 <= residual < 8
         assert (stop_bit(made) + 7) // 8 == used
     assert len(seen) > 4
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+@pytest.mark.parametrize(
+    "data", [b"a5b2a5b2c", b"0" * 300, b"abcabcd" * 40, bodies.synthetic(3000), bodies.synthetic(900, random.Random(3))]
+)
+def test_the_stop_bit_lies_behind_repetitions_too(data: bytes, level: int) -> None:
+    """Up to it the bits are all of the stream, and with one less they are not."""
+    made = bodies.gzip(data, level)
+    end = stop_bit(made)
+    assert (end + 7) // 8 == len(made) - 8
+    deflated = bytearray(made[10 : (end + 7) // 8])
+    deflated[-1] |= 0xFF << ((end - 1) % 8 + 1) & 0xFF  # whatever stands behind the stop bit
+    whole = zlib.decompressobj(-15)
+    assert whole.decompress(bytes(deflated)) == data
+    assert whole.eof
+    deflated[-1] ^= 1 << (end - 1) % 8
+    broken = zlib.decompressobj(-15)
+    with contextlib.suppress(zlib.error):
+        broken.decompress(bytes(deflated))
+    assert not broken.eof

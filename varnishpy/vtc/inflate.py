@@ -98,5 +98,6 @@ def stop_bit(member: bytes) -> int:
                 break
             if symbol > 256:
                 bits.at += _LENGTH_EXTRA[symbol - 257]
-                bits.at += _DISTANCE_EXTRA[bits.symbol(distances)]
+                extra = _DISTANCE_EXTRA[bits.symbol(distances)]  # on its own: reading the symbol moves bits.at
+                bits.at += extra
     return bits.at
