@@ -73,7 +73,8 @@ class Barrier:
                 self._cond.notify_all()
             return
         voice.say(4, f"Barrier({self.name}) wait {count} of {self.expected}")
-        self.test.wait_for(lambda: cycle != self._cycle)
+        with self.test.waiting(f"barrier {self.name} ({self.waiters} of {self.expected})"):
+            self.test.wait_for(lambda: cycle != self._cycle)
         if self.test.failed:
             raise TestAborted("the test has failed")
 
@@ -132,7 +133,8 @@ class Barrier:
         except net.NetError as error:
             voice.fatal(f"Barrier({self.name}) connection failed: {error}")
         with sock:
-            self.test.poll(sock.fileno(), net.READABLE, None)
+            with self.test.waiting(f"barrier {self.name} ({self.waiters} of {self.expected})"):
+                self.test.poll(sock.fileno(), net.READABLE, None)
             try:
                 data = sock.recv(32)
             except OSError as error:
@@ -161,6 +163,8 @@ def _barrier(_target: object, call: Call) -> None:
             call.voice.fatal(f"Barrier {name} can only be created on the top thread")
         barrier = barriers[str(name)] = Barrier(test, str(name))
     assert isinstance(barrier, Barrier)
+    if len(call.items) < 2:
+        raise ScriptError("barrier: expected cond, sock, sync or -cyclic", name.locate())
     for item in call.items[1:]:
         match item.option:
             case "cond" | "sock":

@@ -85,6 +85,8 @@ def _client(test: Test, call: Call) -> None:
     assert isinstance(client, Client)
     for item in call.items[1:]:
         if item.option == "-wait":
+            if client.thread is None:
+                client.voice.fatal("Client not -started")
             client.wait()
             continue
         if client.thread is not None:

@@ -1,4 +1,4 @@
-"""Numbers as the language reads them: what C's strtoul, strtol and strtod would make of the text."""
+"""Numbers as the language reads them: what C's strtoul and strtol, and Varnish's VNUM, would make of the text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 
 _UNSIGNED = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
-_FLOAT = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_FLOAT = re.compile(r"\s*-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _WRAP = 1 << 64
 _BYTES = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
 
@@ -59,7 +59,7 @@ def whole_unsigned(text: str) -> int | None:
 
 
 def number(text: str) -> float:
-    """A decimal number that makes up all of ``text``; NaN if it does not."""
+    """A decimal number, without exponent, that makes up all of ``text``; NaN if it does not."""
     match = _FLOAT.match(text)
     if match is None or match.end() != len(text.rstrip()):
         return math.nan

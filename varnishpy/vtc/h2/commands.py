@@ -53,7 +53,7 @@ FRAME_FIELDS: dict[str, tuple[FrameType, Callable[[Frame], str | None]]] = {
 """What ``expect`` finds in the last frame, and the type it must have had."""
 
 ANY_FRAME: dict[str, Callable[[Frame], str | None]] = {
-    "frame.data": lambda frame: until_nul(frame.data),
+    "frame.data": lambda frame: until_nul(frame.data or None),
     "frame.type": lambda frame: str(int(frame.kind)),
     "frame.size": lambda frame: str(len(frame.data)),
     "frame.stream": lambda frame: str(frame.stream),
