@@ -81,3 +81,11 @@ def test_what_must_not_come() -> None:
 
 def test_a_regex_without_a_tag_is_ignored() -> None:
     assert judge([expect(None, "never")], record(Tag.Debug, "x"))[1]
+
+
+def test_the_expectation_that_fails_is_known() -> None:
+    wanted = [expect(Tag.ReqMethod), failing(Tag.Error), expect(Tag.ReqURL, skip=None)]
+    matcher = Matcher(wanted, lambda _level, _text: None, False)
+    matcher.take(record(Tag.ReqMethod))
+    assert matcher.take(record(Tag.Error)) is Outcome.FAIL
+    assert matcher.failed is wanted[1]

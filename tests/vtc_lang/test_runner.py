@@ -2,11 +2,13 @@
 """Whole scripts in processes of their own: verdicts, places, logs, and nothing left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from varnishpy.vtc.runner import Finished, Options, Runner
 from varnishpy.vtc.text import Source
 
 
-def run(tmp_path: Path, script: str, **settings: float) -> Finished:
+def run(tmp_path: Path, script: str, **settings: Any) -> Finished:
     options = Options(tmpdir=str(tmp_path))
     for name, value in settings.items():
         setattr(options.settings, name, value)
@@ -122,8 +124,13 @@ def test_http2(tmp_path: Path, server: str, client: str) -> None:
         ("feature 64bit ipv4 {cmd} true !topbuild {vtest_cmd} tunnel", Verdict.PASSED, 0, ""),
         ("flurb", Verdict.ERROR, 2, "Unknown command"),
         ("shell ${none}", Verdict.ERROR, 2, "none"),
-        ("client c1 -connect ${bad_backend} { txreq } -run", Verdict.FAILED, 0, "Failed to open"),
-        ("client c1 {\n txresp\n} -connect 127.0.0.1:1 -start -wait", Verdict.FAILED, 0, "Failed to open"),
+        ("shell true\nclient c1 -connect ${bad_backend} { txreq } -run", Verdict.FAILED, 3, "Failed to open"),
+        ("client c1 {\n txresp\n} -connect 127.0.0.1:1 -start -wait", Verdict.FAILED, 2, "Failed to open"),
+        ("client c1 -wait", Verdict.FAILED, 2, "Client not -started"),
+        ("shell -err -exit 2 {exit 3}", Verdict.FAILED, 2, "wanted 0x0002"),
+        ("shell -exit 2 -err {exit 3}\nshell -exit -1 {exit 3}\nshell true # fine", Verdict.PASSED, 0, ""),
+        ("shell {false; true}", Verdict.FAILED, 2, "shell_exit"),
+        ("filewrite f ${pkg_branch}\nshell {grep -q '^[0-9]*[.][0-9]*$' f}", Verdict.PASSED, 0, ""),
         (talk("expect req.url == /nope\n txresp", "txreq\n rxresp"), Verdict.FAILED, 4, "EXPECT req.url"),
         (talk("txresp", "txreq\n rxresp\n expect resp.status == 404"), Verdict.FAILED, 9, "EXPECT resp.status"),
         ("delay 0.01\nsetenv A b\nshell {test $A = b}\nsetenv -ifunset A c\nshell {test $A = b}", Verdict.PASSED, 0, ""),
@@ -132,6 +139,7 @@ def test_http2(tmp_path: Path, server: str, client: str) -> None:
         ("include nowhere", Verdict.ERROR, 2, "Unable to read"),
         ("loop 3 {\n shell {echo x >> f}\n}\nshell {test `wc -l < f` = 3}", Verdict.PASSED, 0, ""),
         ("barrier b1 cond 1", Verdict.FAILED, 2, "wrong expectation"),
+        ("barrier b1", Verdict.ERROR, 2, "expected cond, sock, sync or -cyclic"),
         ("barrier b1 sync", Verdict.FAILED, 2, "not initialized"),
         ("process p1 {echo $TERM; exit 3} -expect-exit 3 -run\nshell {grep -q xterm ${p1_out}}", Verdict.PASSED, 0, ""),
         ("process p1 {exit 3} -run", Verdict.FAILED, 0, "Bad exit status"),
@@ -147,6 +155,26 @@ def test_verdicts(tmp_path: Path, script: str, wanted: Verdict, line: int, word:
     assert word in finished.outcome.reason
     if line:
         assert finished.outcome.line == line, log
+
+
+@pytest.mark.parametrize(
+    ("version", "sender"), [("varnish-7.1.1", False), ("varnish-7.4.0", True), ("varnish-trunk", True)]
+)
+def test_scripts_are_read_in_the_language_of_the_daemon(tmp_path: Path, version: str, sender: bool) -> None:
+    """Up to 7.3 messages did not say who sends them."""
+    program = tmp_path / "varnishd"
+    program.write_text(f"#!/bin/sh\necho 'varnishd ({version} revision 0)' >&2\n")
+    program.chmod(0o755)
+    work = tmp_path / "work"
+    work.mkdir()
+    expected = ("c1", "s1") if sender else ("<undef>", "<undef>")
+    script = talk(
+        f"expect req.http.user-agent == {expected[0]}\n txresp",
+        f"txreq\n rxresp\n expect resp.http.server == {expected[1]}",
+    )
+    finished = run(work, script, macros={"varnishd": str(program)})
+    assert finished.outcome.verdict is Verdict.PASSED, finished.log.decode("latin-1")
+    assert f"pkg_version={version.partition('-')[2]}\n" in finished.log.decode("latin-1")
 
 
 def test_barriers_meet(tmp_path: Path) -> None:
@@ -200,9 +228,25 @@ syslog S1 -wait
 
 
 def test_a_server_that_never_gets_its_request(tmp_path: Path) -> None:
-    got, _, reason = verdict(tmp_path, "server s1 {\n rxreq\n} -start\nserver s1 -wait", max_duration=0.5)
+    script = "server s1 {\n rxreq\n} -start\nfilewrite f ${s1_sock}\nserver s1 -wait"
+    got, line, reason = verdict(tmp_path, script, max_duration=0.5)
+    assert (got, line) == (Verdict.FAILED, 6)
+    assert re.fullmatch(r"TEST TIMED OUT after 0.5 s: s1 waiting for a connection to 127.0.0.1:\d+", reason)
+
+
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        ("barrier b1 cond 2\nbarrier b1 sync", "MainThread waiting for barrier b1 (1 of 2)"),
+        ("process p1 {echo abc; cat} -start\nprocess p1 -expect-text 1 1 xyz", "the text 'xyz' on the screen of p1"),
+        ("server s1 {\n timeout 9\n rxreq\n} -start\nclient c1 -connect ${s1_sock} {\n timeout 9\n rxresp\n} -run", "c1 waiting for data from its peer"),
+        ("server s1 {\n timeout 9\n rxpri\n stream 1 { rxreq } -run\n} -start\nclient c1 -connect ${s1_sock} {\n timeout 9\n txpri\n expect_close\n} -run", "waiting for a frame on stream 1"),
+    ],
+)  # fmt: skip
+def test_a_test_whose_time_is_up_says_what_it_waited_for(tmp_path: Path, script: str, word: str) -> None:
+    got, _, reason = verdict(tmp_path, script, max_duration=0.6)
     assert got is Verdict.FAILED
-    assert "TIMED OUT" in reason
+    assert word in reason
 
 
 def test_a_failing_server_stops_a_waiting_client_at_once(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _check_shell(
             compare.compile_regex(match)
         except compare.RegexError as error:
             voice.fatal(f"shell_match invalid regexp: {error}")
-    script = f"set -e ;exec 2>&1 ; {script}"
+    script = f"{'set -e ;' if test.language.careful else ''}exec 2>&1 ; {script}"
     voice.dump(4, "shell_cmd", script)
     code, output = run_shell(test, script)
     status = max(code, 0)
@@ -90,16 +90,23 @@ def _check_shell(
 
 
 def _shell(_target: object, call: Call) -> None:
-    expect, match, code = call.find("-expect"), call.find("-match"), call.find("-exit")
+    expect, match = call.find("-expect"), call.find("-match")
     if expect and match:
         raise ScriptError("Cannot use -expect with -match", call.words[0].locate())
-    wanted: int | None = numbers.integer(code[0]) if code else 0
-    if call.has("-err"):
-        wanted = None
+    wanted: int | None = 0
+    for item in call.items:  # the last of -err and -exit counts; a negative status stands for any but 0
+        if item.option == "-err":
+            wanted = None
+        elif item.option == "-exit":
+            status = numbers.integer(item.args[0])
+            wanted = status if status >= 0 else None
+    script, *ignored = call.plain
+    if ignored:
+        call.voice.say(1, f"shell: ignored: {' '.join(ignored)}")
     _check_shell(
         call.test,
         call.voice,
-        call.plain[0],
+        script,
         wanted,
         expect[0] if expect else None,
         match[0] if match else None,
@@ -129,7 +136,7 @@ EVERYWHERE = table(
     Command(
         "shell",
         _shell,
-        "COMMAND",
+        "COMMAND [IGNORED...]",  # vtest has never minded words after the command
         {
             "-err": Opt("", "which must fail"),
             "-exit": Opt("STATUS", "which must exit with {0}"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import numbers, warm
+from . import dialect, numbers, warm
 from .errors import ScriptError
 from .job import Verdict
 from .progress import Progress
@@ -36,6 +36,7 @@ usage: varnishpy test [options] file|folder ...
     --check                      # only look for mistakes in the scripts
     --explain                    # only say what the scripts do
     --junit file                 # write the results as JUnit XML
+    --language name              # of the scripts: current or 7.1 (default: that of the daemon)
     --seed number                # make what is random the same every time
     --no-progress                # no progress line on a terminal
     --compat                     # exit as vtest(1) does: 2 for a failed test without -k
@@ -96,7 +97,7 @@ class Command:
         duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
         if duration:
             settings.max_duration = self._number("VTEST_DURATION", duration)
-        long = ["check", "explain", "junit=", "seed=", "no-progress", "compat", "help"]
+        long = ["check", "explain", "junit=", "language=", "seed=", "no-progress", "compat", "help"]
         try:
             found, self.words = getopt.gnu_getopt(list(argv), "b:CD:hij:kLln:p:qt:vW", long)
         except getopt.GetoptError as error:
@@ -153,6 +154,10 @@ class Command:
                 self.mode = option
             case "--junit":
                 self.junit = value
+            case "--language":
+                if value not in dialect.DIALECTS:
+                    raise UsageError(f"--language: expected one of {', '.join(dialect.DIALECTS)}, not {value!r}")
+                settings.language = dialect.DIALECTS[value]
             case "--seed":
                 number = numbers.whole_unsigned(value)
                 if number is None:

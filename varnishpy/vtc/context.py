@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .errors import MacroError, Position, ScriptError, TestAborted, TestFailed
+from .dialect import CURRENT, Dialect
+from .errors import MacroError, Place, Position, ScriptError, TestAborted, TestFailed
 from .interpreter import Interpreter
 from .log import LogBuffer, TestLog, Voice
 from .macros import Macros
@@ -33,6 +35,8 @@ class Settings:
     program: str = ""
     in_build_tree: bool = False
     vmod_path: str = ""
+    language: Dialect | None = None
+    """None: that of the daemon under test."""
     nursery: Nursery | None = None
 
 
@@ -91,6 +95,8 @@ class Test:
         self.changed = threading.Condition()
         self.parties: dict[str, dict[str, Any]] = {}
         self.main_thread = threading.current_thread()
+        self.places: dict[threading.Thread, Place] = {}  # where each thread is in the script
+        self.waits: dict[threading.Thread, str] = {}  # and what it is waiting for, if it is
         self.waker = Waker()
         self.tmpdir = ""
         self.deadline = time.monotonic() + settings.max_duration
@@ -134,6 +140,10 @@ class Test:
     def over(self) -> bool:
         return self.failed or self.ended
 
+    @property
+    def language(self) -> Dialect:
+        return self.settings.language or CURRENT
+
     # Parties
 
     def registry(self, kind: str) -> dict[str, Any]:
@@ -169,6 +179,16 @@ class Test:
             raise ScriptError(str(error), text.locate(max(text.find("${"), 0))) from None
 
     # Waiting
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """While this thread waits for ``what``: told if the test's time is up meanwhile."""
+        thread = threading.current_thread()
+        self.waits[thread] = what
+        try:
+            yield
+        finally:
+            self.waits.pop(thread, None)
 
     def poll(self, fd: int, events: int, timeout: float | None, waker: Waker | None = None) -> int:
         """Wait until ``fd`` has one of ``events``; 0 on timeout (seconds; None waits as long as the test may run).

@@ -24,6 +24,16 @@ class Position(NamedTuple):
 NOWHERE = Position("<internal>", 0, 0)
 
 
+class Place(NamedTuple):
+    """A command of a script: where it stands, and its first line."""
+
+    position: Position
+    shown: str
+
+    def __str__(self) -> str:
+        return f"{self.position}: in '{self.shown[:60]}'"
+
+
 class VtcError(Exception):
     """Base of everything this room raises."""
 
@@ -45,10 +55,10 @@ class TestFailed(VtcError):
 
     __test__ = False
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, position: Position | None = None) -> None:
         super().__init__(text)
         self.text = text
-        self.position: Position | None = None
+        self.position = position
 
 
 class TestAborted(VtcError):

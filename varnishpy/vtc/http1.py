@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import select
 import socket
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -119,8 +118,12 @@ class Http:
     def wait_readable(self) -> None:
         """Wait until there is something to read, for at most the connection's timeout."""
         sock = self._socket()
-        while not self.test.poll(sock.fileno(), select.POLLIN, self.timeout, self.waker):
+        while not self._poll(sock):
             self.problem(f"HTTP rx timeout (fd:{sock.fileno()} {self.timeout:.3f}s)")
+
+    def _poll(self, sock: socket.socket) -> int:
+        with self.test.waiting("data from its peer"):
+            return self.test.poll(sock.fileno(), select.POLLIN, self.timeout, self.waker)
 
     def _recv(self, count: int, flags: int = 0) -> bytes:
         """Some octets; none at the end of the connection, or after trouble that is not fatal."""
@@ -271,9 +274,7 @@ class Http:
         """Nothing but white space may come before the end of the connection."""
         sock = self._socket()
         while True:
-            until = time.monotonic() + self.timeout
-            what = self.test.poll(sock.fileno(), select.POLLIN, until - time.monotonic(), self.waker)
-            if not what:
+            if not self._poll(sock):
                 self.problem("Expected close: timeout")
             try:
                 data = sock.recv(1)

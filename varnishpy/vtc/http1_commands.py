@@ -195,7 +195,9 @@ def _first(call: Call, option: str, default: str) -> str:
 def _txresp(http: Http, call: Call) -> None:
     _only(http, call, server=True)
     first = f"{_first(call, '-proto', 'HTTP/1.1')} {_first(call, '-status', '200')} {_first(call, '-reason', 'OK')}"
-    defaults = [("date", call.test.expand(call.voice, "${date}")), ("server", http.name)]
+    defaults: list[tuple[str, str]] = []
+    if call.test.language.identifying:
+        defaults = [("date", call.test.expand(call.voice, "${date}")), ("server", http.name)]
     http.transmit("txresp", _message(http, call, first, defaults, b""))
 
 
@@ -212,7 +214,7 @@ def _txreq(http: Http, call: Call) -> None:
     settings = call.find("-up")
     if settings:
         first += f"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: {settings[0]}"
-    defaults = [("user-agent", http.name)]
+    defaults = [("user-agent", http.name)] if call.test.language.identifying else []
     if protocol == "HTTP/1.1":
         defaults.insert(0, ("host", call.test.macros.get("localhost") or "127.0.0.1"))
     http.transmit("txreq", _message(http, call, first, defaults, None))

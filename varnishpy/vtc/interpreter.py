@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from . import numbers
-from .errors import ScriptError, TestFailed
+from .errors import Place, ScriptError, TestFailed
 from .lexer import lines
 from .log import Voice
 from .table import Call, Command, Table, sort_out
@@ -49,12 +50,14 @@ class Interpreter:
     def run(self, text: Text) -> None:
         """Execute ``text``; stops early when the test is over.  Raises TestFailed, ScriptError, TestAborted."""
         test = self.test
+        thread = threading.current_thread()
         for line in lines(text):
             if test.over:
                 self.voice.say(1, f"Aborting execution, test {'failed' if test.failed else 'ended'}")
                 return
             shown = line.shown
             self.voice.say(2, f"=== {shown[:60]}..." if len(shown) > 60 else f"=== {shown}")
+            place = test.places[thread] = Place(line.tokens[0].locate(), shown)
             tokens = [test.expand_text(token) if "${" in token else token for token in line.tokens]
             if tokens[0] == "loop":
                 count, body = loop_arguments(tokens)
@@ -65,12 +68,12 @@ class Interpreter:
                     self.run(body)
                 continue
             command = find_command(self.language, self.everywhere, tokens[0])
-            items = sort_out(command, tokens[1:], tokens[0].locate())
+            items = sort_out(command, tokens[1:], place.position)
             call = Call(command, tokens, items, self.voice, test, self)
             try:
                 command.run(self.target, call)
             except TestFailed as failure:
                 if failure.position is None:
-                    failure.position = tokens[0].locate()
-                    self.voice.say(0, f"{failure.position}: in '{shown[:60]}'")
+                    failure.position = place.position
+                    self.voice.say(0, str(place))
                 raise

@@ -98,25 +98,18 @@ def run(settings: Settings, source: Source, buffer: LogBuffer, tmpdir: str, seed
 
 
 def _time_out(test: Test) -> None:
-    """Fail a test whose time is up, with the stack of each of its threads in the log."""
-    frames = sys._current_frames()
-    position = None
-    for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0)
-        if isinstance(thread, threading.Timer) or frame is None:
-            continue
-        here = frame
-        while here is not None and here.f_code.co_name != "run":
-            here = here.f_back  # type: ignore[assignment]
-        line = here.f_locals.get("line") if here is not None else None
-        if line is not None:
-            test.top.say(1, f"{thread.name} is at: {line.shown}")
-            if position is None or thread is test.main_thread:
-                position = line.tokens[0].locate()
+    """Fail a test whose time is up, telling where in the script each of its threads is and what it is waiting for."""
+    places, waits = dict(test.places), dict(test.waits)
+    for thread, place in places.items():
+        what = f", waiting for {waits[thread]}" if thread in waits else ""
+        test.top.say(1, f"{thread.name} is at {place}{what}")
+    position = places[test.main_thread].position if test.main_thread in places else None
+    # those who wait for other parties come to an end by themselves when the others do
+    blame = [f"{thread.name} waiting for {what}" for thread, what in waits.items() if not what.startswith("the end of")]
+    reason = "; ".join(blame)
     try:
-        test.top.fatal(f"TEST TIMED OUT after {test.settings.max_duration:g} s")
+        test.top.fatal(f"TEST TIMED OUT after {test.settings.max_duration:g} s{': ' * bool(reason)}{reason}", position)
     except TestFailed as error:
-        error.position = position
         test.record(error, test.top)
 
 

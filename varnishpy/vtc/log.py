@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from .errors import TestFailed
+from .errors import Position, TestFailed
 
 LEADS = ("----", "*   ", "**  ", "*** ", "****")
 MAX_DUMP = 8192
@@ -90,11 +90,14 @@ class Voice:
     def say(self, level: int, text: str) -> None:
         self._log.emit(f"{self._heads[level]}{text}\n")
 
-    def fatal(self, text: str) -> NoReturn:
-        """The test has failed: say why, stop all other parties, and unwind this thread."""
+    def fatal(self, text: str, position: Position | None = None) -> NoReturn:
+        """The test has failed: say why, stop all other parties, and unwind this thread.
+
+        ``position`` is for failures of something else than the command this thread is at.
+        """
         self.say(0, text)
         self._log.on_failure()
-        raise TestFailed(text)
+        raise TestFailed(text, position)
 
     def dump(self, level: int, prefix: str, data: str | bytes | None) -> None:
         """Data as text, one log line per line of it; what cannot be printed is escaped, gzip is shown in hex."""

@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from varnishpy.log.cursor import LogError
 from varnishpy.log.grouping import MODES, Grouper, Transaction
@@ -25,7 +25,7 @@ from varnishpy.log.tags import Tag
 from . import numbers
 from .compare import RegexError, compile_regex, matches
 from .context import Test
-from .errors import ScriptError
+from .errors import NOWHERE, Place, Position, ScriptError
 from .shared_memory import IGNORED_TAGS, LogTail, show
 from .table import Call, Command, Opt, table
 from .text import Text
@@ -53,6 +53,7 @@ class Expectation:
     vxid: int | str | None = None
     tags: frozenset[int] | str | None = None
     regex: str | None = None
+    at: Position = NOWHERE
     seen: bool = False
 
 
@@ -74,6 +75,7 @@ class Matcher:
         self._last_vxid = -1
         self._last_tag = 0
         self._failing: list[Expectation] = []
+        self.failed: Expectation | None = None  # the one that a record has failed
         for expectation in expectations:
             expectation.seen = False
         self._advance()
@@ -85,6 +87,11 @@ class Matcher:
     @property
     def done(self) -> bool:
         return self._current is None and not self._failing
+
+    @property
+    def wanted(self) -> str:
+        """The expectation whose turn it is."""
+        return self._current.shown if self._current is not None else "fail clear"
 
     def _advance(self) -> None:
         """On to the next expectation that needs a record; a block of alternatives is left when all were seen."""
@@ -112,8 +119,7 @@ class Matcher:
         """Judge one record."""
         for failing in self._failing:
             if self._fits(failing, record):
-                self._tell("fail", record)
-                return Outcome.FAIL
+                return self._fail(failing, "fail", record)
             if self._show_misses:
                 self._tell("fmiss", record)
         current = self._current
@@ -122,17 +128,15 @@ class Matcher:
         if current.kind is Kind.ALTERNATIVE:
             return self._alternatives(record)
         if self._fits(current, record):
-            return self._matched(current, record)
+            return self._matched(record)
         if current.skip is None or current.skip > self._skipped:
             if current.vxid is not None and self._same_vxid(current, record) and record.tag == Tag.End:
-                self._tell("end", record)
-                return Outcome.FAIL
+                return self._fail(current, "end", record)
             if self._show_misses:
                 self._tell("miss", record)
             self._skipped += 1
             return Outcome.SKIP
-        self._tell("err", record)
-        return Outcome.FAIL
+        return self._fail(current, "err", record)
 
     def _alternatives(self, record: Record) -> Outcome:
         for expectation in self._list[self._at :]:
@@ -140,11 +144,15 @@ class Matcher:
                 break
             if not expectation.seen and self._fits(expectation, record):
                 expectation.seen = True
-                return self._matched(expectation, record)
-        self._tell("err", record)
+                return self._matched(record)
+        return self._fail(self._list[self._at], "err", record)
+
+    def _fail(self, expectation: Expectation, legend: str, record: Record) -> Outcome:
+        self._tell(legend, record)
+        self.failed = expectation
         return Outcome.FAIL
 
-    def _matched(self, _expectation: Expectation, record: Record) -> Outcome:
+    def _matched(self, record: Record) -> Outcome:
         self._tell("match", record)
         self._last_vxid, self._last_tag = record.vxid, record.tag
         self._skipped = 0
@@ -225,17 +233,24 @@ class LogExpect:
                 idle += 1
                 if idle % 20 == 0:
                     tail.refresh()
-                self.test.sleep(POLL)
+                with self.test.waiting(f"log records: {matcher.wanted}"):
+                    self.test.sleep(POLL)
                 continue
             for group in grouper.feed(chunk):
                 if (query is None or query(group)) and not self._judge(matcher, group):
                     if self.must_fail:
                         voice.say(4, "done | failed as expected")
                         return
-                    voice.fatal("bad  | expectation failed")
+                    self._failed(matcher)
                 if matcher.done:
                     break
         voice.say(4, "done |" if matcher.done else "bad  | outstanding expectations")
+
+    def _failed(self, matcher: Matcher) -> NoReturn:
+        assert matcher.failed is not None
+        at, shown = matcher.failed.at, matcher.failed.shown
+        self.voice.say(0, str(Place(at, shown)))
+        self.voice.fatal(f"bad  | expectation failed: {shown}", at)
 
     def _judge(self, matcher: Matcher, group: list[Transaction]) -> bool:
         """Show a group's records to the list; False if one of them fails it."""
@@ -288,7 +303,8 @@ def _parse(call: Call, kind: Kind, skip: int | None, words: list[Text]) -> Expec
             compile_regex(regex)
         except RegexError as error:
             raise ScriptError(f"Regex error ({error}): '{regex}'", words[2].locate()) from None
-    return Expectation(kind, " ".join(call.words[:4]) + " " + (regex or ""), skip, vxid, tags, regex)
+    shown = " ".join(call.words[:4]) + " " + (regex or "")
+    return Expectation(kind, shown, skip, vxid, tags, regex, call.words[0].locate())
 
 
 def _expect(target: LogExpect, call: Call) -> None:

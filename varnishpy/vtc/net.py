@@ -139,8 +139,11 @@ def connect(test: Test, address: str, timeout: float, waker: Waker | None = None
 
 def accept(test: Test, listener: socket.socket, waker: Waker) -> socket.socket:
     """The next connection, non-blocking.  Raises TestAborted when the test or the party ends first."""
+    name = listener.getsockname()
+    where = (name if isinstance(name, str) else bound(listener).together) if name else "?"
     while True:
-        test.poll(listener.fileno(), select.POLLIN, None, waker)
+        with test.waiting(f"a connection to {where}"):
+            test.poll(listener.fileno(), select.POLLIN, None, waker)
         try:
             sock, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):

@@ -183,7 +183,8 @@ class Process:
             self.voice.say(4, f"Have {have} bytes")
             if have >= wanted:
                 return
-            self.test.sleep(0.1)
+            with self.test.waiting(f"{wanted} bytes from {self.name}"):
+                self.test.sleep(0.1)
 
     def resize(self, lines: int, columns: int) -> None:
         with self.lock:
@@ -233,7 +234,8 @@ class Process:
                 if there != shown:
                     self.voice.say(4, f"text at {row},{col}: '{there}'")
                     shown = there
-            self.test.sleep(pause)
+            with self.test.waiting(f"the text {wanted!r} on the screen of {self.name}"):
+                self.test.sleep(pause)
             pause = min(pause * 2, 0.25)
 
     def expect_cursor(self, line: Text, column: Text) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import children, job, net, warm
+from . import children, dialect, job, net, warm
 from .context import Settings
 from .job import Outcome, Verdict
 from .log import LogBuffer
@@ -118,7 +118,7 @@ def starts_daemon(source: Source) -> bool:
 
 
 def external_macros(settings: Settings) -> socket.socket:
-    """Define what every test finds (``${localhost}``, ``${bad_backend}``, ...).
+    """Define what every test finds (``${localhost}``, ``${bad_backend}``, ...), and the language if it is not chosen.
 
     The socket returned is bound and not listening: the address of ``${bad_backend}`` as long as it is open.
     """
@@ -126,7 +126,11 @@ def external_macros(settings: Settings) -> socket.socket:
     sock.bind(("127.0.0.1", 0))
     where = net.bound(sock)
     settings.listen_address = net.Bound(where.address, "0").together
+    program = settings.program or settings.macros.get("varnishd") or settings.macros.get("vinyld") or ""
+    version = dialect.program_version(program) if program else ""
+    settings.language = settings.language or dialect.of_version(version)
     own = {
+        **(dialect.packaging(version) if program else dialect.own_packaging()),
         "pwd": os.getcwd(),
         "localhost": where.address,
         "bad_backend": where.together,

@@ -257,10 +257,11 @@ class H2Connection:
                 stream.waiting = True
                 self.wanted += 1
                 self.lock.notify_all()
-                while stream.waiting and not self.down:
-                    if self.test.failed:
-                        raise TestAborted("the test has failed")
-                    self.lock.wait(0.5)
+                with self.test.waiting(f"a frame on stream {stream.id}"):
+                    while stream.waiting and not self.down:
+                        if self.test.failed:
+                            raise TestAborted("the test has failed")
+                        self.lock.wait(0.5)
                 if stream.waiting:
                     stream.waiting = False
                     self.wanted -= 1
