@@ -53,7 +53,7 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
         if source is not None:
             source.close()
         req.doclose = req.doclose or "TX_ERROR"
-        req.log.put(_ERROR, f"H2: send error ({error.name})")
+        req.log.put(_ERROR, f"H2: send error ({error.log_name})")
         return _DELIVERED_DONE
     if source is not None and source.length == 0:
         source.close()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _name(error: H2Error | None) -> str:
-    return error.name if error is not None else "(null)"
+    return error.log_name if error is not None else "(null)"
 
 
 def _settings(values: dict[Any, int]) -> str:

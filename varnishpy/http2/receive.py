@@ -442,7 +442,7 @@ def _rst_stream(h2: Connection, stream: Stream | None, flags: int, number: int, 
     if stream is None or stream.state is _CLOSED:
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     code: int = long_unpack(payload)[0]
-    h2.log.put(_DEBUG, f"H2: stream {number}: rx rst {error_by_code(code, False).name}")
+    h2.log.put(_DEBUG, f"H2: stream {number}: rx rst {error_by_code(code, False).log_name}")
     error = error_by_code(code, False)
     # a request that was served in full cost what any request costs
     kill(stream, SE.CANCEL if error.connection or code == 0 else error, by_peer=True, charge=not stream.t_stop)
@@ -521,9 +521,9 @@ def _goaway(h2: Connection, stream: Stream | None, flags: int, number: int, payl
     if not h2.spend():
         return CE.ENHANCE_YOUR_CALM
     error = error_by_code(int.from_bytes(payload[4:8], "big"), True)
-    h2.log.put(_DEBUG, f"GOAWAY {error.name}")
+    h2.log.put(_DEBUG, f"GOAWAY {error.log_name}")
     if error.code:
-        h2.log.put(_ERROR, f"H2: rx goaway {error.name}")
+        h2.log.put(_ERROR, f"H2: rx goaway {error.log_name}")
     if h2.compat:
         return CE.NO_ERROR
     h2.leaving = True  # what is open is still finished (RFC 9113 section 6.8)

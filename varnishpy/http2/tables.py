@@ -28,8 +28,13 @@ class H2Error:
     reason: str
     text: str
 
+    @property
+    def log_name(self) -> str:
+        """What the log and the panic dump call it."""
+        return f"H2{'C' if self.connection else 'S'}E_{self.name}"
+
     def __repr__(self) -> str:
-        return f"{'connection' if self.connection else 'stream'} {self.name}"
+        return self.log_name
 
 
 _BOTH: Final = "cs"

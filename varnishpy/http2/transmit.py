@@ -281,7 +281,7 @@ class Transmitter:
         if request is not None:
             request.doclose = request.doclose or "TX_ERROR"
             if error is not None and error.code:
-                request.log.put(_ERROR, f"H2: delivery error ({error.name})")
+                request.log.put(_ERROR, f"H2: delivery error ({error.log_name})")
         self._over(entry)
 
     def _over(self, entry: Entry) -> None:
