@@ -350,6 +350,8 @@ def test_graceful_shutdown(talk):
     talk.answer(3)
     assert len(talk.frames()) == 4
     assert not talk.h2.streams
+    (goaway,) = talk.close()
+    assert int.from_bytes(goaway.payload[:4], "big") == 3  # it never grows, stream 5 was not looked at
 
 
 # -- request threads ---

@@ -16,6 +16,7 @@ from varnishpy import stats
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http2 import frames
+from varnishpy.http2.receive import HANDLERS
 from varnishpy.http2.stream import advance, kill
 from varnishpy.http2.tables import PREFACE, SE, Event, F
 from varnishpy.log.tasklog import CLIENT, TaskLog
@@ -225,6 +226,32 @@ def test_a_request_that_raises_resets_its_stream_only(room):
     room.run = room.hello
     client.get(3)
     assert client.until(F.DATA).payload == b"hello"
+
+
+@pytest.mark.parametrize("at", ["start", "later", "after parking"])
+def test_a_defect_ends_its_session_only(room, parameter, monkeypatch, at):
+    """Requests made in the same breath are finished, the socket is closed, and other sessions go on."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("defect")
+
+    monkeypatch.setitem(HANDLERS, F.PING, broken)
+    parameter("timeout_linger", "0.01" if at == "after parking" else "10")
+    bad = frames.frame(F.HEADERS, 5, 1, GET_BLOCK) + frames.frame(F.PING, 0, 0, bytes(8))
+    hello = frames.settings_frame([])
+    if at == "start":
+        client = room.connect(lambda wrk, sess: room.transport.prior_knowledge(wrk, sess, hello + bad))
+    else:
+        client = room.connect().hello()
+        client.until(F.SETTINGS)
+        if at == "after parking":
+            wait_for(lambda: len(room.waiter) == 1)
+        client.send(bad)
+    out = client.rest()
+    assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 2)
+    wait_for(lambda: room.sessions[0].ended)
+    assert len(room.finished) == 1
+    assert room.connect().hello().get(1).until(F.DATA).payload == b"hello"
 
 
 def test_waiting_requests_come_back(room):

@@ -101,8 +101,8 @@ class Connection:
     """See the module text. Times are wall-clock seconds."""
 
     __slots__ = (
-        "awake", "bogosities", "closed_memory", "compat", "decoder", "early", "ended", "error",
-        "expect_settings", "frames_rx", "header_drop", "header_error", "header_flags", "header_new", "header_number",
+        "awake", "bogosities", "closed_memory", "compat", "decoder", "early", "ended", "error", "expect_settings",
+        "frames_rx", "goaway_stream", "header_drop", "header_error", "header_flags", "header_new", "header_number",
         "header_pieces", "header_size", "header_stream", "highest_stream", "host", "idle_timeout_of", "inbox",
         "leaving", "limits", "list_limit", "local_settings", "local_window", "log", "max_frame", "max_streams",
         "mutex", "next_due", "nocheck", "now", "open_streams", "parser", "ping_sent", "purse", "refusing",
@@ -181,6 +181,7 @@ class Connection:
 
         self.leaving = False  # the client said GOAWAY
         self.refusing = False  # we have said GOAWAY, streams above it are ignored
+        self.goaway_stream = MAX_STREAM  # what our last GOAWAY said
         self.ping_sent = b""
         self.early: dict[int, tuple[int, bool]] = {}  # priorities of streams yet to come
         self.bogosities = 0
@@ -317,8 +318,9 @@ class Connection:
                 self.stats["h2_errors"] += 1
 
     def goaway(self, error: H2Error, last_stream: int | None = None) -> None:
-        """Say GOAWAY."""
-        self.control(goaway_frame(self.highest_stream if last_stream is None else last_stream, error.code))
+        """Say GOAWAY; never with a higher stream than before (RFC 9113 section 6.8)."""
+        self.goaway_stream = min(self.goaway_stream, self.highest_stream if last_stream is None else last_stream)
+        self.control(goaway_frame(self.goaway_stream, error.code))
 
     def begin_drain(self) -> None:
         """Graceful shutdown, first step: announce it, and find out with a PING when the client must know."""

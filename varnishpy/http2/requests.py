@@ -103,7 +103,16 @@ class RequestDesk:
             self.h2.stats["h2_streams_refused"] += 1
             kill(stream, SE.REFUSED_STREAM, charge=False)
 
+    def abandon_starting(self) -> None:
+        """Finish requests that were not given to the pool, because something broke just after they were made."""
+        starting, self._starting = self._starting, []
+        for stream in starting:
+            stream.scheduled = False
+            stream.holders = 0
+            self.finish(stream)
+
     def schedule(self, stream: Stream) -> bool:
+        """Give a request to the pool. False: it was refused, and the request is finished."""
         stream.scheduled = True
         stream.holders = 1
         if self.pool.schedule(partial(self._run, stream), _PRIORITY_STR):

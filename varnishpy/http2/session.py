@@ -16,6 +16,7 @@ waiter, or left behind (``ghost``) for whoever posts next.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,7 @@ from varnishpy.base import clock
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.http2.connection import Connection
 from varnishpy.http2.frames import settings_frame
+from varnishpy.http2.receive import apply_settings
 from varnishpy.http2.socket_io import SocketDesk
 from varnishpy.http2.stream import Stream, advance, release
 from varnishpy.http2.tables import CE, Event, State
@@ -97,7 +99,8 @@ class Http2Session(SocketDesk):
 
     def begin(self, wrk: Worker, leftover: bytes) -> None:
         """The preface has been read: send our settings, take what came behind it, and serve."""
-        if self._take_role(wrk):
+
+        def enter() -> bool:
             h2 = self.h2
             h2.log.put(_DEBUG, "H2: Got pu PRISM")
             h2.control(settings_frame(h2.settings_payload()))
@@ -105,15 +108,16 @@ class Http2Session(SocketDesk):
                 self.take(leftover)
             if self._tls is not None:
                 self.receive()  # poll(2) does not know of what TLS has read already
-            self._serve()
+            return True
+
+        self._hold_role(wrk, enter)
 
     def upgrade(self, wrk: Worker, req: Request, settings: bytes, leftover: bytes) -> None:
         """The request with ``Upgrade: h2c`` becomes stream 1."""
-        if not self._take_role(wrk):
-            return
-        h2 = self.h2
-        from varnishpy.http2.receive import apply_settings
+        self._hold_role(wrk, partial(self._switch, wrk, req, settings, leftover))
 
+    def _switch(self, wrk: Worker, req: Request, settings: bytes, leftover: bytes) -> bool:
+        h2 = self.h2
         error = apply_settings(h2, settings)
         rest = None
         if error is None and self.send_all(_RESPONSE_101):
@@ -122,7 +126,7 @@ class Http2Session(SocketDesk):
             h2.log.put(_DEBUG, "H2: No/Bad OU PRISM")
             self.transport.finish_request(wrk, req)
             self._end("RX_JUNK")
-            return
+            return False
         message = req.http
         message.headers = [h for h in message.headers if h[0] not in ("upgrade", "http2-settings", "connection")]
         message.proto = "HTTP/2.0"
@@ -139,33 +143,54 @@ class Http2Session(SocketDesk):
             h2.fail(CE.ENHANCE_YOUR_CALM)
         elif rest:
             self.take(rest)
-        self._serve()
+        return True
 
     def await_preface(self, wrk: Worker) -> None:
         """A connection that must speak HTTP/2 from its first byte (TLS with ALPN ``h2``)."""
-        if self._take_role(wrk):
+
+        def enter() -> bool:
             rest = self.read_preface(b"")
             if rest is None:
                 self._end("RX_JUNK")
-                return
+                return False
             self.h2.control(settings_frame(self.h2.settings_payload()))
             if rest:
                 self.take(rest)
-            self._serve()
+            return True
+
+        self._hold_role(wrk, enter)
 
     def resume(self, event: WaitEvent, wrk: Worker) -> None:
         """Task: the waiter had something to say about a parked session."""
+        wrk.stats["h2_parked"] -= 1
+
+        def enter() -> bool:
+            if event is WaitEvent.CLOSED:
+                self.h2.fail(CE.IO_ERROR)
+            elif event is WaitEvent.TIMEOUT:
+                self.h2.fail(CE.NO_ERROR)
+            else:
+                self.receive()
+            return True
+
+        self._hold_role(wrk, enter)
+
+    def _hold_role(self, wrk: Worker, enter: Callable[[], bool]) -> None:
+        """Be the session thread until the session is parked or over.
+
+        :param enter: what comes first; False: the session has ended already
+        """
         if not self._take_role(wrk):
             return
-        h2 = self.h2
-        h2.stats["h2_parked"] -= 1
-        if event is WaitEvent.CLOSED:
-            h2.fail(CE.IO_ERROR)
-        elif event is WaitEvent.TIMEOUT:
-            h2.fail(CE.NO_ERROR)
-        else:
-            self.receive()
-        self._serve()
+        try:
+            if not enter() or self._serve():
+                return
+        except Exception:
+            # a defect of this session only: the worker logs it; nobody else knows the socket any more
+            self.h2.fail(CE.INTERNAL_ERROR)
+            self._teardown()
+            raise
+        self._teardown()
 
     def _take_role(self, wrk: Worker) -> bool:
         """This thread is the session thread now."""
@@ -216,24 +241,18 @@ class Http2Session(SocketDesk):
         if wakeup is not None:
             wakeup.close()
 
-    def _serve(self) -> None:
-        """Until the session is parked or over."""
+    def _serve(self) -> bool:
+        """Until the session is parked (True) or has come to its end."""
         h2 = self.h2
-        try:
-            while h2.error is None:
+        while h2.error is None:
+            self.transmit()
+            if h2.take_inbox():
                 self.transmit()
-                if h2.take_inbox():
-                    self.transmit()
-                if h2.error is not None:
-                    break
-                if self._once():
-                    return
-        except Exception:
-            # a defect of this session only: the worker logs it; nobody else knows the socket any more
-            h2.fail(CE.INTERNAL_ERROR)
-            self._teardown()
-            raise
-        self._teardown()
+            if h2.error is not None:
+                break
+            if self._once():
+                return True
+        return False
 
     def _once(self) -> bool:
         """Sleep until something happens, and take it in. True: the session is parked, this thread is done."""
@@ -368,6 +387,7 @@ class Http2Session(SocketDesk):
     def _teardown(self) -> None:
         """Stage one, and the beginning of stage two."""
         h2 = self.h2
+        self.abandon_starting()
         h2.take_inbox()
         h2.now = clock.now()
         error = h2.error or CE.NO_ERROR
