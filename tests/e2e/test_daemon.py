@@ -75,6 +75,17 @@ def test_bad_vcl(short_tmp: Path) -> None:
     assert not (short_tmp / "v").exists()
 
 
+def test_no_directory_is_left_behind(short_tmp: Path) -> None:
+    workdir = short_tmp / "a" / "b" / "v"
+    done = run("-F", "-n", str(workdir), "-a", "127.0.0.1:0", "-f", "/nonexistent.vcl")
+    assert done.returncode == 2
+    (short_tmp / "file").touch()
+    done = run("-F", "-n", str(short_tmp / "file" / "v"), "-a", "127.0.0.1:0", "-b", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert f"Cannot create working directory '{short_tmp}/file/v': Not a directory" in done.stderr
+    assert [entry.name for entry in short_tmp.iterdir()] == ["file"]
+
+
 def test_port_in_use(short_tmp: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -37,8 +37,8 @@ def resolve(argument: str | None) -> Path:
 def resolve_existing(argument: str | None) -> Path:
     """Like `resolve`, for tools: falls back to varnishd's state directory when only that has the instance."""
     found = resolve(argument)
-    if not found.exists() and not (argument or "").startswith("/"):
+    if not os.path.exists(found) and not (argument or "").startswith("/"):  # False too where one may not look
         other = Path("/var/lib/varnish") / (argument or socket.gethostname())
-        if other.exists():
+        if os.path.exists(other):
             return other
     return found

@@ -57,7 +57,7 @@ class Manager:
         self._options = options
         self._argv = argv
         self._lock_file: int | None = None
-        self._made_workdir = False
+        self._made_directories: list[Path] = []
         self._listen: list[tuple[endpoint.ListenEndpoint, socket.socket]] = []
         self._pid_file: Path | None = None
         self._secret_made: Path | None = None
@@ -159,8 +159,7 @@ class Manager:
         except ValueError as error:
             raise StartupError(str(error), usage=True) from None
         try:
-            self._made_workdir = not path.exists()
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._made_directories = _make_directories(path)
             lock = os.open(path / "_.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StartupError(f"Cannot create working directory '{path}': {error.strerror}") from None
@@ -169,7 +168,7 @@ class Manager:
         except OSError:
             pid = os.read(lock, 32).decode("ascii", "replace").strip()
             os.close(lock)
-            self._made_workdir = False
+            self._made_directories = []
             raise StartupError(
                 f"Varnishd is already running (pid={pid}) (pidfile={path}/_.pid)\n"
                 "(Use unique -n arguments if you want multiple instances)"
@@ -375,10 +374,10 @@ class Manager:
             (self.workdir / "_.pid").unlink(missing_ok=True)
             os.close(self._lock_file)
             self._lock_file = None
-            if self._made_workdir:
-                # a directory that somebody else has put files into is theirs
-                with contextlib.suppress(OSError):
-                    self.workdir.rmdir()
+        for directory in self._made_directories:
+            # one that somebody else has put files into is theirs
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         self.loop.close()
 
     def _signalled(self, number: int) -> None:
@@ -476,6 +475,28 @@ class Manager:
             self.exit_status |= 0x40
         elif code:
             self.exit_status |= 0x20
+
+
+def _make_directories(path: Path) -> list[Path]:
+    """Make a directory, and those above it that are missing; returns what was made, innermost first.
+
+    :raises OSError: and nothing is left behind
+    """
+    missing = []
+    above = path
+    while not os.path.lexists(above):
+        missing.append(above)
+        above = above.parent
+    made: list[Path] = []
+    try:
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o755, exist_ok=True)
+            made.insert(0, directory)
+    except OSError:
+        for directory in made:
+            directory.rmdir()
+        raise
+    return made
 
 
 def backend_vcl(argument: str) -> str:
