@@ -83,6 +83,7 @@ class Probe:
         self._t_run = 0.0  # monotonic time at which the last probe began
         self.running = False  # started; guarded by the prober's lock
         self.serial = 0  # of its place in the prober's heap
+        self._published = False
         self._reset()
         backend.sick = self.good < self.threshold
 
@@ -235,7 +236,8 @@ class Probe:
         """Tell the backend and the log."""
         backend = self._backend
         sick = self.good < self.threshold
-        changed = sick != backend.sick
+        changed = sick if not self._published else sick != backend.sick  # the log takes a new backend for a healthy one
+        self._published = True
         backend.sick = sick
         bits = "".join(letter if self.bits[name] & 1 else "-" for letter, name, _ in BITMAPS)
         vsl(
