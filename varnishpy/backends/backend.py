@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _FETCH_ERROR: Final = int(Tag.FetchError)
+_CONNECTION_ROOM: Final = 136  # octets of workspace_backend: what the reference keeps of a connection there
 _BACKEND_OPEN: Final = int(Tag.BackendOpen)
 _BACKEND_CLOSE: Final = int(Tag.BackendClose)
 
@@ -237,6 +238,9 @@ class Backend(Director):
         bo.body_reader = None
         fresh = False
         while True:
+            if not bo.ws.account(_CONNECTION_ROOM):
+                bo.log.put(_FETCH_ERROR, "out of workspace")
+                raise FetchError("out of workspace")
             conn = self._connect(wrk, bo, fresh)
             try:
                 first = _choose(bo.first_byte_timeout, self.first_byte_timeout, params.first_byte_timeout)

@@ -6,15 +6,23 @@ them, and a scan of a short list beats a dictionary that must remember order, ca
 
 A message that belongs to a running transaction logs its own changes, as ``ReqHeader``, ``ReqUnset`` and their kin: the
 eight tags of each kind stand in one run of numbers (see ``log/tags.py``), so a message needs to know only the first.
-Strings set from VCL are charged to the task's workspace; a message that outgrows it, or has more than ``max_headers``
-headers, marks itself ``failed``, logs the header it lost, and the transaction fails at its next step.
+Strings that are made for it are charged to the task's workspace, constants are not. A message that outgrows it, or has
+more than ``max_headers`` headers, marks itself ``failed`` and its workspace overflowed, logs the header it lost, and
+the transaction fails at its next step.
 
 A message is owned by one task at a time and does no locking.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
+
+from varnishpy import stats
+from varnishpy.http.status import REASONS
+from varnishpy.log.tags import Tag
+
+_ERROR: Final = int(Tag.Error)
+_LOST_HEADER: Final = int(Tag.LostHeader)
 
 # offsets from the first tag of a kind, e.g. ReqMethod, ReqURL, ... ReqLost
 METHOD, URL, PROTOCOL, STATUS, REASON, HEADER, UNSET, LOST = range(8)
@@ -34,18 +42,25 @@ class RecordSink(Protocol):
 class Account(Protocol):
     """What a message needs of a workspace."""
 
+    name: str
+
     def account(self, n: int) -> bool: ...
+
+    def mark_overflow(self) -> None: ...
 
 
 class Field:
-    """A header that is added to many messages, made once; see `Message.add_field`."""
+    """A header that is added to many messages, made once; see `Message.add_field`.
+
+    :param constant: it is charged to nobody's workspace
+    """
 
     __slots__ = ("header", "line", "size")
 
-    def __init__(self, name: str, value: str) -> None:
+    def __init__(self, name: str, value: str, constant: bool = False) -> None:
         self.header: Header = (name.lower(), name, value)
         self.line = f"{name}: {value}"
-        self.size = len(name) + len(value) + 3
+        self.size = 0 if constant else len(name) + len(value) + 3
 
 
 class Message:
@@ -141,17 +156,40 @@ class Message:
         """`add` of a header made before."""
         headers = self.headers
         ws = self.ws
-        if (self.max_headers and len(headers) >= self.max_headers) or (ws is not None and not ws.account(field.size)):
+        size = field.size
+        if (self.max_headers and len(headers) >= self.max_headers) or (
+            size and ws is not None and not ws.account(size)
+        ):
             self._lose(field.line)
             return
         headers.append(field.header)
         if self.log is not None:
             self.log.put(self.first_tag + HEADER, field.line)
 
+    def set_field(self, field: Field) -> None:
+        """`set` of a header made before."""
+        self.unset(field.header[0])
+        self.add_field(field)
+
     def set(self, name: str, value: str) -> None:
         """Replace all headers of that name by one."""
         self.unset(name.lower())
         self.add(name, value)
+
+    def assign(self, name: str, value: str) -> None:
+        """`set` for VCL: where there is no room for the value, the header stays as it was."""
+        if self.ws is not None and not self.ws.account(len(name) + len(value) + 3):
+            self.failed = True
+            if self.log is not None:
+                self.log.put(_LOST_HEADER, f"{name}:")
+            return
+        self.unset(name.lower())
+        if self.max_headers and len(self.headers) >= self.max_headers:
+            self._lose(f"{name}: {value}")
+            return
+        self.headers.append((name.lower(), name, value))
+        if self.log is not None:
+            self.log.put(self.first_tag + HEADER, f"{name}: {value}")
 
     def unset(self, lname: str) -> None:
         """Remove all headers of that lower-case name."""
@@ -181,6 +219,8 @@ class Message:
         self.headers[found[0]] = (lname, self.headers[found[0]][1], text)
         self.headers = [header for at, header in enumerate(self.headers) if at not in dropped]
 
+    # parts of the first line are constants, or charged by whoever made them
+
     def set_method(self, method: str) -> None:
         self.method = method
         self._log_first(METHOD, method)
@@ -194,17 +234,20 @@ class Message:
         self._log_first(PROTOCOL, proto)
 
     def set_status(self, status: int) -> None:
+        """A status that no registry knows must be written down, for which there may be no room."""
+        text = f"{status % 1000:03d}"
+        if status % 1000 not in REASONS and self.ws is not None and not self.ws.account(len(text) + 1):
+            self._lose(text)
+            return
         self.status = status
-        self._log_first(STATUS, f"{status % 1000:03d}")
+        self._log_first(STATUS, text)
 
     def set_reason(self, reason: str) -> None:
         self.reason = reason
         self._log_first(REASON, reason)
 
     def _log_first(self, offset: int, text: str) -> None:
-        if self.ws is not None and not self.ws.account(len(text) + 1):
-            self._lose(text)
-        elif self.log is not None:
+        if self.log is not None:
             self.log.put(self.first_tag + offset, text)
 
     def _room(self, name: str, value: str) -> bool:
@@ -218,8 +261,14 @@ class Message:
 
     def _lose(self, text: str) -> None:
         self.failed = True
+        stats.main.inc("losthdr")
+        ws = self.ws
+        if ws is not None:
+            ws.mark_overflow()
         if self.log is not None:
-            self.log.put(self.first_tag + LOST, text)
+            if ws is not None:
+                self.log.put(_ERROR, f"out of workspace ({ws.name})")
+            self.log.put(_LOST_HEADER, text)
 
     # -- whole messages --------------------------------------------------------------------------------------------
 

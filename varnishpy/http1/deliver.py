@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
+from varnishpy.http.message import Field
 from varnishpy.http.wire import response_head
 from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
 from varnishpy.http.wire_fields import WireError
@@ -32,6 +33,9 @@ _RESP_REASON: Final = int(Tag.RespReason)
 _BATCH: Final = 1024 * 1024
 _IOV_MAX: Final = 1024  # of Linux
 
+_CLOSE: Final = Field("Connection", "close", constant=True)
+_KEEP_ALIVE: Final = Field("Connection", "keep-alive", constant=True)
+_CHUNKED: Final = Field("Transfer-Encoding", "chunked", constant=True)
 _RESPONSE_500: Final = b"HTTP/1.1 500 Internal Server Error\r\nServer: Varnish\r\nConnection: close\r\n\r\n"
 
 
@@ -43,20 +47,20 @@ def frame_response(req: Request, with_body: bool) -> bool:
             req.doclose = "RESP_CLOSE"
         elif req.env.draining:
             req.doclose = "RESP_CLOSE"
-            resp.set("Connection", "close")
+            resp.set_field(_CLOSE)
         elif not resp.has("connection"):
-            resp.add("Connection", "keep-alive")
+            resp.add_field(_KEEP_ALIVE)
     elif not resp.has_token("connection", "close"):
-        resp.set("Connection", "close")
+        resp.set_field(_CLOSE)
     if not with_body:
         return False
     if resp.has("content-length"):
         return False
     if req.http.proto == "HTTP/1.1":
-        resp.set("Transfer-Encoding", "chunked")
+        resp.set_field(_CHUNKED)
         return True
     if req.doclose is None:
-        resp.set("Connection", "close")
+        resp.set_field(_CLOSE)
         req.doclose = "TX_EOF"
     return False
 

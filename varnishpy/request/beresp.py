@@ -21,6 +21,7 @@ from varnishpy.request.filters import FilterError, default_fetch_filters, fetch_
 from varnishpy.request.storing import copy_body, merge_stale, store_headers, take_over_stale
 from varnishpy.request.vclstep import run_backend_vcl
 from varnishpy.request.vfp import FETCH_NAMES, FetchContext, FetchStack
+from varnishpy.request.via import SERVER
 from varnishpy.storage.boc import Abandoned, BocState
 from varnishpy.storage.object import ObjectFlag
 from varnishpy.storage.room import NoSpace, StorageError
@@ -321,7 +322,7 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
         beresp.set_status(503)
         beresp.set_reason("Backend fetch failed")
     beresp.add("Date", format_date(now))
-    beresp.set("Server", "Varnish")
+    beresp.set_field(SERVER)
     oc.t_origin = now
     oc.ttl = oc.grace = oc.keep = 0.0
     bo.synth_body.clear()

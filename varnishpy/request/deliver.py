@@ -23,7 +23,7 @@ from varnishpy.request.transport import Delivered
 from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
 from varnishpy.request.vdp_range import RangeDelivery
-from varnishpy.request.via import via_field, via_value
+from varnishpy.request.via import SERVER, via_field, via_value
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.objectsource import open_body
@@ -90,7 +90,8 @@ class _Prepared:
         self.records = Records(rows)
 
 
-_ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes")
+_ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes", constant=True)
+_CLOSE: Final = Field("Connection", "close", constant=True)
 
 
 def step_deliver(wrk: Worker, req: Request) -> str:
@@ -173,11 +174,11 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
     resp.set_reason(req.err_reason or reason(req.err_code))
     now = clock.now()
     resp.add("Date", format_date(now))
-    resp.add("Server", "Varnish")
+    resp.add_field(SERVER)
     resp.add("X-Varnish", str(req.vxid))
     if req.want100cont:
         # neither ask for the body nor wait for it: close, unless VCL takes this header away
-        resp.add("Connection", "close")
+        resp.add_field(_CLOSE)
     req.filter_list = None
     req.synth_body.clear()
     req.t_resp = now

@@ -19,7 +19,7 @@ from varnishpy.backends.backend import Backend
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
-from varnishpy.http.message import FIRST_LINE
+from varnishpy.http.message import FIRST_LINE, Field
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _BEREQ_METHOD: Final = int(Tag.BereqMethod)
 _PIPE_ACCT: Final = int(Tag.PipeAcct)
+_CLOSE: Final = Field("Connection", "close", constant=True)
 _CHUNK: Final = 65536
 _TURNS: Final = 16  # pieces moved one way before the other way, and the clock, are looked at
 
@@ -98,7 +99,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     bereq.headers = filter_headers(req.http.headers, 0, req.hop_headers)
     bereq.log_request()
     bereq.add("X-Varnish", str(req.vxid))
-    bereq.set("Connection", "close")
+    bereq.set_field(_CLOSE)
     if req.want100cont:
         bereq.set("Expect", "100-continue")
         req.want100cont = False

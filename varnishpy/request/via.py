@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: the release whose behaviour is implemented, as Varnish puts it into ``Via``
 PRODUCT: Final = "Varnish/7.1"
+SERVER: Final = Field("Server", "Varnish", constant=True)  # of the responses that VCL makes
 
 
 def via_value(env: Env) -> str:

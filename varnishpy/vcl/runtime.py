@@ -39,6 +39,7 @@ _VCL_ERROR = int(Tag.VCL_Error)
 _VCL_TRACE = int(Tag.VCL_trace)
 _TTL = int(Tag.TTL)
 _HASH = int(Tag.Hash)
+_LOST_HEADER = int(Tag.LostHeader)
 _INT_LIMIT = 999_999_999_999_999  # RFC 8941 section 3.3.1
 _REAL_LIMIT = 999_999_999_999.999
 # what a field value cannot hold: controls but for the tab
@@ -180,7 +181,7 @@ def real_div(left: float, right: float) -> float:
 def set_header(ctx: Ctx, message: Message, name: str, value: str) -> None:
     if not value.isprintable() and _BAD_VALUE(value) is not None and params.feature.validate_headers:
         raise VclFailure(f"Bad header {name}: {_visible(value)}")
-    message.set(name, value)
+    message.assign(name, value)
 
 
 def _visible(value: str) -> str:
@@ -188,34 +189,27 @@ def _visible(value: str) -> str:
 
 
 def _first_line(message: Message, name: str, value: str) -> str:
+    if message.ws is not None and not message.ws.account(len(value) + 1):
+        raise VclFailure(f"Workspace overflow ({name})")
     if not value:
         raise VclFailure(f"Setting {name} to empty string")
     return value
 
 
-def _kept(message: Message, name: str) -> None:
-    if message.failed:
-        raise VclFailure(f"Workspace overflow ({name})")
-
-
 def set_method(ctx: Ctx, message: Message, name: str, value: str) -> None:
     message.set_method(_first_line(message, name, value))
-    _kept(message, name)
 
 
 def set_url(ctx: Ctx, message: Message, name: str, value: str) -> None:
     message.set_url(_first_line(message, name, value))
-    _kept(message, name)
 
 
 def set_proto(ctx: Ctx, message: Message, name: str, value: str) -> None:
     message.set_proto(_first_line(message, name, value))
-    _kept(message, name)
 
 
 def set_reason(ctx: Ctx, message: Message, name: str, value: str) -> None:
     message.set_reason(_first_line(message, name, value))
-    _kept(message, name)
 
 
 def set_status(message: Message, name: str, value: int) -> None:
@@ -244,7 +238,10 @@ def client_identity(ctx: Ctx) -> str:
 
 
 def set_client_identity(ctx: Ctx, value: str) -> None:
-    ctx.req.client_identity = ctx.account(value)
+    if ctx.ws is not None and not ctx.ws.account(len(value) + 1):
+        ctx.log(_LOST_HEADER, "client.identity")
+        return
+    ctx.req.client_identity = value
 
 
 _ACCEPTS_GZIP = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:;\s*q=([0-9.]+))?\s*(?=,|$)", re.IGNORECASE).search
