@@ -320,3 +320,43 @@ def test_the_log_has_the_shape_of_the_c_program(tmp_path: Path) -> None:
     assert "**** c1    txreq|GET / HTTP/1.1\\r" in rows
     assert '---- c1    EXPECT resp.status (200) == "500" failed' in rows
     assert "*    top   TEST t.vtc FAILED" in rows
+
+
+def test_programs_have_varnishs_names(tmp_path: Path) -> None:
+    """Where our daemon is tested, scripts find our tools, whatever else is installed."""
+    script = """
+server s1 {
+	rxreq
+	txresp
+} -start
+varnish v1 -vcl+backend { } -start
+client c1 {
+	txreq
+	rxresp
+} -run
+varnish v1 -vsl_catchup
+shell -expect "Child in state running" {varnishadm -n ${v1_name} status}
+shell -expect "ReqURL" {varnishlog -n ${v1_name} -d -g request -i ReqURL}
+shell -expect "MAIN.cache_miss" {varnishstat -n ${v1_name} -1 -f MAIN.cache_miss}
+shell -match "^127.0.0.1 .*GET" {varnishncsa -n ${v1_name} -d}
+shell -match "1.00 ReqURL" {varnishtop -n ${v1_name} -d -1 -i ReqURL}
+shell -expect "varnishpy" {varnishd -V}
+"""
+    outcome = run(tmp_path, script).outcome
+    assert (outcome.verdict, outcome.reason) == (Verdict.PASSED, "")
+
+
+def test_installed_programs_come_first_for_another_daemon(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("installed")
+    another = folder / "varnishadm"
+    another.write_text("#!/bin/sh\necho another $1\n")
+    another.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+    script = """
+shell -expect "another one" {varnishadm one}
+shell {command -v varnishlog && command -v vtest}
+"""
+    outcome = run(tmp_path, script, program="/bin/true").outcome
+    assert (outcome.verdict, outcome.reason) == (Verdict.PASSED, "")

@@ -39,6 +39,11 @@ class Settings:
     """None: that of the daemon under test."""
     nursery: Nursery | None = None
 
+    @property
+    def named_program(self) -> str:
+        """The daemon that the command line names; empty: it is ours that scripts start."""
+        return self.program or self.macros.get("varnishd") or self.macros.get("vinyld") or ""
+
 
 class Waker:
     """A descriptor that becomes, and stays, readable once ``wake`` was called."""

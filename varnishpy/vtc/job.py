@@ -21,7 +21,7 @@ from .context import Settings, Test
 from .errors import TestFailed
 from .languages import LANGUAGES, RESET_ORDER
 from .log import LogBuffer
-from .own_program import make_shim
+from .own_program import search_path
 from .text import Source, Text
 
 
@@ -178,9 +178,7 @@ def _run_one(settings: Settings, source: Source, buffer: LogBuffer, directory: s
     """Run a script in a fresh directory, and leave nothing of it."""
     buffer.clear()
     os.mkdir(directory, 0o755)
-    shim = Path(directory, ".bin")
-    if make_shim(shim):
-        os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{shim}"
+    os.environ["PATH"] = search_path(Path(directory, ".bin"), own=not settings.named_program)
     os.environ["VARNISH_DEFAULT_N"] = f"{directory}/default_n"
     outcome = run(settings, source, buffer, directory, seed)
     children.kill_descendants(os.getpid(), spared=settings.nursery.pid if settings.nursery is not None else 0)

@@ -7,6 +7,7 @@ import shutil
 import site
 import sys
 from pathlib import Path
+from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the package."""
@@ -21,12 +22,31 @@ def shell_words() -> str:
     return f"env PYTHONPATH='{path}' {words}"
 
 
-def make_shim(directory: Path) -> bool:
-    """Put a program ``vtest`` into ``directory``, for scripts that test the test program; False if there is one."""
-    if shutil.which("vtest") is not None:
-        return False
+#: Varnish's names for the programs of this package, and the words that start each of ours
+_PROGRAMS: Final = {
+    "varnishd": "",
+    "varnishadm": "adm",
+    "varnishlog": "log",
+    "varnishncsa": "ncsa",
+    "varnishstat": "stat",
+    "varnishtop": "top",
+    "varnishhist": "hist",
+    "varnishtest": "test --compat",
+    "vtest": "test --compat",
+}
+
+
+def search_path(directory: Path, own: bool) -> str:
+    """Make a folder with our programs under Varnish's names; returns the ``PATH`` with which scripts find them.
+
+    :param own: this package's daemon is tested, so its programs come before any that are installed; else they stand in
+        for those that are not
+    """
     directory.mkdir()
-    shim = directory / "vtest"
-    shim.write_text(f'#!/bin/sh\nexec {shell_words()} test --compat "$@"\n')
-    shim.chmod(0o755)
-    return True
+    path = os.environ.get("PATH", os.defpath)
+    for name, words in _PROGRAMS.items():
+        if own or (words and shutil.which(name) is None):
+            shim = directory / name
+            shim.write_text(f'#!/bin/sh\nexec {shell_words()} {words} "$@"\n')
+            shim.chmod(0o755)
+    return os.pathsep.join([str(directory), path] if own else [path, str(directory)])

@@ -126,7 +126,7 @@ def external_macros(settings: Settings) -> socket.socket:
     sock.bind(("127.0.0.1", 0))
     where = net.bound(sock)
     settings.listen_address = net.Bound(where.address, "0").together
-    program = settings.program or settings.macros.get("varnishd") or settings.macros.get("vinyld") or ""
+    program = settings.named_program
     version = dialect.program_version(program) if program else ""
     settings.language = settings.language or dialect.of_version(version)
     own = {
