@@ -177,6 +177,13 @@ def test_scripts_are_read_in_the_language_of_the_daemon(tmp_path: Path, version:
     assert f"pkg_version={version.partition('-')[2]}\n" in finished.log.decode("latin-1")
 
 
+def test_dispatched_servers_have_names(tmp_path: Path) -> None:
+    ask = "client c1 -connect ${s0_sock} {\n txreq\n rxresp\n} -run\n"
+    script = f"server s0 {{\n rxreq\n txresp\n}} -dispatch\n{ask}server s1 -wait\n{ask}server s2 -wait\n"
+    assert verdict(tmp_path, script)[0] is Verdict.PASSED
+    assert verdict(tmp_path, script + "server s3 -wait")[2] == "Server not -started"
+
+
 def test_barriers_meet(tmp_path: Path) -> None:
     script = (
         "barrier b1 cond 3 -cyclic\nbarrier b2 sock 2\n"

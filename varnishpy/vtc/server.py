@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import socket
 
 from . import net
@@ -31,6 +30,7 @@ class Server:
         self.thread: PartyThread | None = None
         self.waker = Waker()
         self.dispatched = False
+        self.dispatches = 0
 
     # Listening
 
@@ -112,13 +112,15 @@ class Server:
         spec, listener = self.spec, self.sock
         assert listener is not None
         servers = self.test.registry("server")
-        for number in itertools.count(1):
+        while True:
             sock = net.accept(self.test, listener, self.waker)
-            worker = Server(self.test, f"s{number}")
+            self.dispatches += 1
+            worker = Server(self.test, f"s{self.dispatches}")
             self.voice.say(3, f"dispatch fd {sock.fileno()} -> {worker.name}")
             worker.dispatched = True
             worker.listen_on = self.listen_on
-            servers[f"dispatch {number}"] = worker
+            # a script may wait for it by its name, unless it has a server of that name
+            servers[worker.name if worker.name not in servers else f"dispatched {worker.name}"] = worker
             worker.serve(spec, sock)
 
     def serve(self, spec: Text, sock: socket.socket) -> None:
