@@ -27,7 +27,7 @@ logexpect l1 -v v1 -g request -q "ReqURL ~ x" {
 	fail clear
 } -start
 client c1 -connect ${s1_sock} {
-	txreq -url ${v1_addr}/${date}${string,repeat,3,x}
+	txreq -url "${v1_addr}/${date}${string,repeat,3,x}"
 	rxresp
 	shell -err {exit 1}
 } -run
@@ -60,6 +60,41 @@ def test_nothing_is_wrong_with_a_good_script() -> None:
         ('shell "oops', 2, 7, "unterminated"),
         ("server s1 {", 2, 11, "unbalanced"),
         ("client c1 { stream 1 { txdata -nostrand } -run }", 2, 31, "Unknown txdata"),
+        ("delay soon", 2, 7, "expected a number"),
+        ("client c1 { timeout 1e3 }", 2, 21, "expected a number"),
+        ("client c1 { sendhex 0g }", 2, 21, "hexadecimal"),
+        ("client c1 { txreq -bodylen 0 }", 2, 28, "length above 0"),
+        ("client c1 { stream x { } }", 2, 20, "31 bits"),
+        ("client c1 { stream 1 { txsettings -push maybe } }", 2, 41, "one of: true false"),
+        ("client c1 { stream 1 { txreq -litHdr inc hof a huf b } }", 2, 42, "one of: huf plain"),
+        ("client c1 { stream 1 { txprio -weight 256 } }", 2, 39, "8 bits"),
+        ("client c1 { stream 1 { txrst -err WRONG } }", 2, 35, "an error's name"),
+        ("client c1 { stream 1 { rxdata -some 0 } }", 2, 37, "above 0"),
+        ("client c1 { stream 1 { txdata -padlen 256 } }", 2, 39, "1 to 255"),
+        ("client c1 { stream 1 { txping -data 1234567 } }", 2, 37, "8 characters"),
+        ("client c1 -proxy2 1.2.3.4:1", 2, 19, "SERVERIP:PORT"),
+        ('client c1 -proxy2 "1.2.3.4:1 1.2.3.4:1 foo=x"', 2, 20, "tlv type foo"),
+        ("server s1 -dispatch", 2, 11, "only works on s0"),
+        ("barrier b1", 2, 9, "expected cond, sock"),
+        ("process p1 -key F1", 2, 17, "one of: NPAGE"),
+        ("process p1 -winsz 1 80", 2, 19, "above 1"),
+        ("syslog S1 -level loud", 2, 18, "one of: emerg"),
+        ("syslog S1 { expect == x }", 2, 20, "one of: ~ !~"),
+        ("shell -expect a -match b true", 2, 17, "Cannot use -expect with -match"),
+        ("shell -match ( true", 2, 14, "regular expression"),
+        ("varnish v1 -expect a =< 1", 2, 22, "one of: == !="),
+        ("varnish v1 -cliexpect ( ping", 2, 23, "regular expression"),
+        ("varnish v1 -syntax four", 2, 20, "a number"),
+        ("logexpect l1 -v v1 -g all", 2, 23, "one of: raw vxid"),
+        ("logexpect l1 -v v1 -q ReqURL(", 2, 23, "query"),
+        ("logexpect l1 -v v1 { expect x * ReqURL }", 2, 29, "a number, * or ?"),
+        ("logexpect l1 -v v1 { expect * y ReqURL }", 2, 31, "a number, * or ="),
+        ("logexpect l1 -v v1 { expect * * ReqUrls }", 2, 33, "log tag"),
+        ("logexpect l1 -v v1 { fail sometimes }", 2, 27, "one of: add clear"),
+        ("logexpect l1 -v v1 { fail add * }", 2, 27, "expected VXID TAG"),
+        ("feature cmd", 2, 9, "argument is missing"),
+        ("shell ${string,repeat,x,y}", 2, 7, "invalid number"),
+        ("shell ${localhost,x}", 2, 7, "does not take arguments"),
     ],
 )
 def test_mistakes_have_their_place(script: str, line: int, column: int, word: str) -> None:
@@ -74,9 +109,20 @@ def test_all_mistakes_are_found() -> None:
     assert [finding.position.line for finding in found] == [1, 2, 3, 4]
 
 
+def test_macros_may_bring_quotes() -> None:
+    assert check(Source("x", 'client c1 {\n send "a ${string,repeat,3," "}"\n}'), Settings()) == []
+
+
+def test_warnings() -> None:
+    script = "client c1 {\n expect resp.stauts == 200\n stream 1 {\n  expect resp.stauts == x\n } -run\n}"
+    found = check(Source("x", script), Settings())
+    assert [(one.position.line, one.warning) for one in found] == [(2, True), (4, True)]
+
+
 def test_macros_from_outside_and_leave_to_use_any() -> None:
     assert check(Source("x", "shell ${mine}"), Settings(macros={"mine": "1"})) == []
     assert check(Source("x", "feature ignore_unknown_macro\nshell ${any}"), Settings()) == []
+    assert check(Source("x", "include more\nshell ${s1_sock}"), Settings()) == []
 
 
 def test_explanations() -> None:

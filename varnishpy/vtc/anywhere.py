@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .context import Test
 from .errors import ScriptError, TestAborted
 from .interpreter import Interpreter
 from .log import Voice
-from .table import Call, Command, Opt, table
+from .table import Call, Command, Item, Opt, table
 from .text import Source, Text
 
 MAX_OUTPUT = 16 << 20
@@ -23,8 +24,6 @@ MAX_OUTPUT = 16 << 20
 
 def _delay(_target: object, call: Call) -> None:
     seconds = numbers.number(call.plain[0])
-    if seconds != seconds:
-        raise ScriptError(f"Syntax error in number ({call.plain[0]})", call.plain[0].locate())
     call.voice.say(3, f"delaying {seconds:g} second(s)")
     call.test.sleep(seconds)
 
@@ -62,11 +61,6 @@ def run_shell(test: Test, script: str) -> tuple[int, bytes]:
 def _check_shell(
     test: Test, voice: Voice, script: str, wanted: int | None, expect: str | None, match: str | None
 ) -> None:
-    if match is not None:
-        try:
-            compare.compile_regex(match)
-        except compare.RegexError as error:
-            voice.fatal(f"shell_match invalid regexp: {error}")
     script = f"{'set -e ;' if test.language.careful else ''}exec 2>&1 ; {script}"
     voice.dump(4, "shell_cmd", script)
     code, output = run_shell(test, script)
@@ -89,10 +83,14 @@ def _check_shell(
         voice.say(4, "shell_match succeeded")
 
 
+def _check_options(items: Sequence[Item]) -> None:
+    given = [item for item in items if item.option in ("-expect", "-match")]
+    if len({item.option for item in given}) > 1:
+        raise ScriptError("Cannot use -expect with -match", given[-1].at)
+
+
 def _shell(_target: object, call: Call) -> None:
     expect, match = call.find("-expect"), call.find("-match")
-    if expect and match:
-        raise ScriptError("Cannot use -expect with -match", call.words[0].locate())
     wanted: int | None = 0
     for item in call.items:  # the last of -err and -exit counts; a negative status stands for any but 0
         if item.option == "-err":
@@ -145,6 +143,7 @@ EVERYWHERE = table(
         },
         "run: {0}",
         mixed=False,
+        check=_check_options,
     ),
     Command("err_shell", _err_shell, "STRING COMMAND", text='run, expecting failure and "{0}": {1}', mixed=False),
     Command("include", _include, "FILE [FILE...]", text="run the script in {0}", mixed=False),

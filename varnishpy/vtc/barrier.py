@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 
 from . import net, numbers
 from .context import Test
 from .errors import ScriptError, TestAborted
 from .log import Voice
-from .table import Call, Command, Opt
+from .table import Call, Command, Item, Opt
 from .text import Text
 from .threads import PartyThread
 
@@ -163,8 +164,6 @@ def _barrier(_target: object, call: Call) -> None:
             call.voice.fatal(f"Barrier {name} can only be created on the top thread")
         barrier = barriers[str(name)] = Barrier(test, str(name))
     assert isinstance(barrier, Barrier)
-    if len(call.items) < 2:
-        raise ScriptError("barrier: expected cond, sock, sync or -cyclic", name.locate())
     for item in call.items[1:]:
         match item.option:
             case "cond" | "sock":
@@ -173,10 +172,11 @@ def _barrier(_target: object, call: Call) -> None:
                 barrier.sync(call.voice)
             case "-cyclic":
                 barrier.set_cyclic(call.voice)
-            case _:
-                raise ScriptError(
-                    f"Unknown barrier argument: {item.args[0]} (expected cond, sock, sync or -cyclic)", item.at
-                )
+
+
+def _check(items: Sequence[Item]) -> None:
+    if len(items) < 2:
+        raise ScriptError("barrier: expected cond, sock, sync or -cyclic", items[0].at)
 
 
 BARRIER = Command(
@@ -191,4 +191,5 @@ BARRIER = Command(
     },
     "barrier {0}",
     named="b",
+    check=_check,
 )

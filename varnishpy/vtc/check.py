@@ -1,7 +1,7 @@
 """``--check``: finds every mistake in a script that can be found without running it.
 
 Each line of each language is looked up in its table: unknown commands and options, missing and superfluous arguments,
-names that begin with the wrong letter, macros nothing defines, regular expressions and numbers that are none.
+words that are not what the table says, names that begin with the wrong letter, macros nothing defines.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import compare
+from . import compare, http1_commands
 from .anywhere import EVERYWHERE
 from .context import Settings
 from .environment import FEATURES
-from .errors import Position, ScriptError
+from .errors import MacroError, Position, ScriptError
+from .h2 import commands as h2_commands
 from .interpreter import find_command, loop_arguments
 from .languages import LANGUAGES
 from .lexer import comma_arguments, lines
-from .macros import FUNCTIONS
+from .macros import FUNCTIONS, Macros
 from .table import Command, Item, sort_out
 from .text import Source, Text
 
-OWN_MACROS = frozenset({"pwd", "localhost", "bad_backend", "listen_addr", "bad_ip", "testdir", "tmpdir", "vtcid"})
+OWN_MACROS = {"pkg_version", "pkg_branch", "pwd", "localhost", "bad_backend", "listen_addr", "bad_ip"}
+SCRIPT_MACROS = {"testdir", "tmpdir", "vtcid"}
 ENTITY_MACROS = {
     "s": r"(addr|port|sock)",
     "t": r"(addr|port|sock)",
@@ -33,6 +35,8 @@ ENTITY_MACROS = {
     "h": r"(pid|name|\w+_(addr|port|sock))",
 }
 """What macros a named party defines, by the first letter of its name."""
+_FIELDS = {"http": http1_commands.is_field, "stream": h2_commands.is_field}
+_LIKE_A_FIELD = re.compile(r"(?:req|resp|remote|h2|frame|stream|settings|ping|prio|winup|push|rst|goaway|tbl)\.[a-z]")
 _DISPATCHED = re.compile(r"s[0-9]+_(addr|port|sock)")
 
 
@@ -55,8 +59,9 @@ class Checker:
         self.source = source
         self.findings: list[Finding] = []
         self._names: set[str] = set()
-        self._started: set[str] = set()
-        self._known = {*OWN_MACROS, *settings.macros}
+        self._functions = Macros()
+        self._functions.ignore_unknown = True
+        self._known = {*OWN_MACROS, *SCRIPT_MACROS, *settings.macros}
         self._any_macro = False
 
     def run(self) -> list[Finding]:
@@ -75,8 +80,8 @@ class Checker:
                 words = line.tokens
                 if words[0] == "loop" and len(words) == 3:
                     self._collect(words[2])
-                elif words[0] == "feature" and "ignore_unknown_macro" in words:
-                    self._any_macro = True
+                elif words[0] == "include" or (words[0] == "feature" and "ignore_unknown_macro" in words):
+                    self._any_macro = True  # what a script includes may only exist once it runs
                 row = {**LANGUAGES["top"], **EVERYWHERE}.get(words[0])
                 if row is not None and row.named and len(words) > 1:
                     self._names.add(str(words[1]))
@@ -95,6 +100,7 @@ class Checker:
         for tokens in self._lines(text):
             for token in tokens:
                 self._macros(token)
+            tokens = [self._expand(token) for token in tokens]
             try:
                 if tokens[0] == "loop":
                     _, body = loop_arguments(tokens)
@@ -105,9 +111,9 @@ class Checker:
             except ScriptError as error:
                 self._add(error.position, error.text)
                 continue
-            self._command(command, items)
+            self._command(command, items, language)
 
-    def _command(self, command: Command, items: list[Item]) -> None:
+    def _command(self, command: Command, items: list[Item], language: str) -> None:
         plain = [item.args[0] for item in items if not item.option]
         for item in items:
             option = command.options.get(item.option) if item.option else None
@@ -116,17 +122,16 @@ class Checker:
         if command.language:
             for spec in plain[1:]:
                 self._text(spec, command.language)
-        if command.name == "expect" and len(plain) == 3:
-            self._expect(plain)
+        if command.name == "expect" and language in _FIELDS:
+            self._expect(plain, language)
         if command.name == "feature":
             self._features(plain)
-        if command.name == "server" and plain and any(item.option == "-start" for item in items):
-            self._started.add(str(plain[0]))
 
-    def _expect(self, plain: list[Text]) -> None:
+    def _expect(self, plain: list[Text], language: str) -> None:
         left, operator, right = plain
-        if left in ("*", "?") or left.isdigit():
-            return  # a logexpect line
+        for word in (left, right):
+            if _LIKE_A_FIELD.match(word) and not _FIELDS[language](word):
+                self._add(word.locate(), f"{word} is no field and compared as it stands", warning=True)
         if operator not in compare.OPERATORS:
             self._add(
                 operator.locate(), f"unknown operator {operator} (expected one of: {' '.join(compare.OPERATORS)})"
@@ -140,15 +145,21 @@ class Checker:
             self._add(left.locate(), f"{left} is compared with itself", warning=True)
 
     def _features(self, words: list[Text]) -> None:
-        skip = False
-        for word in words:
+        todo = iter(words)
+        for word in todo:
             name = word.removeprefix("!")
-            if skip:
-                skip = False
-            elif name in ("cmd", "vtest_cmd"):
-                skip = True
+            if name in ("cmd", "vtest_cmd"):
+                if next(todo, None) is None:
+                    self._add(word.locate(), f"feature {name}: an argument is missing")
             elif name not in FEATURES and name != "ignore_unknown_macro":
                 self._add(word.locate(), f"unknown feature: {name}")
+
+    def _expand(self, token: Text) -> Text:
+        """A token with the macros expanded whose values are known: they may bring quotes of their own."""
+        try:
+            return self._functions.expand(token)
+        except MacroError:
+            return token  # told by _macros
 
     def _macros(self, token: Text) -> None:
         at = token.find("${")
@@ -161,10 +172,20 @@ class Checker:
             except ValueError as error:
                 self._add(token.locate(at), f"macro: {error}")
             else:
-                name = words[0] if words else ""
-                if not self._defined(name):
-                    self._add(token.locate(at), f"macro ${{{name}}} is not defined by anything in this script")
+                self._macro(words, token.locate(at))
             at = token.find("${", end)
+
+    def _macro(self, words: list[str], at: Position) -> None:
+        name = words[0] if words else ""
+        if not self._defined(name):
+            self._add(at, f"macro ${{{name}}} is not defined by anything in this script")
+        elif name in FUNCTIONS:
+            try:
+                FUNCTIONS[name](words[1:])
+            except MacroError as error:
+                self._add(at, f"macro ${{{name}}}: {error}")
+        elif len(words) > 1 and not self._any_macro:
+            self._add(at, f"macro ${{{name}}} does not take arguments")
 
     def _defined(self, name: str) -> bool:
         if self._any_macro or name in self._known or name in FUNCTIONS:

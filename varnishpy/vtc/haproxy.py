@@ -15,9 +15,8 @@ from pathlib import Path
 
 from . import net, numbers
 from .children import check_exit
-from .compare import RegexError, matches
+from .compare import matches
 from .context import Test
-from .errors import ScriptError
 from .server import Server
 from .table import Call, Command, Opt, table
 from .text import Text
@@ -106,21 +105,15 @@ def _cli_send(cli: CommandSocket, call: Call) -> None:
 
 def _cli_expect(cli: CommandSocket, call: Call) -> None:
     operator, pattern = call.plain
-    if operator not in ("~", "!~"):
-        raise ScriptError(f"expected ~ or !~, not {operator}", operator.locate())
     answer = cli.receive()
-    try:
-        good = matches(pattern, answer) == (operator == "~")
-    except RegexError as error:
-        raise ScriptError(f"CLI regexp error: {error}", pattern.locate()) from None
-    if not good:
+    if matches(pattern, answer) != (operator == "~"):
         call.voice.fatal(f'CLI expect failed {operator} "{pattern}"')
     call.voice.say(4, f'CLI expect match {operator} "{pattern}"')
 
 
 HAPROXY_CLI = table(
     Command("send", _cli_send, "COMMAND", text="send: {0}", mixed=False),
-    Command("expect", _cli_expect, "OPERATOR REGEX", text="expect the answer {0} {1}", mixed=False),
+    Command("expect", _cli_expect, "~|!~ REGEX", text="expect the answer {0} {1}", mixed=False),
 )
 
 

@@ -67,7 +67,7 @@ def run(settings: Settings, source: Source, buffer: LogBuffer, tmpdir: str, seed
     test.define(top, "vtcid", os.path.basename(tmpdir))
     os.chdir(tmpdir)
     Path("INFO").write_text(f"Test case: {source.name}\n")
-    alarm = threading.Timer(settings.max_duration, lambda: _time_out(test))
+    alarm = threading.Timer(settings.max_duration, lambda: time_out(test))
     alarm.daemon = True
     alarm.start()
     try:
@@ -97,7 +97,7 @@ def run(settings: Settings, source: Source, buffer: LogBuffer, tmpdir: str, seed
     return Outcome(Verdict.SKIPPED, 0, 0, test.skip_reason) if test.skipped else Outcome(Verdict.PASSED)
 
 
-def _time_out(test: Test) -> None:
+def time_out(test: Test) -> None:
     """Fail a test whose time is up, telling where in the script each of its threads is and what it is waiting for."""
     places, waits = dict(test.places), dict(test.waits)
     for thread, place in places.items():

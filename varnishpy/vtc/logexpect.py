@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -22,12 +23,12 @@ from varnishpy.log.record import Record
 from varnishpy.log.selection import Selection, SelectionError, TagPatternError, match_tags
 from varnishpy.log.tags import Tag
 
-from . import numbers
-from .compare import RegexError, compile_regex, matches
+from . import kinds, numbers
+from .compare import matches
 from .context import Test
 from .errors import NOWHERE, Place, Position, ScriptError
 from .shared_memory import IGNORED_TAGS, LogTail, show
-from .table import Call, Command, Opt, table
+from .table import Call, Command, Item, Opt, table
 from .text import Text
 from .threads import PartyThread
 
@@ -285,24 +286,13 @@ def _parse(call: Call, kind: Kind, skip: int | None, words: list[Text]) -> Expec
     if words[0] == LAST:
         vxid = LAST
     elif words[0] != ANY:
-        number = numbers.whole_unsigned(words[0])
-        if number is None or words[0].startswith("-"):
-            raise ScriptError(f"Not a positive integer: '{words[0]}'", words[0].locate())
-        vxid = number
+        vxid = numbers.unsigned(words[0])
     tags: frozenset[int] | str | None = None
     if words[1] == LAST:
         tags = LAST
     elif words[1] != ANY:
-        try:
-            tags = match_tags(words[1])
-        except TagPatternError as error:
-            raise ScriptError(f"Unknown tag name: '{words[1]}' ({error.kind})", words[1].locate()) from None
+        tags = match_tags(words[1])
     regex = str(words[2]) if len(words) > 2 else None
-    if regex is not None:
-        try:
-            compile_regex(regex)
-        except RegexError as error:
-            raise ScriptError(f"Regex error ({error}): '{regex}'", words[2].locate()) from None
     shown = " ".join(call.words[:4]) + " " + (regex or "")
     return Expectation(kind, shown, skip, vxid, tags, regex, call.words[0].locate())
 
@@ -313,10 +303,7 @@ def _expect(target: LogExpect, call: Call) -> None:
     if skip_word == "?":
         kind = Kind.ALTERNATIVE
     elif skip_word != ANY:
-        number = numbers.whole_unsigned(skip_word)
-        if number is None or skip_word.startswith("-"):
-            raise ScriptError(f"Not a positive integer: '{skip_word}'", skip_word.locate())
-        skip = number
+        skip = numbers.unsigned(skip_word)
     target.expectations.append(_parse(call, kind, None if skip_word == ANY else skip, rest))
 
 
@@ -325,10 +312,6 @@ def _fail(target: LogExpect, call: Call) -> None:
     if action == "clear":
         target.expectations.append(Expectation(Kind.CLEAR, "fail clear"))
         return
-    if action != "add":
-        raise ScriptError(f"Unknown fail argument '{action}' (expected add or clear)", action.locate())
-    if len(rest) < 2:
-        raise ScriptError("fail add: expected VXID TAG [REGEX]", action.locate())
     target.expectations.append(_parse(call, Kind.FAIL, 0, rest))
 
 
@@ -336,9 +319,51 @@ def _abort(target: LogExpect, _call: Call) -> None:
     target.expectations.append(Expectation(Kind.ABORT, "abort"))
 
 
+def _check_fail(items: Sequence[Item]) -> None:
+    if items[0].args[0] == "add" and len(items) < 3:
+        raise ScriptError("fail add: expected VXID TAG [REGEX]", items[0].at)
+
+
+def _number_or(*others: str) -> kinds.Kind:
+    def judge(word: str) -> str:
+        good = word in others or (numbers.whole_unsigned(word) is not None and not word.startswith("-"))
+        return "" if good else f"a number, {' or '.join(others)}"
+
+    return judge
+
+
+def _tag(word: str) -> str:
+    try:
+        if word not in (ANY, LAST):
+            match_tags(word)
+    except TagPatternError as error:
+        return f"the name of a log tag ({error.kind})"
+    return ""
+
+
+def _query(word: str) -> str:
+    try:
+        parse_query(word)
+    except QueryError as error:
+        return f"a query expression ({error})"
+    return ""
+
+
+_KINDS = {"SKIP": _number_or(ANY, "?"), "VXID": _number_or(ANY, LAST), "TAG": _tag}
+
 LOGEXPECT_SPEC = table(
-    Command("expect", _expect, "SKIP VXID TAG [REGEX]", text="expect, {0} records later, {2} {3}", mixed=False),
-    Command("fail", _fail, "add|clear [VXID] [TAG] [REGEX]", text="from here on fail ({0}): {2} {3}", mixed=False),
+    Command(
+        "expect", _expect, "SKIP VXID TAG [REGEX]", text="expect, {0} records later, {2} {3}", mixed=False, kinds=_KINDS
+    ),
+    Command(
+        "fail",
+        _fail,
+        "add|clear [VXID] [TAG] [REGEX]",
+        text="from here on fail ({0}): {2} {3}",
+        mixed=False,
+        kinds=_KINDS,
+        check=_check_fail,
+    ),
     Command("abort", _abort, "[WORD...]", text="abort the test program", mixed=False),
 )
 
@@ -373,10 +398,6 @@ def _option(target: LogExpect, option: str, args: list[Text]) -> None:
         case "-d":
             target.from_head = numbers.integer(args[0]) != 0
         case "-g":
-            if args[0] not in MODES:
-                raise ScriptError(
-                    f"Unknown grouping '{args[0]}' (expected one of: {' '.join(MODES)})", args[0].locate()
-                )
             target.grouping = str(args[0])
         case "-q":
             target.query = args[0]
@@ -417,8 +438,8 @@ LOGEXPECT = Command(
     {
         "-v": Opt("DAEMON", "of {0}"),
         "-d": Opt("0|1", "from the beginning: {0}"),
-        "-g": Opt("GROUPING", "grouped by {0}"),
-        "-q": Opt("QUERY", "selected by {0}"),
+        "-g": Opt("GROUPING", "grouped by {0}", kinds={"GROUPING": kinds.one_of(MODES)}),
+        "-q": Opt("QUERY", "selected by {0}", kinds={"QUERY": _query}),
         "-m": Opt("", "logging misses too"),
         "-err": Opt("", "which must fail"),
         "-start": Opt("", "start it"),

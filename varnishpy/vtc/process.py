@@ -6,17 +6,14 @@ from collections.abc import Callable
 
 from . import numbers
 from .context import Test
-from .errors import ScriptError
+from .kinds import one_of
 from .pty_process import KEYS, Process, process_command
 from .table import Call, Command, Opt
 from .text import Text
 
 
 def _hex(process: Process, text: Text) -> None:
-    try:
-        data = numbers.hex_bytes(text)
-    except ValueError as error:
-        raise ScriptError(str(error), text.locate()) from None
+    data = numbers.hex_bytes(text)
     process.voice.hexdump(4, "sendhex", data)
     process.write(data)
 
@@ -42,15 +39,15 @@ def _stop(process: Process, _args: list[Text]) -> None:
 
 
 def _key(process: Process, args: list[Text]) -> None:
-    if args[0] not in KEYS:
-        raise ScriptError(f"Unknown key {args[0]} (expected one of: {' '.join(KEYS)})", args[0].locate())
     process.write(KEYS[args[0]])
+
+
+def _more_than_one(word: str) -> str:
+    return "" if numbers.integer(word) > 1 else "a number above 1"
 
 
 def _winsz(process: Process, args: list[Text]) -> None:
     lines, columns = (numbers.integer(arg) for arg in args)
-    if lines < 2 or columns < 2:
-        raise ScriptError("expected more than one line and column", args[0].locate())
     process.resize(lines, columns)
 
 
@@ -77,7 +74,7 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Process, list[Text]], None]]] = {
         lambda process, args: process.expect_text(args[0], args[1], args[2]),
     ),
     "-hexdump": (Opt("", "logging its output in hex"), _log("-hexdump")),
-    "-key": (Opt("KEY", "press {0}"), _key),
+    "-key": (Opt("KEY", "press {0}", kinds={"KEY": one_of(tuple(KEYS))}), _key),
     "-kill": (Opt("SIGNAL", "send it {0}"), lambda process, args: process.kill(args[0])),
     "-log": (Opt("", "logging its output by lines"), _log("-log")),
     "-match-text": (
@@ -91,7 +88,10 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Process, list[Text]], None]]] = {
     "-start": (Opt("", "start it"), lambda process, _: process.start()),
     "-stop": (Opt("", "terminate it"), _stop),
     "-wait": (Opt("", "wait for its end"), lambda process, _: process.wait()),
-    "-winsz": (Opt("LINES COLUMNS", "make its screen {0} by {1}"), _winsz),
+    "-winsz": (
+        Opt("LINES COLUMNS", "make its screen {0} by {1}", kinds={"LINES": _more_than_one, "COLUMNS": _more_than_one}),
+        _winsz,
+    ),
     "-write": (Opt("STRING", 'type "{0}"'), lambda process, args: process.write(args[0].encode("latin-1"))),
     "-writehex": (Opt("HEX", "type the bytes {0}"), lambda process, args: _hex(process, args[0])),
     "-writeln": (

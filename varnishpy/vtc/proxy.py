@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 from . import net, numbers
 from .errors import ScriptError
@@ -29,15 +30,27 @@ def _tlv(word: str) -> bytes:
     return kind + struct.pack(">H", len(content)) + content
 
 
+def check(args: Sequence[Text]) -> None:
+    """See that an argument has the form of what ``header`` takes.  Raises ScriptError."""
+    words = args[0].split()
+    if "${" in args[0]:
+        return
+    if len(words) < 2:
+        raise ScriptError("expected 'CLIENTIP:PORT SERVERIP:PORT'", args[0].locate())
+    try:
+        for word in words[2:]:
+            _tlv(word)
+    except ValueError as error:
+        raise ScriptError(f"PROXY: {error}", args[0].locate()) from None
+
+
 def header(version: int, spec: Text) -> bytes:
     """The header for ``CLIENT SERVER [TLV ...]``, each address with its port.  Raises ScriptError."""
     words = spec.split()
-    if len(words) < 2:
-        raise ScriptError("expected 'CLIENTIP:PORT SERVERIP:PORT'", spec.locate())
     try:
         ends = [net.resolve(*net.split_address(word), passive=True)[0] for word in words[:2]]
         tlvs = b"".join(_tlv(word) for word in words[2:])
-    except (net.NetError, ValueError) as error:
+    except net.NetError as error:
         raise ScriptError(f"PROXY: {error}", spec.locate()) from None
     (_, (client, client_port)), (family, (server, server_port)) = ends
     if version == 1:

@@ -17,7 +17,7 @@ from pathlib import Path
 from . import compare, numbers
 from .children import check_exit
 from .context import Test
-from .errors import ScriptError, TestAborted
+from .errors import TestAborted
 from .log import Voice
 from .table import Call
 from .terminal import Terminal
@@ -97,7 +97,9 @@ class Process:
             poller.register(fd, select.POLLIN)
         with self.out.open("ab", buffering=0) as out, self.err.open("ab", buffering=0) as err:
             while open_ends:
-                for fd, _ in poller.poll():
+                with self.test.waiting("output of its program"):
+                    ready = poller.poll()
+                for fd, _ in ready:
                     try:
                         data = os.read(fd, 65536)
                     except OSError:
@@ -252,11 +254,7 @@ class Process:
         with self.lock:
             below = range(max(row - 1, 0), self.terminal.lines)
             rows = [self.terminal.text(number)[max(col - 1, 0) :] for number in below]
-        try:
-            good = compare.matches(pattern, "\n".join(rows))
-        except compare.RegexError as error:
-            raise ScriptError(f"invalid regexp: {error}", pattern.locate()) from None
-        if not good:
+        if not compare.matches(pattern, "\n".join(rows)):
             self.voice.fatal(f'match failed: ("{pattern}")')
         self.voice.say(4, "match succeeded")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 
 from . import net
 from .context import Test, Waker
 from .errors import ScriptError
 from .log import Voice
 from .session import SESSION_OPTIONS, Session, run_script, run_session
-from .table import Call, Command, Opt
+from .table import Call, Command, Item, Opt
 from .text import Text
 from .threads import PartyThread
 
@@ -202,11 +203,15 @@ def _server(test: Test, call: Call) -> None:
             case "-start":
                 server.start()
             case "-dispatch":
-                if name != "s0":
-                    raise ScriptError("server -dispatch only works on s0", item.at)
                 server.dispatch()
             case _:
                 server.spec = item.args[0]
+
+
+def _check(items: Sequence[Item]) -> None:
+    for item in items:
+        if item.option == "-dispatch" and items[0].args[0] != "s0":
+            raise ScriptError("server -dispatch only works on s0", item.at)
 
 
 SERVER = Command(
@@ -224,4 +229,5 @@ SERVER = Command(
     "server {0}",
     named="s",
     language="http",
+    check=_check,
 )

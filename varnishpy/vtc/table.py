@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import kinds
 from .errors import Position, ScriptError
+from .kinds import Kind
 from .text import Text
 
 if TYPE_CHECKING:
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 class Opt:
     """One option of a command.
 
-    ``args`` names what follows it, blank separated.  ``stage``: options of a later stage may not come before those of
-    an earlier one.  ``language`` is that of its last argument.  ``count`` decides how many arguments follow where that
-    depends on them.  ``text`` puts the option into words, with ``{0}`` for its first argument.
+    ``args`` names what follows it, blank separated; the names say what is expected (see ``kinds``, to which the row
+    may add).  ``stage``: options of a later stage may not come before those of an earlier one.  ``language`` is that of
+    its last argument.  ``count`` decides how many arguments follow where that depends on them; these are judged by
+    ``check`` alone, which raises ScriptError.  ``text`` puts the option into words, ``{0}`` being its first argument.
     """
 
     args: str = ""
@@ -34,6 +37,8 @@ class Opt:
     stage: int = 0
     language: str = ""
     count: Callable[[Sequence[str]], int] | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    check: Callable[[Sequence[Text]], None] | None = None
 
 
 @dataclass(slots=True)
@@ -81,8 +86,9 @@ class Command:
     """One row of a language.
 
     ``args`` names the words that are not options; in brackets if they may be missing, with ``...`` if there may be
-    more.  ``named`` is the letter with which the first of them, the name of an entity, begins.  With ``mixed`` options
-    may stand anywhere, otherwise the first plain word ends them.  ``language`` is that of plain words.
+    more; as with options the names say what is expected.  ``named`` is the letter with which the first of them, the
+    name of an entity, begins.  With ``mixed`` options may stand anywhere, otherwise the first plain word ends them.
+    ``language`` is that of plain words.  ``check`` judges all of a command's items together, raising ScriptError.
     """
 
     name: str
@@ -93,6 +99,8 @@ class Command:
     mixed: bool = True
     named: str = ""
     language: str = ""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    check: Callable[[Sequence[Item]], None] | None = None
 
     @property
     def bounds(self) -> tuple[int, int | None]:
@@ -134,6 +142,11 @@ def sort_out(command: Command, words: Sequence[Text], at: Position) -> list[Item
         got = list(words[index + 1 : index + 1 + wanted])
         if len(got) < wanted:
             raise ScriptError(f"{command.name} {word}: expected {option.args}", word.locate())
+        if option.count is None:
+            for name, arg in zip(option.args.split(), got, strict=True):
+                kinds.check(f"{command.name} {word}", name, arg, option.kinds)
+        if option.check is not None:
+            option.check(got)
         items.append(Item(str(word), got, word.locate()))
         index += 1 + wanted
     least, most = command.bounds
@@ -148,7 +161,17 @@ def sort_out(command: Command, words: Sequence[Text], at: Position) -> list[Item
             raise ScriptError(
                 f"{command.name.capitalize()} name must start with '{command.named}' (got {name!r})", items[0].at
             )
+    _check_plain(command, items)
+    if command.check is not None:
+        command.check(items)
     return items
+
+
+def _check_plain(command: Command, items: Sequence[Item]) -> None:
+    names = [name.strip("[].") for name in command.args.split()]
+    words = [item.args[0] for item in items if not item.option]
+    for number, word in enumerate(words):
+        kinds.check(command.name, names[min(number, len(names) - 1)], word, command.kinds)
 
 
 def _unknown(command: Command, word: str) -> str:

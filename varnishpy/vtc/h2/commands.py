@@ -129,6 +129,15 @@ def resolve(stream: Stream, word: str, fatal: Callable[[str], NoReturn]) -> str 
     return word
 
 
+def is_field(word: str) -> bool:
+    """Whether ``expect`` would find something else than the word itself, and not always nothing."""
+    if word.startswith(("req.", "resp.")):
+        what = word.partition(".")[2]
+        return what in ("body", "bodylen", *_MESSAGE) or what.startswith("http.")
+    fields = (FRAME_FIELDS, ANY_FRAME, STREAM_FIELDS, ERROR_CODES)
+    return any(word in table for table in fields) or _TABLE_FIELD.fullmatch(word) is not None
+
+
 def _expect(stream: Stream, call: Call) -> None:
     left, operator, right = call.plain
     with stream.connection.lock:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import ScriptError
+from .. import numbers
 from ..table import Call, Command, Opt
 from .frames import Frame
 from .stream import Stream
 from .tables import Flag, FrameType, Setting, type_name
-from .transmit import number
 
 
 def _check(call: Call, frame: Frame, wanted: int, count: int) -> None:
@@ -21,10 +20,7 @@ def _check(call: Call, frame: Frame, wanted: int, count: int) -> None:
 def _series(stream: Stream, call: Call, first: int, others: int, end: Flag) -> None:
     """Frames of a kind: one, as many as ``-some`` says, or with ``-all`` until one has the flag ``end``."""
     some = call.find("-some")
-    times = number(some[0], "-some") if some else 1
-    if not times:
-        assert some
-        raise ScriptError(f'-some argument must be more than 0 (found "{some[0]}")', some[0].locate())
+    times = numbers.unsigned(some[0]) if some else 1
     count, wanted = 0, first
     while True:
         frame = stream.receive()
@@ -120,7 +116,7 @@ def _rxframe(stream: Stream, call: Call) -> None:
         call.voice.fatal("No frame received")
 
 
-_MANY = {"-some": Opt("NUMBER", "{0} of them"), "-all": Opt("", "until the last")}
+_MANY = {"-some": Opt("COUNT", "{0} of them"), "-all": Opt("", "until the last")}
 
 ROWS = (
     Command("rxhdrs", _rxhdrs, options=_MANY, text="receive HEADERS"),

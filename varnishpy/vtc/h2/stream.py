@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from .. import numbers
-from ..errors import ScriptError
 from ..log import Voice
 from ..text import Text
 from ..threads import PartyThread
@@ -42,10 +41,7 @@ class Stream:
             stream_id = connection.last_stream + 2 if connection.last_stream > 0 else 1
             self.name = str(stream_id)
         else:
-            found = numbers.whole_unsigned(name)
-            if found is None or found >> 31:
-                raise ScriptError(f"Stream id must be a 31-bits integer (found {name})", name.locate())
-            stream_id = found
+            stream_id = numbers.unsigned(name)
             self.name = str(name)
         self.connection = connection
         self.id = stream_id

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .. import numbers
 from ..bodies import synthetic
-from ..errors import ScriptError
-from ..http1_commands import body_option, hex_argument, positive
+from ..http1_commands import body_option
+from ..kinds import KINDS
 from ..table import Call, Command, Opt
 from ..text import Text
 from .frames import priority_fields, settings_payload
@@ -16,31 +14,13 @@ from .stream import Stream
 from .tables import ERROR_CODES, Flag, FrameType, Setting
 
 
-def number(word: Text, what: str, bits: int = 64) -> int:
-    """An unsigned number of at most so many bits.  Raises ScriptError."""
-    value = numbers.whole_unsigned(word)
-    if value is None:
-        raise ScriptError(f"{what} takes an integer as argument (found {word})", word.locate())
-    if bits < 64 and value >> bits:
-        raise ScriptError(f"{what} must be a {bits}-bits integer (found {word})", word.locate())
-    return value
+def _error(word: str) -> str:
+    """The kind of an error: its name or number."""
+    return "" if word in ERROR_CODES else KINDS["UINT32"](word) and "an error's name or number"
 
 
-def error_code(word: Text) -> int:
-    """An error's number, or its name in RFC 9113."""
-    return ERROR_CODES[word] if word in ERROR_CODES else number(word, "-err", 32)
-
-
-def _huffman(word: Text, option: str) -> bool:
-    if word not in ("huf", "plain"):
-        raise ScriptError(f"{option} arg can be huf or plain (got: {word})", word.locate())
-    return word == "huf"
-
-
-def _indexing(word: Text, option: str) -> Indexing:
-    if word not in ("inc", "not", "never"):
-        raise ScriptError(f"first {option} arg can be inc, not, never (got: {word})", word.locate())
-    return Indexing[word.upper()]
+def _error_code(word: str) -> int:
+    return ERROR_CODES[word] if word in ERROR_CODES else numbers.unsigned(word)
 
 
 def _octets(word: str) -> bytes:
@@ -89,24 +69,22 @@ class _Headers:
             case "-hdr":
                 self.block += encoder.literal(_octets(args[0]), _octets(args[1]))
             case "-idxHdr":
-                self.block += encoder.indexed(number(args[0], option))
+                self.block += encoder.indexed(numbers.unsigned(args[0]))
             case "-litIdxHdr":
-                how, index = _indexing(args[0], option), number(args[1], "second -litIdxHdr arg")
-                self.block += encoder.literal_indexed(
-                    index, _octets(args[3]), how, _huffman(args[2], "third " + option)
-                )
+                how, index = Indexing[args[0].upper()], numbers.unsigned(args[1])
+                self.block += encoder.literal_indexed(index, _octets(args[3]), how, args[2] == "huf")
             case "-litHdr":
-                how = _indexing(args[0], option)
-                huffman = _huffman(args[1], "second " + option), _huffman(args[3], "fourth " + option)
+                how = Indexing[args[0].upper()]
+                huffman = args[1] == "huf", args[3] == "huf"
                 self.block += encoder.literal(_octets(args[2]), _octets(args[4]), how, huffman)
             case "-nostrend":
                 self.end_stream = False
             case "-nohdrend":
                 self.end_headers = False
             case "-promised":
-                self.promised = number(args[0], option, 31)
+                self.promised = numbers.unsigned(args[0])
             case "-pad" | "-padlen":
-                self.padding = padding(option, args[0], self.call)
+                self.padding = _padding(option, args[0])
             case "-dep" | "-ex" | "-weight":
                 self._priority(option, args)
             case _ if option in _PSEUDO:
@@ -119,11 +97,11 @@ class _Headers:
         self.prioritised = True
         match option:
             case "-dep":
-                self.dependency = number(args[0], option)
+                self.dependency = numbers.unsigned(args[0])
             case "-ex":
                 self.exclusive = True
             case "-weight":
-                self.weight = number(args[0], option, 8)
+                self.weight = numbers.unsigned(args[0])
 
     def _body(self, option: str, value: str) -> None:
         made = body_option(self.stream.connection.http, self.call, option, value)
@@ -155,11 +133,8 @@ class _Headers:
         return int(flags), payload
 
 
-def padding(option: str, value: Text, call: Call) -> bytes:
-    made = _octets(value) if option == "-pad" else synthetic(positive(value, call))
-    if len(made) > 255:
-        raise ScriptError("Padding is limited to 255 bytes", value.locate())
-    return made
+def _padding(option: str, value: str) -> bytes:
+    return _octets(value) if option == "-pad" else synthetic(numbers.unsigned(value))
 
 
 _KINDS = {
@@ -198,9 +173,9 @@ def _txdata(stream: Stream, call: Call) -> None:
             case "-data":
                 body = _octets(item.args[0])
             case "-datalen":
-                body = synthetic(positive(item.args[0], call))
+                body = synthetic(numbers.unsigned(item.args[0]))
             case "-pad" | "-padlen":
-                padded = padding(item.option, item.args[0], call)
+                padded = _padding(item.option, item.args[0])
             case "-nostrend":
                 flags &= ~Flag.END_STREAM
     if padded is not None:
@@ -211,14 +186,14 @@ def _txdata(stream: Stream, call: Call) -> None:
 
 def _txrst(stream: Stream, call: Call) -> None:
     given = call.find("-err")
-    code = error_code(given[0]) if given else 0
+    code = _error_code(given[0]) if given else 0
     stream.connection.write_frame(stream, FrameType.RST_STREAM, 0, code.to_bytes(4, "big"))
 
 
 def _txprio(stream: Stream, call: Call) -> None:
     on, weight = call.find("-stream"), call.find("-weight")
-    dependency = number(on[0], "-stream") if on else 0
-    heavy = number(weight[0], "-weight", 8) if weight else 0
+    dependency = numbers.unsigned(on[0]) if on else 0
+    heavy = numbers.unsigned(weight[0]) if weight else 0
     stream.depend(dependency, heavy, call.has("-ex"))
     payload = priority_fields(dependency, call.has("-ex"), heavy)
     stream.connection.write_frame(stream, FrameType.PRIORITY, 0, payload)
@@ -243,12 +218,7 @@ def _txsettings(stream: Stream, call: Call) -> None:
         if option == "-ack":
             flags |= Flag.ACK
             continue
-        if option == "-push":
-            if args[0] not in ("true", "false"):
-                raise ScriptError(f'Push parameter is either "true" or "false", not {args[0]}', args[0].locate())
-            value = int(args[0] == "true")
-        else:
-            value = number(args[0], option)
+        value = int(args[0] == "true") if option == "-push" else numbers.unsigned(args[0])
         code = SETTINGS_OPTIONS[option] if option in SETTINGS_OPTIONS else int(option[3:], 16)
         settings.append((code, value))
         if option == "-hdrtbl":
@@ -264,23 +234,20 @@ def _txsettings(stream: Stream, call: Call) -> None:
 def _txping(stream: Stream, call: Call) -> None:
     given = call.find("-data")
     data = _octets(given[0]) if given else bytes(8)
-    if len(data) != 8:
-        assert given
-        raise ScriptError(f"data must be a 8-char string, found  ({given[0]})", given[0].locate())
     stream.connection.write_frame(stream, FrameType.PING, int(Flag.ACK) if call.has("-ack") else 0, data)
 
 
 def _txgoaway(stream: Stream, call: Call) -> None:
     err, last, debug = call.find("-err"), call.find("-laststream"), call.find("-debug")
-    code = error_code(err[0]) if err else 0
-    last_stream = number(last[0], "-laststream", 31) if last else 0
+    code = _error_code(err[0]) if err else 0
+    last_stream = numbers.unsigned(last[0]) if last else 0
     payload = last_stream.to_bytes(4, "big") + code.to_bytes(4, "big") + (_octets(debug[0]) if debug else b"")
     stream.connection.write_frame(stream, FrameType.GOAWAY, 0, payload)
 
 
 def _txwinup(stream: Stream, call: Call) -> None:
     given = call.find("-size")
-    size = number(given[0], "-size", 32) if given else 0
+    size = numbers.unsigned(given[0]) if given else 0
     connection = stream.connection
     with connection.lock:
         if stream.id == 0:
@@ -290,7 +257,7 @@ def _txwinup(stream: Stream, call: Call) -> None:
 
 
 def _sendhex(stream: Stream, call: Call) -> None:
-    data = hex_argument(call)
+    data = numbers.hex_bytes(call.plain[0])
     call.voice.hexdump(4, "sendhex", data)
     stream.connection.write_raw(call.voice, data)
 
@@ -298,13 +265,13 @@ def _sendhex(stream: Stream, call: Call) -> None:
 _BLOCK = {
     "-noadd": Opt("", "without default headers"),
     "-hdr": Opt("NAME VALUE", "with header {0}: {1}"),
-    "-idxHdr": Opt("INDEX", "with table entry {0}"),
-    "-litIdxHdr": Opt("inc|not|never INDEX huf|plain VALUE", "with the name of entry {1} and value {3} ({0}, {2})"),
+    "-idxHdr": Opt("UINT", "with table entry {0}"),
+    "-litIdxHdr": Opt("inc|not|never UINT huf|plain VALUE", "with the name of entry {1} and value {3} ({0}, {2})"),
     "-litHdr": Opt("inc|not|never huf|plain NAME huf|plain VALUE", "with literal {2}: {4} ({0}, {1}, {3})"),
     "-nohdrend": Opt("", "without END_HEADERS"),
     "-nostrend": Opt("", "without END_STREAM"),
 }
-_PADDED = {"-pad": Opt("STRING", "padded with {0}"), "-padlen": Opt("LENGTH", "padded with {0} bytes")}
+_PADDED = {"-pad": Opt("PADDING", "padded with {0}"), "-padlen": Opt("PADDING-LENGTH", "padded with {0} bytes")}
 _ASKING = {
     "-url": Opt("PATH", "for {0}"),
     "-method": Opt("METHOD", "with method {0}"),
@@ -319,9 +286,9 @@ _BODY = {
     "-gziplen": Opt("LENGTH", "with {0} bytes, gzipped, as body"),
     "-gziplevel": Opt("LEVEL", "gzip level {0}"),
     "-gzipresidual": Opt("BIT", "gzip data ending at bit {0}"),
-    "-dep": Opt("STREAM", "depending on stream {0}"),
+    "-dep": Opt("UINT", "depending on stream {0}"),
     "-ex": Opt("", "exclusively"),
-    "-weight": Opt("WEIGHT", "with weight {0}"),
+    "-weight": Opt("UINT8", "with weight {0}"),
 }
 
 
@@ -333,23 +300,23 @@ class _SettingOptions(dict[str, Opt]):
         if found is None and key.startswith("-0x"):
             code, length = numbers.prefix_unsigned(key[1:])
             if length == len(key) - 1 and code <= 0xFFFF:
-                return Opt("VALUE", f"setting {key[1:]} to {{0}}")
+                return Opt("UINT", f"setting {key[1:]} to {{0}}")
         return found
 
 
 _SETTINGS = _SettingOptions(
     {
-        "-hdrtbl": Opt("SIZE", "header table of {0} bytes"),
+        "-hdrtbl": Opt("UINT", "header table of {0} bytes"),
         "-push": Opt("true|false", "server push {0}"),
-        "-maxstreams": Opt("NUMBER", "at most {0} streams"),
-        "-winsize": Opt("SIZE", "initial window of {0} bytes"),
-        "-framesize": Opt("SIZE", "frames of at most {0} bytes"),
-        "-hdrsize": Opt("SIZE", "header lists of at most {0} bytes"),
+        "-maxstreams": Opt("UINT", "at most {0} streams"),
+        "-winsize": Opt("UINT", "initial window of {0} bytes"),
+        "-framesize": Opt("UINT", "frames of at most {0} bytes"),
+        "-hdrsize": Opt("UINT", "header lists of at most {0} bytes"),
         "-ack": Opt("", "acknowledged"),
     }
 )
 
-Run = Callable[[Stream, Call], None]
+_ERR = Opt("ERROR", "with {0}", kinds={"ERROR": _error})
 
 ROWS = (
     Command("txreq", _txheaders, options={**_BLOCK, **_ASKING, **_PADDED, **_BODY}, text="send a request"),
@@ -362,7 +329,7 @@ ROWS = (
     Command(
         "txpush",
         _txheaders,
-        options={**_BLOCK, **_ASKING, **_PADDED, "-promised": Opt("STREAM", "for stream {0}")},
+        options={**_BLOCK, **_ASKING, **_PADDED, "-promised": Opt("UINT31", "for stream {0}")},
         text="promise a push",
     ),
     Command("txcont", _txheaders, options=_BLOCK, text="send a CONTINUATION"),
@@ -377,14 +344,14 @@ ROWS = (
         },
         text="send DATA",
     ),
-    Command("txrst", _txrst, options={"-err": Opt("CODE", "with {0}")}, text="reset the stream"),
+    Command("txrst", _txrst, options={"-err": _ERR}, text="reset the stream"),
     Command(
         "txprio",
         _txprio,
         options={
-            "-stream": Opt("STREAM", "depending on stream {0}"),
+            "-stream": Opt("UINT", "depending on stream {0}"),
             "-ex": Opt("", "exclusively"),
-            "-weight": Opt("WEIGHT", "with weight {0}"),
+            "-weight": Opt("UINT8", "with weight {0}"),
         },
         text="send a PRIORITY",
     ),
@@ -399,12 +366,12 @@ ROWS = (
         "txgoaway",
         _txgoaway,
         options={
-            "-err": Opt("CODE", "with {0}"),
-            "-laststream": Opt("STREAM", "last stream {0}"),
+            "-err": _ERR,
+            "-laststream": Opt("UINT31", "last stream {0}"),
             "-debug": Opt("STRING", "saying {0}"),
         },
         text="send a GOAWAY",
     ),
-    Command("txwinup", _txwinup, options={"-size": Opt("SIZE", "of {0} bytes")}, text="send a WINDOW_UPDATE"),
+    Command("txwinup", _txwinup, options={"-size": Opt("UINT32", "of {0} bytes")}, text="send a WINDOW_UPDATE"),
     Command("sendhex", _sendhex, "HEX", text="send the bytes {0}", mixed=False),
 )
