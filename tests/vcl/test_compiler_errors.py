@@ -154,3 +154,11 @@ def test_unsafe_paths_are_refused_when_so_wished() -> None:
 def test_deep_nesting_is_no_crash() -> None:
     depth = 3000
     assert "nested too deeply" in refusal(HEAD + "sub vcl_recv {" + "{" * depth + "}" * depth + "}")
+
+
+def test_arguments_without_a_name_are_known_by_their_place() -> None:
+    head = f"{HEAD}import directors;\nsub vcl_init {{ new h = directors.hash(); "
+    assert "Argument 1 missing" in refusal(head + "h.add_backend(); }")
+    assert "Unknown argument 'backend'" in refusal(head + "h.add_backend(backend=b); }")
+    assert "Expected argument: REAL weight" in refusal(head + 'h.add_backend(b, weight="x"); }')
+    assert "Expected argument: BACKEND (unnamed argument)" in refusal(head + 'h.add_backend("x"); }')

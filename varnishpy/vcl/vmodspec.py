@@ -3,7 +3,8 @@
 A VMOD is a module. Its public functions are VCL functions, its public classes VCL objects, and annotations say which
 VCL types arguments and results have (the names below; `typing.Literal` is ENUM). The first argument of everything is
 the context. A constructor takes ``(self, ctx, vcl_name, ...)``. Defaults make arguments optional; the default
-`NOT_GIVEN` tells the function that an argument was left out. A trailing underscore is not part of a name, so that
+`NOT_GIVEN` tells the function that an argument was left out. Positional-only arguments (those before a ``/``) have no
+name in VCL. A trailing underscore is not part of a name, so that
 ``set_`` can be ``set`` in VCL. ``__all__``, if there is one, says what is public. A function ``vmod_event(ctx, priv,
 event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` is called when its VCL goes.
 """
@@ -73,7 +74,7 @@ class VmodError(Exception):
 
 @dataclass(slots=True)
 class Argument:
-    name: str  # in VCL
+    name: str  # in VCL; empty if it has none
     parameter: str  # in Python
     type: VclType
     private: str = ""  # PRIV_...
@@ -146,7 +147,8 @@ def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
             raise VmodError(f"{where}: argument {parameter.name} has no annotation")
         kind, private, choices = _vcl_type(hints[parameter.name], where)
         optional = parameter.default is not inspect.Parameter.empty
-        arguments.append(Argument(parameter.name.rstrip("_"), parameter.name, kind, private, optional, choices))
+        given_name = "" if parameter.kind is inspect.Parameter.POSITIONAL_ONLY else parameter.name.rstrip("_")
+        arguments.append(Argument(given_name, parameter.name, kind, private, optional, choices))
     kind, _private, _choices = _vcl_type(hints.get("return"), where)
     allowed = methods.mask(getattr(function, "__vcl_restrict__", "all"))
     return Function(name.rstrip("_"), name, kind, arguments, allowed)

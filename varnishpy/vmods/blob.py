@@ -103,20 +103,20 @@ def transcode(
     return ctx.account(_encode(encoding, case, data or b""))
 
 
-def same(ctx: Ctx, b1: BLOB, b2: BLOB) -> BOOL:
+def same(ctx: Ctx, b1: BLOB, b2: BLOB, /) -> BOOL:
     """The same object; empty ones are all the same."""
     return b1 is b2 or (not b1 and not b2)
 
 
-def equal(ctx: Ctx, b1: BLOB, b2: BLOB) -> BOOL:
+def equal(ctx: Ctx, b1: BLOB, b2: BLOB, /) -> BOOL:
     return (b1 or b"") == (b2 or b"")
 
 
-def length(ctx: Ctx, blob: BLOB) -> INT:
+def length(ctx: Ctx, blob: BLOB, /) -> INT:
     return len(blob or b"")
 
 
-def sub(ctx: Ctx, blob: BLOB, length: BYTES, offset: BYTES = 0) -> BLOB:
+def sub(ctx: Ctx, blob: BLOB, /, length: BYTES, offset: BYTES = 0) -> BLOB:
     if not blob:
         raise VclFailure("vmod blob error: blob is empty in blob.sub()")
     if length < 0 or offset < 0:

@@ -107,3 +107,8 @@ def format_date(ctx: Ctx, now: TIME, timedelta: DURATION) -> STRING:
         return http_date(now + timedelta)
     except (ValueError, OverflowError, OSError):
         raise VclFailure("cookie.format_date(): cannot format date") from None
+
+
+def format_rfc1123(ctx: Ctx, now: TIME, timedelta: DURATION) -> STRING:
+    """The name of `format_date` before Varnish 8."""
+    return format_date(ctx, now, timedelta)

@@ -76,7 +76,7 @@ def collect(ctx: Ctx, hdr: HEADER, sep: STRING = ", ") -> None:
     hdr.message(ctx).collect(hdr.name, sep if sep is not None else ", ")
 
 
-def querysort(ctx: Ctx, url: STRING) -> STRING:
+def querysort(ctx: Ctx, url: STRING, /) -> STRING:
     """Sort the parameters after the first ``?``, dropping empty ones."""
     if url is None:
         return None
@@ -168,12 +168,12 @@ def _read(ctx: Ctx, priv: Any, name: STRING) -> bytes | None:
     return content
 
 
-def fileread(ctx: Ctx, priv: PRIV_CALL, name: STRING) -> STRING:
+def fileread(ctx: Ctx, priv: PRIV_CALL, name: STRING, /) -> STRING:
     content = _read(ctx, priv, name)
     return None if content is None else content.decode("latin-1")
 
 
-def blobread(ctx: Ctx, priv: PRIV_CALL, name: STRING) -> BLOB:
+def blobread(ctx: Ctx, priv: PRIV_CALL, name: STRING, /) -> BLOB:
     return _read(ctx, priv, name)
 
 
@@ -353,7 +353,7 @@ def timestamp(ctx: Ctx, s: STRING) -> None:
 # -- control -----------------------------------------------------------------------------------------------------------
 
 
-def syntax(ctx: Ctx, version: REAL) -> BOOL:
+def syntax(ctx: Ctx, version: REAL, /) -> BOOL:
     return version * 10.0 <= ctx.syntax
 
 
@@ -394,7 +394,7 @@ def rollback(ctx: Ctx, h: HTTP) -> None:
         raise VclFailure("std.rollback(): only req or bereq can be rolled back")
 
 
-def ban(ctx: Ctx, spec: STRING) -> BOOL:
+def ban(ctx: Ctx, spec: STRING, /) -> BOOL:
     error = runtime.ban(ctx, spec)
     runtime.priv_task(ctx, "std.ban")["error"] = error
     return error is None
@@ -410,7 +410,7 @@ def now(ctx: Ctx) -> TIME:
     return clock.now()
 
 
-def timed_call(ctx: Ctx, sub: SUB) -> DURATION:
+def timed_call(ctx: Ctx, sub: SUB, /) -> DURATION:
     start = clock.mono()
     sub.call(ctx)
     return clock.mono() - start

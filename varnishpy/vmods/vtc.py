@@ -74,11 +74,11 @@ def no_ip(ctx: Ctx) -> IP:
     return None
 
 
-def panic(ctx: Ctx, text: STRANDS) -> None:
+def panic(ctx: Ctx, text: STRANDS, /) -> None:
     raise_panic(f"Panic from VCL:\n  PANIC:{text}")
 
 
-def sleep(ctx: Ctx, duration: DURATION) -> None:
+def sleep(ctx: Ctx, duration: DURATION, /) -> None:
     time.sleep(max(duration, 0.0))
 
 
@@ -98,7 +98,7 @@ def _workspace(ctx: Ctx, which: str) -> Any:
     return ctx.task().wrk.aws
 
 
-def workspace_alloc(ctx: Ctx, which: Which, size: INT) -> None:
+def workspace_alloc(ctx: Ctx, which: Which, /, size: INT) -> None:
     """A negative size leaves that much."""
     workspace = _workspace(ctx, which)
     wanted = size + workspace.free if size < 0 else size
@@ -108,7 +108,7 @@ def workspace_alloc(ctx: Ctx, which: Which, size: INT) -> None:
         raise VclFailure("vtc.workspace_alloc")
 
 
-def workspace_reserve(ctx: Ctx, which: Which, size: INT) -> BYTES:
+def workspace_reserve(ctx: Ctx, which: Which, /, size: INT) -> BYTES:
     workspace = _workspace(ctx, which)
     wanted = size + workspace.free if size < 0 else size
     if wanted <= 0:
@@ -121,27 +121,27 @@ def workspace_reserve(ctx: Ctx, which: Which, size: INT) -> BYTES:
     return got
 
 
-def workspace_free(ctx: Ctx, which: Which) -> INT:
+def workspace_free(ctx: Ctx, which: Which, /) -> INT:
     return int(_workspace(ctx, which).free)
 
 
-def workspace_snapshot(ctx: Ctx, which: Which) -> None:
+def workspace_snapshot(ctx: Ctx, which: Which, /) -> None:
     _snapshots[which] = _workspace(ctx, which).snapshot()
 
 
-def workspace_reset(ctx: Ctx, which: Which) -> None:
+def workspace_reset(ctx: Ctx, which: Which, /) -> None:
     _workspace(ctx, which).reset(_snapshots.get(which, 0))
 
 
-def workspace_overflowed(ctx: Ctx, which: Which) -> BOOL:
+def workspace_overflowed(ctx: Ctx, which: Which, /) -> BOOL:
     return bool(_workspace(ctx, which).overflowed)
 
 
-def workspace_overflow(ctx: Ctx, which: Which) -> None:
+def workspace_overflow(ctx: Ctx, which: Which, /) -> None:
     _workspace(ctx, which).mark_overflow()
 
 
-def workspace_dump(ctx: Ctx, which: Which, where: Where, off: BYTES = 0, len_: BYTES = 64) -> BLOB:
+def workspace_dump(ctx: Ctx, which: Which, where: Where, /, off: BYTES = 0, len_: BYTES = 64) -> BLOB:
     """Octets of a workspace: from its start, from what is free, or of the reservation."""
     if len_ > _DUMP_MOST:
         raise VclFailure(f"workspace_dump: max length is {_DUMP_MOST}")
@@ -161,7 +161,7 @@ def workspace_dump(ctx: Ctx, which: Which, where: Where, off: BYTES = 0, len_: B
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
-def typesize(ctx: Ctx, s: STRING) -> INT:
+def typesize(ctx: Ctx, s: STRING, /) -> INT:
     """The size of a C structure whose members have these types; -1 for an unknown one."""
     at = largest = 0
     for letter in s or "":

@@ -110,7 +110,7 @@ def test_priv_task(ctx: Ctx, priv: PRIV_TASK, s: STRING = "") -> STRING:
     return text
 
 
-def test_priv_top(ctx: Ctx, priv: PRIV_TOP, s: STRING) -> STRING:
+def test_priv_top(ctx: Ctx, priv: PRIV_TOP, s: STRING, /) -> STRING:
     if "text" not in priv:
         priv["text"] = s
         _tell_end(ctx, _private(priv), "priv_top", "text")
@@ -194,7 +194,7 @@ def test_probe(ctx: Ctx, probe: PROBE, same: PROBE = None) -> None:
         raise VclFailure("probes differ")
 
 
-def just_return_regex(ctx: Ctx, r: REGEX) -> REGEX:
+def just_return_regex(ctx: Ctx, r: REGEX, /) -> REGEX:
     return r
 
 
@@ -213,12 +213,12 @@ def fail2(ctx: Ctx) -> BOOL:
 # -- strings -----------------------------------------------------------------------------------------------------------
 
 
-def concatenate(ctx: Ctx, s: STRANDS) -> STRING:
+def concatenate(ctx: Ctx, s: STRANDS, /) -> STRING:
     """Without room for it there is no string, and the workspace is marked; VCL does not fail."""
     return s if ctx.ws is None or ctx.ws.account(len(s) + 1) else None
 
 
-def collect(ctx: Ctx, s: STRANDS) -> STRING:
+def collect(ctx: Ctx, s: STRANDS, /) -> STRING:
     return ctx.account(s)
 
 
@@ -234,17 +234,17 @@ def is_null_strands(ctx: Ctx, strand: STRING) -> BOOL:
     return strand is None
 
 
-def sethdr(ctx: Ctx, header: HEADER, s: STRANDS) -> None:
+def sethdr(ctx: Ctx, header: HEADER, s: STRANDS, /) -> None:
     if header.where in ("obj", "obj_stale"):
         raise VclFailure("debug.sethdr(): header argument cannot be used here")
     header.set(ctx, s)
 
 
-def validhdr(ctx: Ctx, s: STRANDS) -> BOOL:
+def validhdr(ctx: Ctx, s: STRANDS, /) -> BOOL:
     return re.search(r"[\x00-\x08\x0a-\x1f\x7f]", s) is None
 
 
-def re_quote(ctx: Ctx, s: STRING) -> STRING:
+def re_quote(ctx: Ctx, s: STRING, /) -> STRING:
     """As PCRE2 takes it literally."""
     return None if s is None else "\\Q" + s.replace("\\E", "\\\\EE\\Q") + "\\E"
 
@@ -356,18 +356,18 @@ class obj_opt:
 # -- subs --------------------------------------------------------------------------------------------------------------
 
 
-def check_call(ctx: Ctx, sub: SUB) -> STRING:
+def check_call(ctx: Ctx, sub: SUB, /) -> STRING:
     return sub.check(ctx)
 
 
-def call(ctx: Ctx, sub: SUB) -> None:
+def call(ctx: Ctx, sub: SUB, /) -> None:
     sub.call(ctx)
 
 
 _remembered: list[VclSub] = []
 
 
-def bad_memory(ctx: Ctx, sub: SUB) -> None:
+def bad_memory(ctx: Ctx, sub: SUB, /) -> None:
     _remembered[:] = [sub]
 
 
@@ -389,7 +389,7 @@ class caller:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def store_ip(ctx: Ctx, ip: IP) -> None:
+def store_ip(ctx: Ctx, ip: IP, /) -> None:
     runtime.priv_task(ctx, "debug.ip")["ip"] = ip
 
 

@@ -22,7 +22,7 @@ _DEBUG = int(Tag.Debug)
 # -- temperature -------------------------------------------------------------------------------------------------------
 
 
-def vcl_discard_delay(ctx: Ctx, priv: PRIV_VCL, delay: DURATION) -> None:
+def vcl_discard_delay(ctx: Ctx, priv: PRIV_VCL, delay: DURATION, /) -> None:
     """Seconds for which the VCL, once sent cold, stays *cooling*."""
     if delay <= 0:
         raise VclFailure("debug.vcl_discard_delay(): a delay must be positive")

@@ -11,6 +11,6 @@ __all__ = ["fallback", "hash_", "lookup", "random", "round_robin", "shard", "sha
 
 
 @restrict("housekeeping")
-def lookup(ctx: Ctx, name: STRING) -> BACKEND:
+def lookup(ctx: Ctx, name: STRING, /) -> BACKEND:
     """A backend or director of this VCL by its name."""
     return next((director for director in ctx.vcl.directors() if director.vcl_name == name), None)

@@ -291,7 +291,7 @@ class shard(DirectorObject):
             return False
         return self.director.reconfigure(ctx, replicas)
 
-    def key(self, ctx: Ctx, text: STRANDS) -> INT:
+    def key(self, ctx: Ctx, text: STRANDS, /) -> INT:
         return hash_text(text)
 
     def backend(
@@ -332,6 +332,6 @@ class shard(DirectorObject):
             return director
         return director.choose(ctx, state.complete(ctx))
 
-    def debug(self, ctx: Ctx, flags: INT) -> None:
+    def debug(self, ctx: Ctx, flags: INT, /) -> None:
         """1: look-ups, 2: the circle whenever it changes, 4: rampup and warmup; as Debug records."""
         self.director.debug = flags

@@ -35,10 +35,10 @@ class round_robin(DirectorObject):
     def __init__(self, ctx: Ctx, vcl_name: str) -> None:
         self.director = _RoundRobin(ctx, vcl_name)
 
-    def add_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def add_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.add(backend)
 
-    def remove_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def remove_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.remove(backend)
 
     def backend(self, ctx: Ctx) -> BACKEND:
@@ -88,10 +88,10 @@ class fallback(DirectorObject):
     def __init__(self, ctx: Ctx, vcl_name: str, sticky: BOOL = False) -> None:
         self.director = _Fallback(ctx, vcl_name, sticky)
 
-    def add_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def add_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.add(backend)
 
-    def remove_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def remove_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.drop(backend)
 
     def backend(self, ctx: Ctx) -> BACKEND:
@@ -112,10 +112,10 @@ class random(DirectorObject):
     def __init__(self, ctx: Ctx, vcl_name: str) -> None:
         self.director = _Random(ctx, vcl_name)
 
-    def add_backend(self, ctx: Ctx, backend: BACKEND, weight: REAL) -> None:
+    def add_backend(self, ctx: Ctx, backend: BACKEND, weight: REAL, /) -> None:
         self.director.add(backend, weight)
 
-    def remove_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def remove_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.remove(backend)
 
     def backend(self, ctx: Ctx) -> BACKEND:
@@ -133,13 +133,13 @@ class hash_(DirectorObject):
     def __init__(self, ctx: Ctx, vcl_name: str) -> None:
         self.director = _Hash(ctx, vcl_name)
 
-    def add_backend(self, ctx: Ctx, backend: BACKEND, weight: REAL = 1.0) -> None:
+    def add_backend(self, ctx: Ctx, backend: BACKEND, /, weight: REAL = 1.0) -> None:
         self.director.add(backend, weight)
 
-    def remove_backend(self, ctx: Ctx, backend: BACKEND) -> None:
+    def remove_backend(self, ctx: Ctx, backend: BACKEND, /) -> None:
         self.director.remove(backend)
 
-    def backend(self, ctx: Ctx, text: STRANDS) -> BACKEND:
+    def backend(self, ctx: Ctx, text: STRANDS, /) -> BACKEND:
         key = hash_text(text)
         return self.director.pick_weighted(ctx, key / 0x1_0000_0000)
 
