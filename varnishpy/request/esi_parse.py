@@ -186,6 +186,7 @@ class EsiParser:
     def _open_esi(self, length: int) -> None:
         self.found = True
         self._until = self._buffer[1:2]  # "/" for an end tag
+        self._sink.mark(b"", not self._remove)  # what is said of this tag shall not refer to one just before
         self._mark(length, False)
         self._state = self._esi_tag
 
