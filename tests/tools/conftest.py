@@ -113,7 +113,7 @@ def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instanc
         yield made
         backend.destroy()
     finally:
-        child.close()
+        made.child.close()  # a test may have put another one there
         manager.close()
         table.reset("vsl_layout")
         log.configure()

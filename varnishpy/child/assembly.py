@@ -204,10 +204,10 @@ class Child:
         if self.stats_socket is not None:
             self.stats_socket.stop()
         self.backends.prober.stop()
+        self.shm.seal()
         self.vcls.discard_all()
         self.expiry.stop()
         self.bans.stop()
         self.storage.close()
-        self.shm.flush()
         self.shm.close()
         print(f"Child {os.getpid()} ends", flush=True)

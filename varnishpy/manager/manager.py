@@ -465,7 +465,7 @@ class Manager:
 
     def _buried(self, text: str, number: int, code: int, core: bool) -> None:
         assert self.memory is not None
-        self.memory.child_gone(keep=params.debug.vsm_keep)
+        self.memory.child_gone(keep=params.debug.vsm_keep or params.debug.vtc_mode)
         (self.workdir / "stats.sock").unlink(missing_ok=True)
         if text:
             self.last_panic = text

@@ -104,6 +104,10 @@ class ChildShm:
         """Copy the counters to shared memory now."""
         self.publisher.flush()
 
+    def seal(self) -> None:
+        """The process is about to end: counters stay as they are now, and visible, whatever is taken down after."""
+        self.publisher.stop()
+
     def close(self) -> None:
         """Stop publishing. Files stay: the manager removes the directory, so that the last records can be read."""
         log.set_sink(None)

@@ -87,7 +87,9 @@ class Publisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish a last time and end the thread; the segments stay in the index."""
+        """Publish a last time and end the thread; the segments stay in the index. Later calls do nothing."""
+        if self._stopping:
+            return
         self._stopping = True
         self._wake.set()
         if self._thread is not None:
