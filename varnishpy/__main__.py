@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     elif argv and not argv[0].startswith("-"):
         known = ", ".join(_TOOLS)
         sys.stderr.write(
-            f"Error: unknown subcommand '{argv[0]}'; the tools are {known}; -? shows the daemon's options\n"
+            f"Error: Too many arguments ({argv[0]}...): it is none of the subcommands {known}\n(-? gives usage)\n"
         )
         return 2
     try:

@@ -47,7 +47,7 @@ WRONG = [
     (["-b", "127.0.0.1:1", "-I", "/nonexistent"], "/nonexistent"),
     (["-x", "banana"], "-x"),
     (["-C"], "-C needs"),
-    (["banana"], "unknown subcommand 'banana'"),
+    (["banana"], "Too many arguments (banana...)"),
 ]
 
 

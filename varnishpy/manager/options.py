@@ -79,7 +79,9 @@ class Options:
 
 def usage() -> str:
     """The text of ``-?``."""
-    out = ["Usage: varnishpy [options]", "       varnishpy adm|stat|log|ncsa|top|hist|scoreboard|test|demo ...", ""]
+    # the first line is varnishd's own, for who looks for it
+    out = ["Usage: varnishd [options]", "       varnishpy [options]"]
+    out += ["       varnishpy adm|stat|log|ncsa|top|hist|scoreboard|test|demo ...", ""]
     for title, rows in OPTION_TEXTS:
         out.append(f"{title}:")
         out += [f"  {option:<48} {text}" for option, text in rows]
