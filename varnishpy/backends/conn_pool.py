@@ -263,7 +263,7 @@ class ConnPools:
         self._waiter = waiter
         self._lock = threading.Lock()
         self._pools: dict[Endpoint, ConnPool] = {}
-        self._stats = stats.new_segment("VCP", "conns")
+        self._stats = stats.new_segment("VCP")
 
     def ref(self, endpoint: Endpoint) -> ConnPool:
         """The pool of an endpoint, with one more reference."""

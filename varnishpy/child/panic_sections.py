@@ -52,11 +52,7 @@ def _worker(out: DumpText, wrk: Worker) -> None:
 def _vmods(child: Child) -> str:
     out = DumpText()
     with out.block("vmods ="):
-        users: dict[str, list[str]] = {}
-        for vcl in child.vcls.all():
-            for name in vcl.vmods:
-                users.setdefault(name, []).append(vcl.name)
-        for name, vcls in users.items():
+        for name, vcls in child.vcls.vmods().items():
             out.line(f"{name} = {{vcl = {' '.join(vcls)}}},")
     return out.text()
 

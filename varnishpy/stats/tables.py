@@ -66,7 +66,7 @@ _VBE = (
     counter("pipe_hdrbytes", "Pipe request octets", "Request heads of piped requests.", format="bytes"),
     counter("pipe_out", "Piped octets to the backend", "", format="bytes"),
     counter("pipe_in", "Piped octets from the backend", "", format="bytes"),
-    gauge("conn", "Connections in use", "Connections that serve a request now."),
+    gauge("conn", "Concurrent connections used", "Connections that serve a request now."),
     counter("req", "Requests", "Requests sent to the backend."),
     counter("unhealthy", "Fetches refused: sick", "Fetches not tried because the backend was sick."),
     counter("busy", "Fetches refused: busy", "Fetches not tried because max_connections was reached."),

@@ -47,6 +47,7 @@ class VclRegistry:
         stats.main.set("n_vcl", available + discarded)
         stats.main.set("n_vcl_avail", available)
         stats.main.set("n_vcl_discard", discarded)
+        stats.main.set("vmods", len(self.vmods()))
 
     # -- for tasks ------------------------------------------------------------------------------------------------
 
@@ -78,6 +79,14 @@ class VclRegistry:
         """Every program, discarded ones that are still busy last."""
         with self._lock:
             return [entry for entry in self._vcls.values() if isinstance(entry, Vcl)] + list(self._discarded)
+
+    def vmods(self) -> dict[str, list[str]]:
+        """The modules in use and the programs that import each."""
+        users: dict[str, list[str]] = {}
+        for vcl in self.all():
+            for name in vcl.vmods:
+                users.setdefault(name, []).append(vcl.name)
+        return users
 
     def _label_target(self, name: str) -> Vcl:
         entry = self._vcls[name]
