@@ -71,7 +71,7 @@ def test_panic_in_an_http2_request(cache: Cache) -> None:
     client.request("/boom?a=1", panic="recv", cookie="a=b")
     text = last_words(cache, child)
     lines = text.splitlines()
-    assert lines[0].startswith("Panic at: ")
+    assert re.match(r"Child \(\d+\) Panic at: \w{3}, ", lines[0])
     assert lines[1:3] == ["Panic from VCL:", "  PANIC:on purpose"]
     for pattern in (
         r"^version = varnishpy-\S+, ", r"^ident = Linux,", r"^now = \d+\.\d+ \(mono\), \d+\.\d+ \(real\)$",

@@ -134,7 +134,7 @@ class ChildCommands:
         pattern = words[0] if words else None
         if as_json:
             rows = admin.list_json(self._directors(), pattern, self._active_vcl(), detailed)
-            return json_answer(call, json.dumps(rows, indent=2))
+            return json_answer(call, json.dumps(rows, indent=2), version=3)
         return admin.list_text(self._directors(), pattern, self._active_vcl(), detailed)
 
     def backend_set_health(self, call: CliCall) -> str:
@@ -252,11 +252,7 @@ class ChildCommands:
             time.sleep(self._shutdown_delay)
 
     def debug_vmod(self, call: CliCall) -> str:
-        lines = []
-        for vcl in self._child.vcls.all():
-            for name in vcl.vmods:
-                lines.append(f"{name} ({vcl.name})\n")
-        return "".join(lines)
+        return "".join(f"{len(vcls):5d} {name} ({' '.join(vcls)})\n" for name, vcls in self._child.vcls.vmods().items())
 
 
 def _json(call: CliCall, rows: list[dict[str, Any]]) -> str:

@@ -49,11 +49,11 @@ class CliCall:
 Handler = Callable[[CliCall], "str | tuple[int, str]"]
 
 
-def json_answer(call: CliCall, *elements: str) -> str:
-    """The JSON envelope of varnish-cli(7): version 2, the command's words, the time, then the elements."""
+def json_answer(call: CliCall, *elements: str, version: int = 2) -> str:
+    """The JSON envelope of varnish-cli(7): the answer's version, the command's words, the time, then the elements."""
     words = json.dumps([call.command, "-j", *call.args])
     parts = "".join(f",\n  {element}" for element in elements)
-    return f"[ 2, {words}, {time.time():.3f}{parts}\n]\n"
+    return f"[ {version}, {words}, {time.time():.3f}{parts}\n]\n"
 
 
 def json_inline(call: CliCall, element: str) -> str:
@@ -244,7 +244,7 @@ class CliSession:
             raise CliError(SYNTAX, "Empty CLI command.\n")
         name, args = words[0], words[1:]
         if name[:1].isupper():
-            raise CliError(UNKNOWN, "all commands are in lower-case.\n")
+            raise CliError(UNKNOWN, f"{_UNKNOWN_TEXT}all commands are in lower-case.\n")
         command = COMMANDS.get(name)
         handler = self.dispatcher.handlers.get(name)
         if command is not None and (

@@ -83,7 +83,7 @@ _ROWS = [
     Command("vcl.list", "vcl.list [-j]", "List the loaded VCL programs.", 0, 0, A, True),
     Command("vcl.load", "vcl.load <configname> <filename> [auto|cold|warm]", "Compile and load a VCL file.", 2, 3),
     Command("vcl.show", "vcl.show [-v] [<configname>]", "Show the source of a VCL program; -v: with includes.", 0, 2),
-    Command("vcl.state", "vcl.state <configname> [auto|cold|warm]", "Force the state of a VCL program.", 2, 2),
+    Command("vcl.state", "vcl.state <configname> auto|cold|warm", "Force the state of a VCL program.", 2, 2),
     Command("vcl.symtab", "vcl.symtab", "Show what the compiler knows of each VCL program.", 0, 0, A | D),
     Command("vcl.use", "vcl.use <configname|label>", "Make a VCL program the active one.", 1, 1),
     Command("debug.fragfetch", "debug.fragfetch", "Read bodies of responses so many octets at a time.", 1, 1, A | D),

@@ -127,7 +127,7 @@ class ChildProcess:
         except CliError as error:
             self._give_up()
             complain("Error", f"Child ({pid}) Pushing vcls failed:\n{error.text}")
-            raise CliError(CANT, f"Pushing vcls failed:\n{error.text}") from None
+            raise CliError(CANT, f"Child ({pid}) Pushing vcls failed:\n{error.text}") from None
         status, text = self.ask(["accept.start"])
         if status != OK:
             self._give_up()
@@ -177,7 +177,7 @@ class ChildProcess:
         except (OSError, CliProtocolError):
             complain("Error", f"Child ({self.pid}) not responding to CLI, killed it.")
             self._kill(signal.SIGKILL)
-            return COMMS, "CLI communication error"
+            return COMMS, "CLI communication error (hdr)"
 
     def _ping(self) -> None:
         if self.state != "running":
@@ -284,7 +284,7 @@ class ChildProcess:
         assert self._heritage is not None
         text = read_panic(self._heritage.panic)
         if text:
-            complain("Error", f"Child ({pid}) Panic at: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}")
+            text = f"Child ({pid}) {text}"
             complain("Error", text.rstrip("\n"))
             self._count("child_panic")
         self._buried(text, number, code, core)

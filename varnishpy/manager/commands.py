@@ -126,7 +126,7 @@ class ManagerCommands:
             if call.json:
                 return self._json(call, name)
         except ParamError as error:
-            raise CliError(error.status, f"{error}\n") from None
+            raise CliError(error.status, str(error)) from None
         return notes
 
     # -- the rest --------------------------------------------------------------------------------------------------

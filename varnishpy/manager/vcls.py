@@ -353,9 +353,9 @@ class VclPrograms:
         verbose = len(args) != len(call.args)
         if len(args) > 1:
             raise CliError(PARAM, "Too many parameters: 'vcl.show [-v] [<configname>]'\n")
-        program = self._find(args[0]) if args else self.active
+        program = self.programs.get(args[0]) if args else self.active
         if program is None:
-            raise CliError(PARAM, "No active VCL\n")
+            raise CliError(PARAM, f"No VCL named '{args[0]}'" if args else "No active VCL\n")
         if program.is_label:
             program = program.target
         assert program is not None and program.compiled is not None
@@ -373,7 +373,7 @@ class VclPrograms:
                 json.dumps({"name": program.name, "deps": [other.name for other in program.points_to()]}, indent=2)
                 for program in self.programs.values()
             ]
-            return json_answer(call, *elements)
+            return json_answer(call, *elements, version=1)
         rows = []
         for program in self.programs.values():
             rows += [[program.name, other.name] for other in program.points_to()] or [[program.name]]
