@@ -24,8 +24,12 @@ def test_locks_are_counted_while_they_live() -> None:
     assert (kind.creat, kind.destroy, kind.live) == (2, 0, 2)
     del first
     assert (kind.creat, kind.destroy, kind.live) == (2, 1, 1)
+    locks.retire_lock("test-life", second)
+    assert (kind.creat, kind.destroy, kind.live) == (2, 2, 0), "what it belonged to has ended"
     with second:
         pass
+    del second
+    assert kind.destroy == 2
     assert kind.locks == 0, "nobody watches"
 
 

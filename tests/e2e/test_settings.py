@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from harness import Origin, running, wait_for
 
 RECURSE = """
@@ -42,7 +44,7 @@ def test_the_size_of_last_words(short_tmp: Path, origin: Origin) -> None:
         assert len(cache.cli("panic.show").encode()) <= 4096 + 2
 
 
-def test_watched_locks(short_tmp: Path, origin: Origin, program: Callable[[str], str]) -> None:
+def test_watched_locks(short_tmp: Path, origin: Origin) -> None:
     origin.pages["/"] = lambda exchange: exchange.answer(b"x", cache_control="max-age=60")
     arguments = ["-b", f"127.0.0.1:{origin.port}", "-p", "debug=+lck,+witness"]
     with running(short_tmp / "v", *arguments) as cache:
@@ -69,3 +71,24 @@ def test_recursion_fails_a_request_and_not_the_child(short_tmp: Path) -> None:
         assert cache.get("/fall").status == 503
         assert cache.get("/").status == 200
         assert cache.child_pid == child
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        (["startup_timeout=0.5", "cli_timeout=0.1"], "within startup_timeout=0.50s\n"),
+        (["startup_timeout=0.1", "cli_timeout=0.5"], "within cli_timeout=0.50s (tip: set startup_timeout)\n"),
+    ],
+)
+def test_a_child_that_does_not_come_up(short_tmp: Path, parameters: list[str], text: str) -> None:
+    (short_tmp / "endless.py").write_text("import threading\nthreading.Event().wait()\n")
+    words = ["-F", "-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-b", "127.0.0.1:1"]
+    words += ["-E", str(short_tmp / "endless.py")]
+    for parameter in parameters:
+        words += ["-p", parameter]
+    done = subprocess.run(
+        [sys.executable, "-m", "varnishpy", *words], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert f"Error: Child failed on launch {text}" in done.stderr
+    assert not (short_tmp / "v").exists()

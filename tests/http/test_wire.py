@@ -201,6 +201,7 @@ def test_absolute_form_without_a_sane_host(target: bytes) -> None:
         b"GET \t /   HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:\r\n x\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: b\n\tc\r\nHost: x\n\r\n",
+        b"G:T / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 def test_lenient_only_if_told_so(octets: bytes) -> None:

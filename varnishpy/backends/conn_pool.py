@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy import stats
 from varnishpy.backends.connection import Connection, ConnState
 from varnishpy.base import clock
-from varnishpy.base.locks import make_lock
+from varnishpy.base.locks import make_lock, retire_lock
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -250,6 +250,7 @@ class ConnPool:
                 gone.append(conn)
         for conn in gone:
             conn.close()
+        retire_lock("conn_pool", self._lock)
 
     def describe(self) -> dict[str, Any]:
         """The pool as the stats socket shows it."""

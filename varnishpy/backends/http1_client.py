@@ -142,6 +142,8 @@ def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, ch
         else:
             failure = None
         if failure is not None:
+            if chunked and params.feature.http1_compat:
+                pending += last_chunk(None)
             if pending:
                 conn.sock.sendall(pending)
             raise failure

@@ -34,6 +34,10 @@ class LockClass:
             self.creat += 1
             self._live.add(weakref.ref(lock, self._live.discard))
 
+    def forget(self, lock: Any) -> None:
+        """Count a lock as gone before it is collected: what it belonged to has ended."""
+        self._live.discard(weakref.ref(lock))
+
     @property
     def live(self) -> int:
         """Locks of this kind that exist now."""
@@ -145,6 +149,11 @@ def make_lock(klass: str) -> threading.Lock:
     lock: Any = WatchedLock(found) if _watching else threading.Lock()
     found.track(lock)
     return lock  # type: ignore[no-any-return]
+
+
+def retire_lock(klass: str, lock: threading.Lock) -> None:
+    """A mutex of that class is not used any more, although references to it may live on for a while."""
+    lock_class(klass).forget(lock)
 
 
 def make_condition(klass: str, lock: threading.Lock | None = None) -> threading.Condition:

@@ -172,7 +172,7 @@ def parse_request(
     :param hdr_len: longest header line in octets (``http_req_hdr_len``); 0 for no limit
     :param max_hdr: most header lines (``http_max_hdr``); 0 for no limit
     :param lenient: as Varnish reads it (``feature=+http1_compat``): lines may end in a lone LF, headers may be folded,
-        and the words of the first line stand any number of blanks apart
+        the words of the first line stand any number of blanks apart, and methods may hold what is in no token
     :raises WireError: with the text for a ``BogoHeader`` record, or an empty one where the first line is at fault
     """
     first, block = "", None
@@ -189,7 +189,9 @@ def parse_request(
     if len(words) != 3:
         raise WireError
     method, target, proto = words
-    if (method not in _METHODS and TOKEN.fullmatch(method) is None) or not target or "\t" in target:
+    if not method or not target or "\t" in target:
+        raise WireError
+    if method not in _METHODS and not lenient and TOKEN.fullmatch(method) is None:
         raise WireError
     if proto != "HTTP/1.1" and proto != "HTTP/1.0":
         raise WireError

@@ -112,13 +112,10 @@ class ChildProcess:
         self._count("child_start")
         self._loop.watch(output, self._output_ready)
         try:
-            timeout = min(max(self._params.startup_timeout, self._params.cli_timeout), _NEVER)
-            if not self._loop.wait_readable(ours.fileno(), timeout, _HURRIED):
-                raise CliProtocolError("no answer")
-            status, text = read_response(ours, timeout)
-        except CliProtocolError:
+            status, text = self._first_words(ours)
+        except CliProtocolError as error:
             self._give_up()
-            raise CliError(CANT, "Child failed on launch ") from None
+            raise CliError(CANT, f"Child failed on launch {error}") from None
         if status != OK:
             self._give_up()
             raise CliError(CANT, f"Child failed on launch: {text}")
@@ -134,6 +131,24 @@ class ChildProcess:
             raise CliError(CANT, f"Child failed to start accepting: {text}")
         self.state = "running"
         self._ping_timer = self._loop.after(self._params.ping_interval or 3.0, self._ping)
+
+    def _first_words(self, cli: socket.socket) -> tuple[int, str]:
+        """What a new child says when it is ready, or that it cannot be.
+
+        :raises CliProtocolError: it says nothing; the text is "" when it died, and the time it had when that is over
+        """
+        startup, answer = self._params.startup_timeout, self._params.cli_timeout
+        name, seconds = ("startup", startup) if startup >= answer else ("cli", answer)
+        begin = time.monotonic()
+        try:
+            if self._loop.wait_readable(cli.fileno(), min(seconds, _NEVER), _HURRIED):
+                return read_response(cli, min(seconds, _NEVER))
+        except CliProtocolError:
+            pass  # it closed its end, or was cut short
+        if time.monotonic() - begin < seconds:
+            raise CliProtocolError("")
+        tip = "" if name == "startup" else " (tip: set startup_timeout)"
+        raise CliProtocolError(f"within {name}_timeout={seconds:.2f}s{tip}")
 
     def _give_up(self) -> None:
         """Kill a child that cannot be used, and reap it at once."""
