@@ -55,8 +55,8 @@ FEATURE_BITS: dict[str, str] = {
     "vcl_req_reset": "Stop a request's VCL once its client is gone, counted in req_reset",
     # ours
     "http1_compat": "Read HTTP/1 requests as leniently as Varnish: lines that end in a lone LF, folded headers, more "
-    "blanks than needed; end a chunked request body towards a backend even where the client's broke off, which passes for "
-    "a whole one there (debug +vtc_mode brings it)",
+    "blanks than needed; end a chunked request body towards a backend even where the client's broke off, which passes "
+    "for a whole one there (debug +vtc_mode brings it)",
     "h2_compat": "React to HTTP/2 errors as Varnish does where RFC 9113 differs (debug +vtc_mode brings it)",
 }
 
