@@ -20,7 +20,6 @@ USAGE_ERROR = 2
 _USAGE = """\
 usage: varnishpy test [options] file|folder ...
     -b size                      # size of a test's log buffer (default: 1M)
-    -C                           # accepted for compatibility: changes nothing
     -D name=value                # Define macro; -D varnishd=PROGRAM tests that program
     -i                           # we are in the source tree: 'feature topbuild' holds
     -j jobs                      # run so many tests at a time
@@ -99,7 +98,7 @@ class Command:
             settings.max_duration = self._number("VTEST_DURATION", duration)
         long = ["check", "explain", "junit=", "language=", "seed=", "no-progress", "compat", "help"]
         try:
-            found, self.words = getopt.gnu_getopt(list(argv), "b:CD:hij:kLln:p:qt:vW", long)
+            found, self.words = getopt.gnu_getopt(list(argv), "b:D:hij:kLln:p:qt:vW", long)
         except getopt.GetoptError as error:
             raise UsageError(str(error)) from None
         for option, value in found:
@@ -111,6 +110,14 @@ class Command:
         if not number:
             raise UsageError(f"{option}: expected a number above 0, not {value!r}")
         return number
+
+    @staticmethod
+    def _writable(option: str, name: str) -> str:
+        """A file that can be written: better to hear now than after all tests that it cannot."""
+        target = Path(name)
+        if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
+            raise UsageError(f"{option}: cannot write {name!r}")
+        return name
 
     def _take(self, option: str, value: str) -> None:
         options, settings = self.options, self.options.settings
@@ -153,7 +160,7 @@ class Command:
             case "--check" | "--explain":
                 self.mode = option
             case "--junit":
-                self.junit = value
+                self.junit = self._writable(option, value)
             case "--language":
                 if value not in dialect.DIALECTS:
                     raise UsageError(f"--language: expected one of {', '.join(dialect.DIALECTS)}, not {value!r}")
