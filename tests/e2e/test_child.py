@@ -115,17 +115,6 @@ def test_killed_manager_leaves_no_orphan(short_tmp: Path, origin: Origin) -> Non
         assert again.cli("status") == "Child in state running"
 
 
-def test_stop_and_start_by_cli(cache: Cache, origin: Origin) -> None:
-    serve_plain(origin)
-    assert cache.get("/").status == 200
-    cache.cli("stop")
-    assert cache.cli("status") == "Child in state stopped"
-    assert cache.cli_result("start")[0] == 200
-    assert cache.get("/").status == 200
-    assert cache.cli_result("start")[0] == 300
-    assert origin.hits["/"] == 2, "a new child starts with an empty cache"
-
-
 def test_nothing_grows(cache: Cache, origin: Origin, program: Callable[[str], str]) -> None:
     """100,000 requests, and afterwards no thread, descriptor or memory more than after the first thousand."""
     serve_plain(origin)

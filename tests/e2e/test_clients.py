@@ -149,56 +149,6 @@ def test_a_hundred_streams_on_one_connection(cache: Cache, origin: Origin) -> No
             assert bytes(stream.body) == b"%d" % index * 100
 
 
-def test_304(cache: Cache, origin: Origin) -> None:
-    @origin.page("/tagged")
-    def tagged(exchange: Exchange) -> None:
-        exchange.answer(b"tagged", cache_control="max-age=60", etag='"v1"')
-
-    assert cache.get("/tagged").status == 200
-    matched = cache.get("/tagged", if_none_match='"v1"')
-    assert (matched.status, matched.body) == (304, b"")
-    assert matched.headers["etag"] == '"v1"'
-    assert cache.get("/tagged", if_none_match='"v2"').status == 200
-    with H2Client(cache.port) as client:
-        assert client.get("/tagged", if_none_match='"v1"').status == 304
-
-
-def test_stale_object_is_refetched_conditionally(cache: Cache, origin: Origin) -> None:
-    @origin.page("/fades")
-    def fades(exchange: Exchange) -> None:
-        if exchange.headers.get("if-none-match") == '"v1"':
-            exchange.answer(b"", "304 Not Modified", etag='"v1"', cache_control="max-age=60")
-        else:
-            exchange.answer(b"body", etag='"v1"', cache_control="max-age=1")
-
-    cache.cli("param.set default_grace 0")
-    cache.cli("param.set default_keep 60")
-    assert cache.get("/fades").body == b"body"
-
-    def refetched() -> bool:
-        again = cache.get("/fades")
-        assert (again.status, again.body) == (200, b"body")
-        return origin.hits["/fades"] == 2
-
-    wait_for(refetched, "the object to grow stale and be refetched")
-    assert origin.requests[-1].headers["if-none-match"] == '"v1"'
-
-
-def test_ranges(cache: Cache, origin: Origin) -> None:
-    @origin.page("/digits")
-    def digits(exchange: Exchange) -> None:
-        exchange.answer(b"0123456789", cache_control="max-age=60")
-
-    assert cache.get("/digits").headers["accept-ranges"] == "bytes"
-    part = cache.get("/digits", range="bytes=2-4")
-    assert (part.status, part.body, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
-    assert cache.get("/digits", range="bytes=-3").body == b"789"
-    assert cache.get("/digits", range="bytes=20-").status == 416
-    with H2Client(cache.port) as client:
-        stream = client.get("/digits", range="bytes=5-")
-        assert (stream.status, bytes(stream.body)) == (206, b"56789")
-
-
 @pytest.mark.parametrize("how", ["http1", "prior knowledge"])
 def test_hundred_megabytes_stream_through(
     cache: Cache, origin: Origin, program: Callable[[str], str], how: str
@@ -230,28 +180,3 @@ def test_hundred_megabytes_stream_through(
         done.set()
         watcher.join()
     assert peak[0] - before < 30 << 20, f"RSS grew by {(peak[0] - before) >> 20} MiB"
-
-
-def test_pipelining_and_keep_alive(cache: Cache) -> None:
-    request = b"GET /plain HTTP/1.1\r\nHost: t\r\n\r\n"
-    last = b"GET /plain HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
-    out = cache.raw(request * 9 + last)
-    assert out.count(b"HTTP/1.1 200 OK\r\n") == 10
-    assert out.count(b"hello\n") == 10
-
-
-def test_expect_100_continue(cache: Cache) -> None:
-    with cache.connect() as sock:
-        sock.sendall(b"POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-        stream = sock.makefile("rb")
-        assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
-        assert stream.readline() == b"\r\n"
-        sock.sendall(b"body")
-        assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
-
-
-def test_http10(cache: Cache) -> None:
-    out = cache.raw(b"GET /chunked HTTP/1.0\r\nHost: t\r\n\r\n")
-    head, _, body = out.partition(b"\r\n\r\n")
-    assert body == b"one two three"
-    assert b"transfer-encoding" not in head.lower()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 
 import pytest
 from h2client import H2Client
-from harness import Cache, Exchange, Origin, Response, wait_for
+from harness import Cache, Exchange, Origin, Response
 
 
 def test_hundred_clients_cause_one_fetch(cache: Cache, origin: Origin) -> None:
@@ -41,21 +40,6 @@ def test_origin_down(cache: Cache, origin: Origin) -> None:
         assert client.get("/").status == 503
     assert cache.counter("MAIN.backend_fail") >= 1
     assert cache.counter("VBE.boot.default.fail_econnrefused") >= 1
-
-
-def test_origin_slow(cache: Cache, origin: Origin) -> None:
-    gate = threading.Event()
-
-    @origin.page("/slow")
-    def slow(exchange: Exchange) -> None:
-        gate.wait(30)
-        exchange.close = True
-
-    cache.cli("param.set first_byte_timeout 0.3")
-    start = time.monotonic()
-    assert cache.get("/slow").status == 503
-    assert time.monotonic() - start < 10
-    gate.set()
 
 
 def head(length: int) -> bytes:
@@ -122,65 +106,3 @@ def test_garbage(cache: Cache, origin: Origin, garbage: bytes) -> None:
         exchange.close = True
 
     assert cache.get("/garbage").status == 503
-
-
-def test_between_bytes_timeout(cache: Cache, origin: Origin) -> None:
-    gate = threading.Event()
-
-    @origin.page("/stalls")
-    def stalls(exchange: Exchange) -> None:
-        exchange.send(head(1000) + b"x" * 10)
-        gate.wait(30)
-        exchange.close = True
-
-    cache.cli("param.set between_bytes_timeout 0.3")
-    start = time.monotonic()
-    out = cache.raw(b"GET /stalls HTTP/1.1\r\nHost: t\r\n\r\n")
-    assert time.monotonic() - start < 10
-    assert len(out.partition(b"\r\n\r\n")[2]) < 1000
-    gate.set()
-
-
-def test_client_reads_while_the_body_arrives(cache: Cache, origin: Origin) -> None:
-    gate = threading.Event()
-
-    @origin.page("/stream")
-    def stream(exchange: Exchange) -> None:
-        exchange.send(head(10) + b"first")
-        gate.wait(20)
-        exchange.send(b"after")
-
-    with cache.connect() as sock:
-        sock.sendall(b"GET /stream HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
-        got = b""
-        while not got.endswith(b"first"):
-            piece = sock.recv(65536)
-            assert piece
-            got += piece
-        gate.set()
-        while piece := sock.recv(65536):
-            got += piece
-    assert got.endswith(b"firstafter")
-
-
-def test_grace_serves_stale_and_fetches_in_the_background(cache: Cache, origin: Origin) -> None:
-    @origin.page("/aging")
-    def aging(exchange: Exchange) -> None:
-        exchange.answer(b"%d" % origin.hits["/aging"], cache_control="max-age=1")
-
-    assert cache.get("/aging").body == b"1"
-    wait_for(lambda: int(cache.get("/aging").headers.get("age", "0")) >= 1 or origin.hits["/aging"] > 1, "expiry")
-    wait_for(lambda: origin.hits["/aging"] == 2, "a background fetch")
-    wait_for(lambda: cache.get("/aging").body != b"1", "the fresh object")
-    assert cache.counter("MAIN.cache_hit_grace") >= 1
-
-
-def test_connections_are_reused(cache: Cache, origin: Origin) -> None:
-    @origin.page("/pass")
-    def page(exchange: Exchange) -> None:
-        exchange.answer(b"x", cache_control="no-store")
-
-    for _ in range(5):
-        assert cache.get("/pass").status == 200
-    assert len({id(request.sock) for request in origin.requests}) == 1
-    assert cache.counter("MAIN.backend_reuse") == 4
