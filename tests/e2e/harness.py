@@ -235,9 +235,9 @@ class Cache:
 
     @property
     def child_pid(self) -> int:
+        """0 while there is none."""
         found = re.search(r"Worker:\s+(\d+)", self.cli("pid"))
-        assert found
-        return int(found[1])
+        return int(found[1]) if found else 0
 
     @property
     def url(self) -> str:
