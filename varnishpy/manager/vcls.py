@@ -7,8 +7,10 @@ be discarded, and no chain of references may come back to where it started.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -448,16 +450,17 @@ def read_vcl_argument(filename: str, params: Any) -> tuple[str, str]:
 
 
 def _read_along_path(filename: str, params: Any) -> tuple[str, str]:
-    candidates = [Path(filename)]
-    if not filename.startswith(("/", "./", "../")):
-        candidates = [Path(part) / filename for part in str(params.vcl_path).split(":") if part] + candidates
-    error: OSError | None = None
+    """Names that are not absolute are looked up along vcl_path only: what runs does not depend on where one stands."""
+    if filename.startswith("/"):
+        candidates = [filename]
+    else:
+        candidates = [f"{part}/{filename}" for part in str(params.vcl_path).split(":")]
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     for candidate in candidates:
         try:
-            return candidate.read_text(encoding="utf-8", errors="surrogateescape"), str(candidate)
-        except OSError as caught:
-            error = caught
-    assert error is not None
+            return Path(candidate).read_text(encoding="utf-8", errors="surrogateescape"), candidate
+        except FileNotFoundError:
+            continue
     raise error
 
 
