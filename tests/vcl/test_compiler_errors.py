@@ -151,6 +151,14 @@ def test_unsafe_paths_are_refused_when_so_wished() -> None:
     assert "is unsafe" in refusal(HEAD + 'import std from "/x";', unsafe_path=False)
 
 
+def test_inline_c_that_does_nothing_is_passed_over_where_it_is_allowed() -> None:
+    nothing = HEAD + "C{ #include <stdio.h>\n /* x */ ; // y\n }C\nsub vcl_recv { C{ /* z */ }C }"
+    compile_vcl(nothing, "test", CompileOptions(allow_inline_c=True))
+    assert "Inline-C not allowed" in refusal(nothing)
+    for code in ("C{ int i; }C", "sub vcl_recv { C{ /* a */ foo(); /* b */ }C }"):
+        assert "Inline-C not allowed" in refusal(HEAD + code, allow_inline_c=True)
+
+
 def test_deep_nesting_is_no_crash() -> None:
     depth = 3000
     assert "nested too deeply" in refusal(HEAD + "sub vcl_recv {" + "{" * depth + "}" * depth + "}")

@@ -28,7 +28,8 @@ def parse_program(unit: Unit) -> None:
     while unit.token.kind != EOI:
         token = unit.token
         if token.kind == CSRC:
-            unit.report.fail("Inline-C not allowed\n", token)
+            unit.inline_c()
+            continue
         parse = _TOP_LEVEL.get(token.text) if token.kind == ID else None
         if parse is None:
             _unexpected(unit, token)

@@ -42,7 +42,7 @@ def parse_block(unit: Unit) -> Block:
             unit.next()
             return block
         elif token.kind == CSRC:
-            unit.report.fail("Inline-C not allowed\n", token)
+            unit.inline_c()
         elif token.kind == EOI:
             unit.report.fail("End of input while in compound statement\n")
         elif token.kind == ID:

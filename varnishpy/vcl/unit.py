@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -13,6 +14,9 @@ from varnishpy.vcl.symbols import Symbol, Symbols
 from varnishpy.vcl.tree import Sub, Use
 from varnishpy.vcl.types import DURATION_UNITS
 from varnishpy.vcl.variables import VARIABLES
+
+# comments, preprocessor lines, empty statements and space: C that does nothing
+_C_NOTHING = re.compile(r"/\*.*?\*/|//[^\n]*|^[ \t]*\#(?:\\\n|[^\n])*|[\s;]", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -127,6 +131,13 @@ class Unit:
             self.report.span(token, self.before(stop))
             self.report.stop()
         return token
+
+    def inline_c(self) -> None:
+        """``C{ ... }C``: there is no C here. Where it is allowed, one that does nothing is passed over."""
+        token = self.token
+        if not self.options.allow_inline_c or _C_NOTHING.sub("", token.text[2:-2]):
+            self.report.fail("Inline-C not allowed\n", token)
+        self.next()
 
     # -- literals that declarations use ---------------------------------------------------------------------------
 
