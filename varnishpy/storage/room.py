@@ -8,7 +8,7 @@ from varnishpy import log, stats
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 
-OBJECT_OVERHEAD: Final = 128  # charged for an object's fixed parts: what the reference spends on them
+OBJECT_OVERHEAD: Final = 120  # charged for an object's fixed parts: what the reference spends on them
 _EXPKILL: Final = int(Tag.ExpKill)
 
 
