@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varnishpy import log
+from varnishpy.log import vxid
 from varnishpy.log.memory import MemoryLog, captured
 from varnishpy.log.record import HEADER_SIZE, encode, parse_records
 from varnishpy.log.tags import FILE_NUMBERS, MASKED_BY_DEFAULT, TAGS, Tag, TagFlag
@@ -215,6 +216,17 @@ def test_vxid_chunks_do_not_overlap_and_debug_xid_restarts() -> None:
     assert [one.next(), two.next(), one.next(), log.next_vxid()] == [1000, 1001, 1002, 1003]
     assert log.debug_xid() == (1004, 1)
     log.debug_xid(1, 32768)
+
+
+def test_vxids_start_again_behind_the_last_one() -> None:
+    limit = vxid._sequence.limit
+    try:
+        vxid.set_limit(2)
+        log.debug_xid(999_999_999_999_998)
+        assert [log.next_vxid(), log.next_vxid(), log.next_vxid()] == [999_999_999_999_998, 1, 2]
+    finally:
+        vxid._sequence.limit = limit
+        log.debug_xid(1, 32768)
 
 
 def test_prepared_records_are_the_same_as_single_ones() -> None:

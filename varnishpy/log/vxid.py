@@ -28,7 +28,7 @@ class _Sequence:
     def take(self) -> tuple[int, int, int]:
         """Reserve a chunk: first id, number of ids, generation."""
         with self.lock:
-            if self.base + self.chunk >= self.limit:
+            if self.base + self.chunk > self.limit:
                 self.base = 1
             first = self.base
             self.base += self.chunk
