@@ -340,6 +340,13 @@ class Vcl:
         for director in self.directors():
             director.release()
         self.host.forget(self)
+        # the program's functions refer to its globals: what it made would live until the garbage collector looks
+        self.default_director = None
+        self.backends.clear()
+        self._directors.clear()
+        self._methods = {}
+        self._traced = None
+        self._globals.clear()
 
     # -- who uses it ----------------------------------------------------------------------------------------------
 
