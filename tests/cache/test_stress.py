@@ -64,10 +64,6 @@ class Storm:
 
     def serve(self, req: FakeRequest, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache
-        if req.waiting_on is not None and rng.random() < 0.05:
-            cache.hash.forsake(wrk, req)  # type: ignore[arg-type]
-            self.finish("forsaken")
-            return
         found, oc, busy = cache.hash.lookup(wrk, req, req.digest)  # type: ignore[arg-type]
         if found is Lookup.BUSY:
             return

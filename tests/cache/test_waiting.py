@@ -167,10 +167,12 @@ def test_walking_away(cache: Cache) -> None:
     table.set("rush_exponent", "1")
     cache.fetch(cache.request(), busy)
     assert cache.transport.woken == [one]
-    # one was woken, but its client has gone: the wakeup must not be lost
+    # one was woken, and looks up although its client has gone: the wakeup must not be lost
     assert not cache.hash.walk_away(one)  # type: ignore[arg-type]
-    cache.hash.forsake(cache.wrk, one)  # type: ignore[arg-type]
+    found, oc, _ = cache.lookup(one)
+    assert found is Lookup.HIT
     assert cache.transport.woken == [one, three]
+    cache.deref(oc)
     found, oc, _ = cache.lookup(three)
     assert found is Lookup.HIT
     cache.deref(oc)
@@ -178,13 +180,15 @@ def test_walking_away(cache: Cache) -> None:
 
 
 def test_the_last_who_waits_is_never_forgotten(cache: Cache) -> None:
-    """The fetch fails, the one who was woken finds his client gone: the next must be woken."""
+    """The fetch fails, the one who was woken finds his client gone and gives up: the next must be woken."""
     _, _, busy = cache.lookup(cache.request())
     assert busy is not None
     one, two = waiters(cache, 2)
     cache.fail(busy)
     assert cache.transport.woken == [one]
-    cache.hash.forsake(cache.wrk, one)  # type: ignore[arg-type]
+    found, _, again = cache.lookup(one)
+    assert found is Lookup.MISS and again is not None
+    cache.hash.withdraw(cache.wrk, again)  # type: ignore[arg-type]
     assert cache.transport.woken == [one, two]
     assert cache.lookup(two)[0] is Lookup.MISS
 

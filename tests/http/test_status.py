@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from varnishpy.http.status import has_body, reason
+from varnishpy.http.status import reason
 
 
 @pytest.mark.parametrize(
@@ -11,10 +11,3 @@ from varnishpy.http.status import has_body, reason
 )
 def test_reason(status: int, phrase: str) -> None:
     assert reason(status) == phrase
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"), [(100, False), (101, False), (200, True), (204, False), (304, False), (404, True)]
-)
-def test_has_body(status: int, expected: bool) -> None:
-    assert has_body(status) is expected

@@ -364,15 +364,3 @@ def split_name(address: Any) -> tuple[str, str]:
     if isinstance(address, tuple):
         return str(address[0]), str(address[1])
     return "0.0.0.0", "0"
-
-
-def bound_name(sock: socket.socket) -> str:
-    """What a listen socket is bound to, in the grammar of ``-a``: after port 0, the port it got."""
-    name = sock.getsockname()
-    if sock.family == socket.AF_INET6:
-        return f"[{name[0]}]:{name[1]}"
-    if sock.family == socket.AF_UNIX:
-        if isinstance(name, bytes):
-            return "@" + name[1:].decode("utf-8", "surrogateescape")
-        return str(name)
-    return f"{name[0]}:{name[1]}"

@@ -339,7 +339,7 @@ class Hash:
         """Take a request off the waiting list it is on.
 
         :return: True: it was there, and belongs to the caller again. False: it is not waiting, or has just been woken
-            and will be re-embarked; when it then finds its client gone, it must call `forsake`.
+            and will be re-embarked: it has to look up again, though its client be gone, for others wait behind it.
         """
         entry = req.waiting_on
         if entry is None:
@@ -352,18 +352,6 @@ class Hash:
             req.waiting_on = None
         stats.main.inc("busy_killed")
         return True
-
-    def forsake(self, wrk: Counting, req: Request) -> None:
-        """A woken request will not look up again: give the object back that woke it, and wake others in its place."""
-        if req.waiting_on is None:
-            return
-        req.waiting_on = None
-        oc, req.objcore = req.objcore, None
-        if oc is not None:
-            with oc.objhead.lock:
-                woken = self._rush(wrk, oc)
-            self._wake(woken)
-            self.deref(wrk, oc)
 
     # -- a fetch's way ---------------------------------------------------------------------------------------------
 

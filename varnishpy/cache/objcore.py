@@ -39,7 +39,6 @@ OC_HFM: Final = int(OcFlag.HFM)
 OC_HFP: Final = int(OcFlag.HFP)
 OC_ABANDON: Final = int(OcFlag.CANCEL)
 OC_PRIVATE: Final = int(OcFlag.PRIVATE)
-OC_PASS: Final = OC_PRIVATE
 OC_FAILED: Final = int(OcFlag.FAILED)
 OC_DYING: Final = int(OcFlag.DYING)
 OC_TRANSIENT: Final = OC_PRIVATE | OC_HFM | OC_HFP  # its body has one reader, and is never delivered again

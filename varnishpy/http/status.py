@@ -75,9 +75,3 @@ UNKNOWN_REASON: Final = "Unknown HTTP Status"
 def reason(status: int) -> str:
     """The phrase of a status; VCL may use codes from 1000 up, whose last three digits count on the wire."""
     return REASONS.get(status % 1000, UNKNOWN_REASON)
-
-
-def has_body(status: int) -> bool:
-    """May a response of this status carry content? (RFC 9110 section 6.4.1)"""
-    status %= 1000
-    return status >= 200 and status != 204 and status != 304

@@ -80,7 +80,6 @@ class RequestHead:
     framing: Framing
     target: str
     absolute_form: bool
-    has_expect: bool
     has_upgrade: bool
     fields: FieldBlock
 
@@ -202,7 +201,7 @@ def parse_request(
     msg.url = target
     msg.proto = proto
     msg.headers = block.headers.copy()
-    result = RequestHead(NO_BODY, target, False, False, False, block)
+    result = RequestHead(NO_BODY, target, False, False, block)
     hosts = lengths = 0
     coding: str | None = None
     length: str | None = None
@@ -214,8 +213,6 @@ def parse_request(
             length = value
         elif lname == "transfer-encoding":
             coding = value if coding is None else f"{coding}, {value}"
-        elif lname == "expect":
-            result.has_expect = True
         else:
             result.has_upgrade = True
     if hosts > 1:

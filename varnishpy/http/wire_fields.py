@@ -56,7 +56,7 @@ X-Forwarded-Proto X-Varnish
 for _name in _WELL_KNOWN.split():
     _known_names[_name] = _known_names[_name.lower()] = _name.lower()
 
-_FRAMING_NAMES: Final = frozenset(("content-length", "transfer-encoding", "host", "expect", "upgrade"))
+_FRAMING_NAMES: Final = frozenset(("content-length", "transfer-encoding", "host", "upgrade"))
 
 
 def _learn_name(name: str) -> str | None:

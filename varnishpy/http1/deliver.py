@@ -116,7 +116,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
     if source is None:
         failure = conn.send(log, [head], len(head), deadline)
         if failure is not None:
-            _failed(req, failure)
+            req.doclose = failure
         return
 
     max_iovs = min(params.http1_iovs, _IOV_MAX)
@@ -125,7 +125,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
     if params.debug.flush_head:
         failure = conn.send(log, bufs, size, deadline)
         if failure is not None:
-            _failed(req, failure)
+            req.doclose = failure
             return
         bufs = []
         size = 0
@@ -167,7 +167,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
             failure = conn.send(log, bufs, size, deadline)
             if failure is not None:
                 acct.resp_bodybytes += payload
-                _failed(req, failure)
+                req.doclose = failure
                 return
         acct.resp_bodybytes += payload
         bufs = []
@@ -183,7 +183,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
                 if chunked:
                     failure = conn.send(log, [LAST_CHUNK], 5, deadline)
                     if failure is not None:
-                        _failed(req, failure)
+                        req.doclose = failure
             else:
                 acct.resp_pieces += 1
                 bufs.append(piece)
@@ -215,9 +215,3 @@ def _broken(req: Request, text: str) -> None:
     req.log.put(_ERROR, text)
     if req.doclose != "RANGE_SHORT":
         req.doclose = "TX_ERROR"
-
-
-def _failed(req: Request, reason: str) -> None:
-    """The client does not take the response."""
-    req.doclose = reason
-    req.abandoned = True

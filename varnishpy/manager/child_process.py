@@ -70,7 +70,6 @@ class ChildProcess:
         self._restart_timer: Timer | None = None
         self._pause = 0.0
         self._heritage: Heritage | None = None
-        self._on_end: list[Callable[[], None]] = []
 
     @property
     def running(self) -> bool:

@@ -40,16 +40,16 @@ class BusyObject:
 
     __slots__ = (
         "env", "wrk", "vxid", "log", "ws", "sess", "client_req", "vcl", "method", "privs", "vcl_trace",
-        "bereq", "bereq0", "beresp", "bereq_body", "bereq_body_cached", "client_identity", "digest",
+        "bereq", "bereq0", "beresp", "bereq_body", "client_identity", "digest",
         "director_req", "director_resp", "backend", "backend_conn", "body_reader", "filter_list", "storage_hint",
-        "task_name", "step",
+        "step",
         "connect_timeout", "first_byte_timeout", "between_bytes_timeout", "task_deadline",
         "objcore", "stale_oc", "uncacheable", "is_bgfetch", "is_hitmiss", "is_hitpass", "was_304", "do_pass",
-        "do_private",
+
         "do_esi", "do_gzip", "do_gunzip", "do_stream", "retries", "max_retries", "no_retry", "err_code",
         "err_reason", "failed",
-        "esi_level", "proto", "t_first", "t_prev", "acct", "synth_body", "vfp_priv", "track", "send_failed",
-        "doclose", "hash_always_insert",
+        "esi_level", "proto", "t_first", "t_prev", "acct", "synth_body", "track",
+        "doclose",
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
         "hop_headers", "stack", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body", "resume",
@@ -72,7 +72,6 @@ class BusyObject:
         self.bereq0 = Message()  # as built from the client's request; what retries and std.rollback go back to
         self.beresp = Message()
         self.bereq_body: RequestBody | None = None
-        self.bereq_body_cached: Any = None
         self.client_identity: str | None = None
         self.digest = b""
 
@@ -83,7 +82,6 @@ class BusyObject:
         self.body_reader: Any = None
         self.filter_list: str | None = None
         self.storage_hint: Any = None
-        self.task_name = ""
         self.step = ""
         self.connect_timeout: float | None = None  # None: the backend's, else the parameter's
         self.first_byte_timeout: float | None = None
@@ -98,7 +96,6 @@ class BusyObject:
         self.is_hitpass = False
         self.was_304 = False
         self.do_pass = False
-        self.do_private = False
         self.do_esi = False
         self.do_gzip = False
         self.do_gunzip = False
@@ -115,11 +112,8 @@ class BusyObject:
         self.t_prev = 0.0
         self.acct = BackendAccounting()
         self.synth_body: list[bytes] = []
-        self.vfp_priv: Any = None
         self.track: Any = None
-        self.send_failed: str | None = None
         self.doclose: str | None = None
-        self.hash_always_insert = False
         self.bereq_filter_list: str | None = None  # bereq.filters as VCL set it
         self.transit_buffer: int | None = None  # octets; None: the parameter
         self.t_resp = 0.0  # when the response's headers were complete

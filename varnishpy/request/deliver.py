@@ -292,7 +292,6 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
         resp.unset("content-length")
         if length >= 0:
             resp.add("Content-Length", str(length))
-    req.resp_len = length
     req.processors = processors
     if no_body or (length == 0 and (stobj is None or not stobj.trailers)):
         for processor in processors:

@@ -315,7 +315,6 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
     wrk.tally.req_made += 1
     child.wrk = wrk
     child.topreq = parent.topreq
-    child.esi_parent = parent
     child.esi_level = parent.esi_level + 1
     log.put(_BEGIN, f"req {parent.vxid} esi {child.esi_level}")
     parent.log.put(_LINK, f"req {vxid} esi {child.esi_level}")

@@ -19,7 +19,7 @@ _REQUEST_FLAGS: Final = (
     "delivering", "contained",
 )  # fmt: skip
 _FETCH_FLAGS: Final = (
-    "uncacheable", "is_bgfetch", "is_hitmiss", "is_hitpass", "was_304", "do_pass", "do_private", "do_esi", "do_gzip",
+    "uncacheable", "is_bgfetch", "is_hitmiss", "is_hitpass", "was_304", "do_pass", "do_esi", "do_gzip",
     "do_gunzip", "do_stream", "director_open",
 )  # fmt: skip
 

@@ -53,7 +53,7 @@ class Request:
 
     __slots__ = (
         # where it lives
-        "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level", "esi_parent",
+        "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level",
         # messages
         "http", "names", "records", "field_records", "http0", "resp", "stored", "body", "want100cont", "synth_body",
         "filter_list",
@@ -65,12 +65,12 @@ class Request:
         "is_hit", "is_hitmiss", "is_hitpass", "hitmiss_info", "objcore", "stale_oc", "body_oc", "synth_stored", "boc",
         "waiting_on", "d_ttl", "d_grace", "catflap",
         # progress
-        "step", "doclose", "res_esi", "res_pipe", "abandoned", "t_first", "t_prev", "t_req", "t_resp",
+        "step", "doclose", "res_esi", "res_pipe", "t_first", "t_prev", "t_req", "t_resp",
         "acct",
         # kept by the state machine for itself
         "hop_headers", "body_status", "delivering", "late100cont", "disable_esi", "req_filter_list", "vcl0",
         "req_reset",
-        "resp_len", "processors", "pump", "ws_snapshot", "started", "contained",
+        "processors", "pump", "ws_snapshot", "started", "contained",
     )  # fmt: skip
 
     def __init__(self, env: Env, sess: Session, transport: Transport, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -84,7 +84,6 @@ class Request:
         self.ws = ws
         self.topreq: Request = self
         self.esi_level = 0
-        self.esi_parent: Request | None = None
 
         self.http = http = Message()  # req.*: what VCL sees and changes
         self.names: frozenset[str] | None = None  # lower-case names of all headers received, where the transport knows
@@ -135,7 +134,6 @@ class Request:
         self.doclose: str | None = None  # the SessClose reason if the connection must close after this response
         self.res_esi = False
         self.res_pipe = False
-        self.abandoned = False  # the client went away
         self.t_first = 0.0
         self.t_prev = 0.0
         self.t_req = 0.0
@@ -150,7 +148,6 @@ class Request:
         self.req_filter_list: str | None = None  # req.filters
         self.vcl0: Any = None  # the VCL that handed over with return (vcl(...)); of the top request
         self.req_reset = False  # the client was found gone at a VCL step
-        self.resp_len = -1  # octets of the body to deliver, -1 unknown
         self.processors: list[Any] = []  # open delivery processors, storage side first
         self.pump: Any = None  # what computes the body while the transport sends it, see vdp.Pump
         self.ws_snapshot = 0

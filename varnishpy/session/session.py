@@ -135,18 +135,6 @@ class Session:
         self.idle_send_timeout: float | None = None
         self.privs: dict[Any, Any] | None = None
 
-    # -- VCL's names for what the listen socket knows ---------------------------------------------------------------
-
-    @property
-    def local_endpoint(self) -> str:
-        """``local.endpoint``: the ``-a`` address as given."""
-        return self.listen.endpoint
-
-    @property
-    def local_socket(self) -> str:
-        """``local.socket``: the ``-a`` name."""
-        return self.listen.name
-
     @property
     def scheme(self) -> str:
         """``https`` if TLS ends here, else ``http``; the last word of ``ReqStart``."""
