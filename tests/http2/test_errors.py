@@ -680,6 +680,12 @@ def test_compat_priority_is_ignored(compat, payload):
     assert not talk.resets()
 
 
+def test_compat_priority_on_even_stream(compat):
+    talk = Conversation()
+    talk.frame(F.PRIORITY, 0, 2, b"\0\0\0\0\x10")
+    assert talk.error() == "PROTOCOL_ERROR"
+
+
 def test_compat_unknown_frame_in_header_block(compat):
     talk = Conversation()
     talk.frame(F.HEADERS, END_STREAM, 1, GET)

@@ -119,7 +119,7 @@ def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) 
         if number > h2.highest_stream and row.on_idle is not None:
             h2.fail(row.on_idle, f"H2: unexpected {row.name} frame on idle stream {number}")
             return
-        if not number & 1 and kind != _F_PRIORITY:
+        if not number & 1 and (kind != _F_PRIORITY or h2.compat):
             h2.fail(CE.PROTOCOL_ERROR, f"H2: illegal stream (={number})")
             return
         stream = h2.streams.get(number)

@@ -152,7 +152,6 @@ class FrameRow:
     on_zero: H2Error | None  # on stream 0
     on_stream: H2Error | None  # on any other stream
     on_idle: H2Error | None  # on a stream above the highest opened
-    flow_controlled: bool
     overhead: bool  # its payload is charged to the session, not to a stream
 
     @property
@@ -165,17 +164,17 @@ _P: Final = CE.PROTOCOL_ERROR
 FRAMES: Final[dict[int, FrameRow]] = {
     row.type.value: row
     for row in (
-        FrameRow(F.DATA, END_STREAM | PADDED, _P, None, _P, True, False),
-        FrameRow(F.HEADERS, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, _P, None, None, False, False),
-        FrameRow(F.PRIORITY, 0, _P, None, None, False, True),
-        FrameRow(F.RST_STREAM, 0, _P, None, _P, False, True),
-        FrameRow(F.SETTINGS, ACK, None, _P, _P, False, True),
-        FrameRow(F.PUSH_PROMISE, END_HEADERS | PADDED, _P, _P, _P, False, True),
-        FrameRow(F.PING, ACK, None, _P, _P, False, True),
-        FrameRow(F.GOAWAY, 0, None, _P, _P, False, True),
-        FrameRow(F.WINDOW_UPDATE, 0, None, None, _P, False, True),
-        FrameRow(F.CONTINUATION, END_HEADERS, _P, None, _P, False, False),
-        FrameRow(F.PRIORITY_UPDATE, 0, None, _P, _P, False, True),
+        FrameRow(F.DATA, END_STREAM | PADDED, _P, None, _P, False),
+        FrameRow(F.HEADERS, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, _P, None, None, False),
+        FrameRow(F.PRIORITY, 0, _P, None, None, True),
+        FrameRow(F.RST_STREAM, 0, _P, None, _P, True),
+        FrameRow(F.SETTINGS, ACK, None, _P, _P, True),
+        FrameRow(F.PUSH_PROMISE, END_HEADERS | PADDED, _P, _P, _P, True),
+        FrameRow(F.PING, ACK, None, _P, _P, True),
+        FrameRow(F.GOAWAY, 0, None, _P, _P, True),
+        FrameRow(F.WINDOW_UPDATE, 0, None, None, _P, True),
+        FrameRow(F.CONTINUATION, END_HEADERS, _P, None, _P, False),
+        FrameRow(F.PRIORITY_UPDATE, 0, None, _P, _P, True),
     )
 }
 
