@@ -529,7 +529,9 @@ def test_request_threads_that_break_the_rules_panic(room):
             "half_close": lambda: session.half_close(0.0),
             "state": lambda: advance(stream, Event.SENT_END),
             "kill": lambda: kill(stream, SE.CANCEL),
-            "tear down": stream.h2.shut_down,
+            "close": lambda: session._end("REM_CLOSE"),
+            "tear down": session._teardown,
+            "shut down": stream.h2.shut_down,
             "sweep": stream.h2.sweep,
         }.items():
             try:
@@ -543,5 +545,5 @@ def test_request_threads_that_break_the_rules_panic(room):
     room.run = naughty
     client = room.connect().hello().get(1)
     assert client.until(F.DATA).payload == b"hello"
-    assert len(caught) == 11
+    assert len(caught) == 13
     assert [name for name, fault in caught.items() if "session thread only" not in str(fault)] == []

@@ -251,6 +251,7 @@ class Connection:
             if not posts:
                 return False
             self.inbox = []
+        self.assert_session_thread()
         for kind, item in posts:
             if kind == _POST_RESPONSE:
                 self._response(item)

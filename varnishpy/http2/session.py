@@ -387,6 +387,7 @@ class Http2Session(SocketDesk):
     def _teardown(self) -> None:
         """Stage one, and the beginning of stage two."""
         h2 = self.h2
+        h2.assert_session_thread()
         self.abandon_starting()
         h2.take_inbox()
         h2.now = clock.now()
@@ -429,8 +430,9 @@ class Http2Session(SocketDesk):
             h2.thread = get_ident()
 
     def _end(self, reason: str | None) -> None:
-        """Free the session."""
+        """Free the session, and close the socket if it still is open."""
         h2 = self.h2
+        h2.assert_session_thread()
         if h2.ended:
             return
         h2.ended = True
