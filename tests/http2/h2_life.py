@@ -7,12 +7,40 @@ from typing import Any
 from h2_harness import Conversation
 
 from varnishpy.http2.connection import Post
-from varnishpy.http2.frames import FrameParser
+from varnishpy.http2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
 from varnishpy.http2.tables import MAX_WINDOW, SE, F, State
 from varnishpy.storage.source import END, LATER, Source, SourceError
 
-# what the rest of the process does while frames arrive
-ACTIONS = ("answer", "answer_growing", "grow", "end", "fail", "release", "async", "take", "take_little", "time", "read")
+# what happens between frames of any kind: a client's usual requests, and what the rest of the process does
+ACTIONS = (
+    *("request", "request", "request", "upload", "answer", "answer", "answer large", "answer growing", "grow", "end"),
+    *("fail", "release", "async", "take", "take", "take", "take little", "time", "read"),
+)
+
+# what a client says that is right at most times: a connection does not live long under arbitrary frames
+SAYINGS = (
+    *("window", "window", "connection window", "settings", "settings", "reset", "data", "data", "last data"),
+    *("trailers", "priority", "priority update", "ping", "nothing", "too much"),
+)
+SIZES = (0, 1, 2, 100, 1000, 16384, 200_000)
+
+# what arbitrary frames are made of, so that they hit something often
+GET = b"\x82\x86\x84\x01\x01a"
+BLOCKS = (
+    GET,
+    GET,
+    b"\x83\x86\x84\x41\x07example",
+    b"\xbe\x82\x86\x84",
+    b"\x40\x01x\x01y",
+    b"\x82\x86\x84\x0f\x0d\x015",
+    b"\x3f\xe1\x1f\x82\x86\x84",
+    b"\x82\x86\x84\x00\x08priority\x05u=1,i",
+)
+NUMBERS = (0, 1, 1, 3, 3, 5, 7, 9, 2, 201)
+FLAGS = (0, 1, 4, 5, 5, 8, 0x0D, 0x20, 0x25, 0x2D, 0xFF)
+WORDS = (0, 1, 2, 100, 1000, 16384, 65535, 2**31 - 1, 2**31, 2**32 - 1)
+SETTINGS = (0, 1, 2, 3, 4, 4, 4, 4, 5, 6, 8, 9, 10)
+PRIORITIES = (b"u=1", b"u=7, i", b"i", b"?")
 
 
 class Dribble(Source):
@@ -52,10 +80,49 @@ class Life:
         self.known: dict[int, Any] = {}
         self.now = 1000.0
 
+    def say(self, saying: str, which: int, size: int) -> None:
+        """Have the client say something, of one of its streams where it needs one."""
+        h2 = self.h2
+        alive = [number for number, stream in h2.streams.items() if stream.error is None]
+        open_ = [number for number in alive if not h2.streams[number].rx_ended]
+        if saying == "settings":
+            self.talk.send(settings_frame([(4, size)]))
+        elif saying == "connection window":
+            self.talk.send(window_update_frame(0, size + 1))
+        elif saying == "ping":
+            self.talk.send(frame(F.PING, 0, 0, bytes(8)))
+        elif saying in ("data", "last data", "trailers"):
+            if open_:
+                number = open_[which % len(open_)]
+                flags = int(saying == "last data")
+                stream = h2.streams[number]
+                body = bytes(min(size, 16384, stream.rx_window, h2.rx_window))
+                if saying == "trailers":
+                    self.talk.send(frame(F.HEADERS, 5, number, b"\x00\x01x\x01y"))
+                else:
+                    self.talk.send(frame(F.DATA, flags, number, body))
+        elif alive:
+            number = alive[which % len(alive)]
+            word = number.to_bytes(4, "big")
+            self.talk.send(
+                {
+                    "window": window_update_frame(number, size + 1),
+                    "reset": rst_stream_frame(number, 8),
+                    "priority": frame(F.PRIORITY, 0, number, b"\0\0\0\0\x10"),
+                    "priority update": frame(F.PRIORITY_UPDATE, 0, 0, word + PRIORITIES[which % len(PRIORITIES)]),
+                    "nothing": window_update_frame(number, 0),
+                    "too much": window_update_frame(number, MAX_WINDOW),
+                }[saying]
+            )
+
     def act(self, action: str) -> None:
         h2 = self.h2
+        if action in ("request", "upload"):
+            number = (h2.highest_stream + 1) | 1
+            self.talk.send(frame(F.HEADERS, 5 if action == "request" else 4, number, GET))
+            return
         waiting = [s for s in self.talk.host.started if s.number not in self.answered and s.scheduled]
-        if action in ("answer", "answer_growing", "release", "async") and waiting:
+        if action in ("answer", "answer large", "answer growing", "release", "async") and waiting:
             stream = waiting[0]
             self.known[stream.number] = stream
             if action == "async":
@@ -68,7 +135,9 @@ class Life:
                 h2.take_inbox()
             elif stream.number in h2.streams:
                 source: Any = b"some body" * 20
-                if action == "answer_growing":
+                if action == "answer large":
+                    source = bytes(100_000)
+                elif action == "answer growing":
                     source = self.sources[stream.number] = Dribble()
                 self.talk.answer(stream.number, source)
         for source in list(self.sources.values())[-2:]:
@@ -83,7 +152,7 @@ class Life:
                 h2.take_inbox()
         if action == "take":
             self.talk.host.take()
-        elif action == "take_little":
+        elif action == "take little":
             self.talk.host.take(limit=5)
         elif action == "time":
             self.now += 1.7

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2_harness import REQUEST, Conversation
-from h2_life import ACTIONS, Life, check_output
-from hypothesis import given, settings
+from h2_life import ACTIONS, BLOCKS, FLAGS, NUMBERS, PRIORITIES, SAYINGS, SETTINGS, SIZES, WORDS, Life, check_output
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from varnishpy.http2 import frames
 from varnishpy.http2.tables import F
 
 PROFILE = settings(max_examples=150, deadline=None)
+ONE_IS_ENOUGH = settings(max_examples=3000, deadline=None, database=None, phases=[Phase.generate])
 
-numbers = st.sampled_from([0, 1, 1, 3, 3, 5, 7, 2, 9, 201])
-flags = st.sampled_from([0, 1, 4, 5, 8, 0x20, 0x2D, 0xFF])
-GET = b"\x82\x86\x84\x01\x01a"
-blocks = st.one_of(
-    st.just(GET),
-    st.just(b"\x83\x86\x84\x41\x07example"),
-    st.just(b"\xbe\x82\x86\x84"),
-    st.just(b"\x40\x01x\x01y"),
-    st.binary(max_size=30),
-)
-words = st.integers(0, 2**32 - 1).map(lambda n: n.to_bytes(4, "big"))
-small_words = st.sampled_from([0, 1, 2, 100, 65535, 2**31 - 1]).map(lambda n: n.to_bytes(4, "big"))
+numbers = st.sampled_from(NUMBERS)
+flags = st.sampled_from(FLAGS)
+blocks = st.one_of(st.sampled_from(BLOCKS), st.binary(max_size=30))
+words = st.one_of(st.sampled_from(WORDS), st.integers(0, 2**32 - 1)).map(lambda n: n.to_bytes(4, "big"))
 
 any_frame = st.one_of(
     st.builds(frames.frame, st.integers(0, 255), flags, numbers, st.binary(max_size=20)),
@@ -33,43 +29,72 @@ any_frame = st.one_of(
     st.builds(frames.frame, st.just(int(F.HEADERS)), flags, numbers, blocks),
     st.builds(frames.frame, st.just(int(F.CONTINUATION)), flags, numbers, blocks),
     st.builds(frames.frame, st.just(int(F.DATA)), st.sampled_from([0, 1, 8, 9]), numbers, st.binary(max_size=300)),
-    st.builds(frames.frame, st.just(int(F.WINDOW_UPDATE)), st.just(0), numbers, st.one_of(words, small_words)),
+    st.builds(frames.frame, st.just(int(F.WINDOW_UPDATE)), st.just(0), numbers, words),
     st.builds(frames.frame, st.just(int(F.RST_STREAM)), st.just(0), numbers, words),
     st.builds(
         frames.frame,
         st.just(int(F.SETTINGS)),
         st.just(0),
         st.just(0),
-        st.builds(lambda key, value: key.to_bytes(2, "big") + value, st.integers(0, 10), st.one_of(words, small_words)),
+        st.builds(lambda key, value: key.to_bytes(2, "big") + value, st.sampled_from(SETTINGS), words),
     ),
     st.builds(
         frames.frame,
         st.just(int(F.PRIORITY_UPDATE)),
         st.just(0),
         st.just(0),
-        st.builds(
-            lambda n, text: n.to_bytes(4, "big") + text, numbers, st.sampled_from([b"u=1", b"u=7, i", b"i", b"?"])
-        ),
+        st.builds(lambda n, text: n.to_bytes(4, "big") + text, numbers, st.sampled_from(PRIORITIES)),
     ),
 )
 
-steps = st.lists(st.one_of(any_frame, st.sampled_from(ACTIONS)), max_size=60)
+
+# frames are octets, what the client says is a tuple, what else happens a word
+sayings = st.tuples(st.sampled_from(SAYINGS), st.integers(0, 5), st.sampled_from(SIZES))
+actions = st.sampled_from(ACTIONS)
+step = st.integers(0, 29).flatmap(lambda n: any_frame if n == 0 else actions if n % 2 else sayings)
+steps = st.lists(step, min_size=20, max_size=120)
+
+
+def live(plan) -> Iterator[Life]:
+    """Take the steps, looking at the connection after each, until it dies of one."""
+    life = Life()
+    for step in plan:
+        if isinstance(step, bytes):
+            life.talk.send(step)
+        elif isinstance(step, tuple):
+            life.say(*step)
+        else:
+            life.act(step)
+        life.check()
+        yield life
+        if life.h2.error is not None:
+            break
+    life.end()
+    check_output(bytes(life.talk.host.sent))
 
 
 @PROFILE
 @given(steps)
 def test_invariants(plan):
-    life = Life()
-    for step in plan:
-        if isinstance(step, bytes):
-            life.talk.send(step)
-        else:
-            life.act(step)
-        life.check()
-        if life.h2.error is not None:
-            break
-    life.end()
-    check_output(bytes(life.talk.host.sent))
+    for _ in live(plan):
+        pass
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda h2: h2.transmitter.stuck > 1,
+        lambda h2: h2.t_window_dry and h2.error is None,
+        lambda h2: any(s.error is not None and s.scheduled for s in h2.streams.values()),
+        lambda h2: any(s.t_stop for s in h2.streams.values()),
+        lambda h2: any(s.rx_buffer is not None and s.rx_buffer.tail for s in h2.streams.values()),
+        lambda h2: any(s.tx_window < 0 for s in h2.streams.values()),
+    ],
+    ids=["stuck", "connection dry", "dead but held", "told to stop", "body read", "window below zero"],
+)
+def test_plans_get_somewhere(place):
+    """An invariant is worth what its connections live through."""
+    find(steps, lambda plan: any(place(life.h2) for life in live(plan)), settings=ONE_IS_ENOUGH)
 
 
 @PROFILE
