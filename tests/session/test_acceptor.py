@@ -131,6 +131,8 @@ def test_out_of_descriptors(house: House, monkeypatch: pytest.MonkeyPatch) -> No
             return getattr(self._sock, name)
 
     monkeypatch.setattr(acceptor, "sock", Flaky(acceptor.sock))
+    pauses: list[float] = []
+    monkeypatch.setattr(acceptor, "_pause", pauses.append)
     before = {name: stats.main.get(name) for name in ("sess_fail", "sess_fail_emfile", "sess_fail_econnaborted")}
     acceptors.start()
     assert ask(address)
@@ -139,6 +141,7 @@ def test_out_of_descriptors(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(texts) == 2
     assert texts[1].startswith(f"a0 127.0.0.1 {address[1]} ")
     assert texts[1].endswith(f'{errno.EMFILE} "{os.strerror(errno.EMFILE)}"')
+    assert len(pauses) == 1 and pauses[0] > 0.0, "what is short now is short in the next microsecond, too"
     assert acceptors.pace.seconds == 0.0  # one success makes up for one failure
 
 

@@ -42,6 +42,8 @@ _ERROR: Final = int(Tag.Error)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, no time
 # Accepted in a row before the thread looks whether it has been told something.
 _BURST: Final = 64
+# Seconds of pause when the process has run out of descriptors or memory, whatever acceptor_sleep_incr adds to it.
+_BREATH: Final = 0.01
 
 _FAILURES: Final = {
     errno.ECONNABORTED: ("sess_fail_econnaborted", False),
@@ -160,7 +162,10 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._failed(error)
+                if self._failed(error):
+                    # the connection still waits, and would be reported again at once
+                    self._pause(_BREATH)
+                    return
                 continue
             if self.mode is Mode.REFUSE:
                 self._reset(connection)
@@ -177,7 +182,8 @@ class Acceptor:
         poll.register(self._wake.fileno(), select.POLLIN)
         poll.poll(seconds * 1000)
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: OSError) -> bool:
+        """Count and log a failure of accept(2); True if the process has run out of something."""
         number = error.errno or 0
         counter, is_bad = _FAILURES.get(number, ("sess_fail_other", True))
         stats.main.inc(counter)
@@ -186,6 +192,7 @@ class Acceptor:
             self._owner.pace.bad()
         ip, port = ("0.0.0.0", "0") if self.is_uds else self.address()
         vsl(_SESS_ERROR, 0, f'{self.listen.name} {ip} {port} {self.sock.fileno()} {number} "{os.strerror(number)}"')
+        return is_bad
 
     @staticmethod
     def _reset(connection: socket.socket) -> None:
