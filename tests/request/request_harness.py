@@ -45,6 +45,10 @@ class Reader:
         self.kind = kind
         self.length = length
 
+    @property
+    def complete(self) -> bool:
+        return not self.parts
+
     def moved_to(self, wrk: Any) -> None:
         """Says nothing to the pool when it waits."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _DEBUG: Final = int(Tag.Debug)
+_STORAGE: Final = int(Tag.Storage)
 _ERROR: Final = int(Tag.Error)
 _EXP_KILL: Final = int(Tag.ExpKill)
 _FETCH_BODY: Final = int(Tag.Fetch_Body)
@@ -212,6 +213,8 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
         while True:
             if not boc.wants_more(bo.resume):
                 return "pause"  # it may be running on another thread already
+            if not bo.body_reader.complete:
+                boc.ask_room(_READ)
             data = stack.read(_READ)
             if not data:
                 break
@@ -225,8 +228,10 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
         return "fetchend"
     except FetchError as exc:
         bo.failed = bo.failed or str(exc)
-    except NoSpace:
-        error_once(bo, "Could not get storage")
+    except NoSpace as exc:
+        if exc.remark:
+            bo.log.put(_STORAGE, exc.remark)
+        error_once(bo, str(exc))
     else:
         return "fetchend"
     bo.doclose = "RX_BODY"

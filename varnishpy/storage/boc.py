@@ -160,6 +160,20 @@ class BusyObjectControl:
         limit = self.transit_buffer or self.read_ahead
         if limit and self.fetched_so_far - self.delivered_so_far >= limit:
             self._wait_for_reader(limit, wrk)
+        portion = stobj.stevedore.portion
+        if portion is not None:
+            while (size := portion(stobj, len(data))) < len(data):
+                self._add(stobj, data[:size])
+                data = data[size:]
+        self._add(stobj, data)
+
+    def ask_room(self, size: int) -> None:
+        """Before so many octets are read: does the storage take any more? :raises NoSpace:"""
+        stobj = self.stobj
+        if stobj is not None and stobj.stevedore.portion is not None:
+            stobj.stevedore.portion(stobj, size)
+
+    def _add(self, stobj: StoredObject, data: bytes) -> None:
         room = stobj.reserve(data)
         with self.cond:
             stobj.append(data, room)

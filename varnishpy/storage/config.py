@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from varnishpy.base.units import UnitError, parse_bytes
+from varnishpy.storage.debug import DebugStevedore
 from varnishpy.storage.file import FileStevedore
 from varnishpy.storage.lru import Reclaimer
 from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.storage.stevedore import Stevedore
 
 TRANSIENT: Final = "Transient"
+_DEBUG_OPTIONS: Final = ("lessspace", "maxspace", "dinit", "dopen")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -50,7 +52,10 @@ class StorageSpec:
             # libumem is Solaris's allocator; where it does not exist the reference has no such method either
             if self.method == "umem":
                 raise StorageConfigError('Unknown stevedore method "umem" (this is not Solaris: use malloc)')
-            return MallocStevedore(self.ident, self._malloc_size())
+            return MallocStevedore(self.ident, self._size(self.args))
+        if self.method == "debug":
+            options = [arg for arg in self.args if arg.partition("=")[0] in _DEBUG_OPTIONS]
+            return DebugStevedore(self.ident, self._size([arg for arg in self.args if arg not in options]), options)
         if self.method == "file":
             if len(self.args) > 4:
                 raise StorageConfigError("(-sfile) too many arguments")
@@ -59,12 +64,13 @@ class StorageSpec:
             raise StorageConfigError(f"-s{self.method}: persistent storage is deprecated and not implemented")
         raise StorageConfigError(f'Unknown stevedore method "{self.method}"')
 
-    def _malloc_size(self) -> int:
-        if len(self.args) > 1:
+    @staticmethod
+    def _size(args: Sequence[str]) -> int:
+        if len(args) > 1:
             raise StorageConfigError("(-smalloc) too many arguments")
-        if not self.args or not self.args[0]:
+        if not args or not args[0]:
             return 0
-        text = self.args[0]
+        text = args[0]
         try:
             size = parse_bytes(text)
         except UnitError as exc:
@@ -115,6 +121,8 @@ def parse_storage(texts: Sequence[str]) -> list[StorageSpec]:
             raise StorageConfigError("-s argument lacks strategy {malloc, file, ...}")
         if any(spec.ident == ident for spec in specs):
             raise StorageConfigError(f"(-s {text}) '{ident}' is already defined")
+        if method == "debug" and any(spec.method == "debug" for spec in specs):
+            raise StorageConfigError("Only one -sdebug instance supported")
         specs.append(StorageSpec(ident, method, tuple(args)))
     if all(spec.ident != TRANSIENT for spec in specs):
         specs.append(StorageSpec(TRANSIENT, "default"))
@@ -139,6 +147,8 @@ class StorageSet:
 
     def __init__(self, specs: Sequence[StorageSpec]) -> None:
         made = [spec.make() for spec in specs]
+        for stevedore in made:
+            stevedore.prepare()
         made.sort(key=lambda stevedore: stevedore.ident == TRANSIENT)
         self.by_name: dict[str, Stevedore] = {stevedore.ident: stevedore for stevedore in made}
         self.transient = self.by_name[TRANSIENT]

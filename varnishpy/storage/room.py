@@ -17,7 +17,14 @@ class StorageError(Exception):
 
 
 class NoSpace(StorageError):
-    """There is no room, and the LRU could not make any."""
+    """There is no room, and the LRU could not make any.
+
+    :param remark: what the storage itself has to say of it
+    """
+
+    def __init__(self, text: str, remark: str = "") -> None:
+        super().__init__(text)
+        self.remark = remark
 
 
 class NukeBudget:

@@ -11,7 +11,7 @@ one, the cache registers itself as the `Reclaimer`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from varnishpy import stats
@@ -46,11 +46,16 @@ class Stevedore:
         self.name = kind
         self.vcl_name = f"storage.{ident}"
         self.lru = Lru()
+        #: of so many octets of a body, how many this storage takes at once (all: ``None``); may raise `NoSpace`
+        self.portion: Callable[[StoredObject, int], int] | None = None
 
     def __str__(self) -> str:
         return self.vcl_name
 
     # -- what every method implements ------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """What may take long and comes before `open`, when the cache process has just begun."""
 
     def open(self) -> None:
         """Get ready for service; once, in the cache process. Raises `StorageError`."""
