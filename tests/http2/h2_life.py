@@ -13,7 +13,7 @@ from varnishpy.storage.source import END, LATER, Source, SourceError
 
 # what happens between frames of any kind: a client's usual requests, and what the rest of the process does
 ACTIONS = (
-    *("request", "request", "request", "upload", "answer", "answer", "answer large", "answer growing", "grow", "end"),
+    *("request", "request", "upload", "upload", "answer", "answer", "answer large", "answer growing", "grow", "end"),
     *("fail", "release", "async", "take", "take", "take", "take little", "time", "read"),
 )
 
@@ -123,7 +123,7 @@ class Life:
             return
         waiting = [s for s in self.talk.host.started if s.number not in self.answered and s.scheduled]
         if action in ("answer", "answer large", "answer growing", "release", "async") and waiting:
-            stream = waiting[0]
+            stream = waiting[-1]
             self.known[stream.number] = stream
             if action == "async":
                 h2.ask_reset(stream, SE.CANCEL)
