@@ -77,12 +77,7 @@ def _disconnect(voice: Voice, sock: socket.socket) -> None:
 
 
 def _client(test: Test, call: Call) -> None:
-    clients = test.registry("client")
-    name = call.plain[0]
-    client = clients.get(name)
-    if client is None:
-        client = clients[str(name)] = Client(test, str(name))
-    assert isinstance(client, Client)
+    client = test.party("client", str(call.plain[0]), Client)
     for item in call.items[1:]:
         if item.option == "-wait":
             if client.thread is None:

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .dialect import CURRENT, Dialect
 from .errors import MacroError, Place, Position, ScriptError, TestAborted, TestFailed
@@ -21,6 +21,8 @@ from .macros import Macros
 from .table import Table
 from .text import Text
 from .warm import Nursery
+
+P = TypeVar("P")
 
 
 @dataclass(slots=True)
@@ -153,6 +155,14 @@ class Test:
 
     def registry(self, kind: str) -> dict[str, Any]:
         return self.parties.setdefault(kind, {})
+
+    def party(self, kind: str, name: str, make: Callable[[Test, str], P]) -> P:
+        """The party of that name, made when it is first mentioned."""
+        all_of_them = self.registry(kind)
+        found: P | None = all_of_them.get(name)
+        if found is None:
+            found = all_of_them[name] = make(self, name)
+        return found
 
     def voice(self, name: str) -> Voice:
         return Voice(self.log, name)

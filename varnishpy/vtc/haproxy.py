@@ -328,12 +328,7 @@ def _backend_sections(test: Test) -> str:
 
 
 def _haproxy(test: Test, call: Call) -> None:
-    instances = test.registry("haproxy")
-    name = str(call.plain[0])
-    haproxy = instances.get(name)
-    if haproxy is None:
-        haproxy = instances[name] = HAProxy(test, name)
-    assert isinstance(haproxy, HAProxy)
+    haproxy = test.party("haproxy", str(call.plain[0]), HAProxy)
     for item in call.items[1:]:
         args = item.args
         match item.option:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from . import numbers
 from .context import Test
 from .kinds import one_of
-from .pty_process import KEYS, Process, process_command
+from .pty_process import KEYS, Process
 from .table import Call, Command, Opt
 from .text import Text
 
@@ -102,7 +102,7 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Process, list[Text]], None]]] = {
 
 
 def _process(test: Test, call: Call) -> None:
-    process = process_command(test, call)
+    process = test.party("process", str(call.plain[0]), Process)
     with process.lock:
         before = process.out_bytes
     for item in call.items[1:]:

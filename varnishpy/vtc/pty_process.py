@@ -19,7 +19,6 @@ from .children import check_exit
 from .context import Test
 from .errors import TestAborted
 from .log import Voice
-from .table import Call
 from .terminal import Terminal
 from .text import Text
 from .threads import PartyThread
@@ -301,14 +300,3 @@ def _set_modes(fd: int) -> None:
     ):
         characters[index] = value
     termios.tcsetattr(fd, termios.TCSAFLUSH, attributes)
-
-
-def process_command(test: Test, call: Call) -> Process:
-    """The process a command is about, made on first mention."""
-    processes = test.registry("process")
-    name = str(call.plain[0])
-    process = processes.get(name)
-    if process is None:
-        process = processes[name] = Process(test, name)
-    assert isinstance(process, Process)
-    return process

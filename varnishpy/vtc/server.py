@@ -177,12 +177,7 @@ def all_backends(test: Test) -> str:
 
 
 def _server(test: Test, call: Call) -> None:
-    servers = test.registry("server")
-    name = call.plain[0]
-    server = servers.get(name)
-    if server is None:
-        server = servers[str(name)] = Server(test, str(name))
-    assert isinstance(server, Server)
+    server = test.party("server", str(call.plain[0]), Server)
     for item in call.items[1:]:
         if item.option == "-wait":
             if server.thread is None:

@@ -128,12 +128,7 @@ SYSLOG_SPEC = table(
 
 
 def _syslog(test: Test, call: Call) -> None:
-    servers = test.registry("syslog")
-    name = call.plain[0]
-    syslog = servers.get(name)
-    if syslog is None:
-        syslog = servers[str(name)] = Syslog(test, str(name))
-    assert isinstance(syslog, Syslog)
+    syslog = test.party("syslog", str(call.plain[0]), Syslog)
     for item in call.items[1:]:
         if item.option == "-wait":
             if syslog.thread is None:

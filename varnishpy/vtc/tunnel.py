@@ -264,12 +264,7 @@ TUNNEL_SPEC = table(
 
 
 def _tunnel(test: Test, call: Call) -> None:
-    tunnels = test.registry("tunnel")
-    name = call.plain[0]
-    tunnel = tunnels.get(name)
-    if tunnel is None:
-        tunnel = tunnels[str(name)] = Tunnel(test, str(name))
-    assert isinstance(tunnel, Tunnel)
+    tunnel = test.party("tunnel", str(call.plain[0]), Tunnel)
     for item in call.items[1:]:
         if item.option == "-wait":
             if tunnel.state is State.STOPPED:

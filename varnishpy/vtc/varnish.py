@@ -208,12 +208,7 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Daemon, list[Text]], object]]] = {
 
 
 def _varnish(test: Test, call: Call) -> None:
-    daemons = test.registry("varnish")
-    name = str(call.plain[0])
-    daemon = daemons.get(name)
-    if daemon is None:
-        daemon = daemons[name] = Daemon(test, name, call.command.name)
-    assert isinstance(daemon, Daemon)
+    daemon = test.party("varnish", str(call.plain[0]), lambda test, name: Daemon(test, name, call.command.name))
     daemon.syntax = 4.1
     for item in call.items[1:]:
         _ACTIONS[item.option][1](daemon, item.args)

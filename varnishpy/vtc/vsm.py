@@ -95,12 +95,7 @@ class Vsm:
 
 
 def _vsm(test: Test, call: Call) -> None:
-    readers = test.registry("vsm")
-    name = str(call.plain[0])
-    vsm = readers.get(name)
-    if vsm is None:
-        vsm = readers[name] = Vsm(test, name)
-    assert isinstance(vsm, Vsm)
+    vsm = test.party("vsm", str(call.plain[0]), Vsm)
     for item in call.items[1:]:
         match item.option:
             case "-attach":
