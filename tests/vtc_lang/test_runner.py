@@ -261,8 +261,7 @@ def test_a_test_whose_time_is_up_says_what_it_waited_for(tmp_path: Path, script:
         assert time.monotonic() < until, test.waits
         time.sleep(0.005)
     time_out(test)
-    assert test.first_failure is not None
-    assert re.search(wanted, test.first_failure[1])
+    assert re.search(wanted, test.failure[1])
     with pytest.raises(ScriptFailed):
         stage.close()
 

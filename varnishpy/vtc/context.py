@@ -97,8 +97,8 @@ class Test:
         self.skipped = False
         self.skip_reason = ""
         self.ended = False
-        self.script_error: ScriptError | None = None
-        self.first_failure: tuple[Position | None, str] | None = None
+        self.first_error: Exception | None = None
+        self.settled = False  # the thread that failed first has unwound: all about it is known
         self.changed = threading.Condition()
         self.parties: dict[str, dict[str, Any]] = {}
         self.main_thread = threading.current_thread()
@@ -110,9 +110,13 @@ class Test:
 
     # Verdict
 
-    def set_failed(self) -> None:
-        """Called when a fatal line has been logged: everybody who waits for something stops waiting."""
+    def set_failed(self, error: Exception) -> None:
+        """The test has failed: the first error is the verdict's, and everybody who waits for something stops waiting.
+
+        Called before anybody can fail in consequence.
+        """
         with self.changed:
+            self.first_error = self.first_error or error
             self.failed = True
             self.changed.notify_all()
         self.waker.wake()
@@ -123,25 +127,27 @@ class Test:
             self.skipped = self.skipped or skipped
             self.changed.notify_all()
 
-    def record(self, error: BaseException, voice: Voice) -> None:
+    def record(self, error: Exception, voice: Voice) -> None:
         """Note why a thread of the test unwound; the first reason is the verdict's."""
         if isinstance(error, TestAborted):
             return
-        if isinstance(error, TestFailed):
-            reason: tuple[Position | None, str] = (error.position, error.text)
-        elif isinstance(error, ScriptError):
+        if isinstance(error, (ScriptError, MacroError)):
             voice.say(0, str(error))
-            self.script_error = self.script_error or error
-            reason = (error.position, error.text)
-        elif isinstance(error, MacroError):
-            voice.say(0, str(error))
-            reason = (None, str(error))
-        else:
+        elif not isinstance(error, TestFailed):
             for line in traceback.format_exception(error):
                 voice.dump(0, "internal error", line)
-            reason = (None, f"internal error: {error!r}")
-        self.first_failure = self.first_failure or reason
-        self.set_failed()
+        self.set_failed(error)
+        with self.changed:
+            self.settled = self.settled or error is self.first_error
+            self.changed.notify_all()
+
+    @property
+    def failure(self) -> tuple[Position | None, str]:
+        """Where and why the test failed.  The place may be missing until ``settled``."""
+        error = self.first_error
+        if isinstance(error, (TestFailed, ScriptError)):
+            return error.position, error.text
+        return None, str(error) if isinstance(error, MacroError) else f"internal error: {error!r}"
 
     @property
     def over(self) -> bool:

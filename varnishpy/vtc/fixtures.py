@@ -120,8 +120,8 @@ class Stage:
         test = self.test
         if test.failed:
             with test.changed:  # the thread that failed may still be on its way to say why
-                test.changed.wait_for(lambda: test.first_failure is not None, 1.0)
-            position, reason = test.first_failure or (None, "a script failed")
+                test.changed.wait_for(lambda: test.settled, 1.0)
+            position, reason = test.failure
             raise ScriptFailed(f"{position}: {reason}" if position else reason)
 
     def close(self) -> None:

@@ -49,6 +49,15 @@ class Interpreter:
 
     def run(self, text: Text) -> None:
         """Execute ``text``; stops early when the test is over.  Raises TestFailed, ScriptError, TestAborted."""
+        places, thread = self.test.places, threading.current_thread()
+        outer = places.get(thread)
+        try:
+            self._run(text)
+        finally:  # a text within a command's words: that command goes on
+            if outer is not None:
+                places[thread] = outer
+
+    def _run(self, text: Text) -> None:
         test = self.test
         thread = threading.current_thread()
         for line in lines(text):

@@ -18,7 +18,7 @@ from pathlib import Path
 from . import children, warm
 from .anywhere import EVERYWHERE
 from .context import Settings, Test
-from .errors import TestFailed
+from .errors import ScriptError, TestFailed
 from .languages import LANGUAGES, RESET_ORDER
 from .log import LogBuffer
 from .own_program import search_path
@@ -90,9 +90,10 @@ def run(settings: Settings, source: Source, buffer: LogBuffer, tmpdir: str, seed
         top.say(1, "failure during reset")
     if test.failed:
         top.say(1, f"TEST {source.name} FAILED")
-        position, reason = test.first_failure or (None, "")
+        position, reason = test.failure
+        verdict = Verdict.ERROR if isinstance(test.first_error, ScriptError) else Verdict.FAILED
         line, column = (position.line, position.column) if position is not None else (0, 0)
-        return Outcome(Verdict.ERROR if test.script_error else Verdict.FAILED, line, column, reason)
+        return Outcome(verdict, line, column, reason)
     top.say(1, f"TEST {source.name} completed")
     return Outcome(Verdict.SKIPPED, 0, 0, test.skip_reason) if test.skipped else Outcome(Verdict.PASSED)
 

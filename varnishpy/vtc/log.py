@@ -55,12 +55,12 @@ class LogBuffer:
 
 
 class TestLog:
-    """All parties of a test write here.  ``on_failure`` is called once a fatal line has been written."""
+    """All parties of a test write here.  ``on_failure`` is told the error once a fatal line has been written."""
 
     __test__ = False
 
     def __init__(self, buffer: LogBuffer) -> None:
-        self.on_failure: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[TestFailed], None] = lambda _error: None
         self._buffer = buffer
         self._lock = threading.Lock()
         self._start = time.monotonic()
@@ -96,8 +96,9 @@ class Voice:
         ``position`` is for failures of something else than the command this thread is at.
         """
         self.say(0, text)
-        self._log.on_failure()
-        raise TestFailed(text, position)
+        error = TestFailed(text, position)
+        self._log.on_failure(error)
+        raise error
 
     def dump(self, level: int, prefix: str, data: str | bytes | None) -> None:
         """Data as text, one log line per line of it; what cannot be printed is escaped, gzip is shown in hex."""
