@@ -57,6 +57,11 @@ def run(heritage: Heritage) -> NoReturn:
         os._exit(status)
 
 
+def _quit(_number: int, _frame: object) -> None:
+    """The manager had no answer from this thread in time. What it was doing instead stands in the backtrace."""
+    panic.panic("Wrong turn: It's time for the big quit")
+
+
 def _settle_in(heritage: Heritage) -> None:
     """Make the forked copy of the manager a process of its own."""
     _close_strange_descriptors(heritage)
@@ -65,6 +70,7 @@ def _settle_in(heritage: Heritage) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, _quit)
     if params.sigsegv_handler:
         faulthandler.enable()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -28,6 +28,8 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 # After its CLI is closed a child has this long to end by itself (seconds).
 _STOP_PATIENCE: Final = 4.0
+# how long a child that was told to panic may take to do so
+_LAST_WORDS: Final = 2.0
 # How long the answer to a command may take once the manager has been told to end (seconds).
 _HURRIED: Final = 3.0
 # What a timeout of "never" is for a socket (seconds).
@@ -113,7 +115,11 @@ class ChildProcess:
         try:
             status, text = self._first_words(ours)
         except CliProtocolError as error:
-            self._give_up()
+            self.state = "stopping"
+            self._quit()
+            if not self._wait_until_gone(_LAST_WORDS):
+                self._give_up()
+            self.state = "stopped"
             raise CliError(CANT, f"Child failed on launch {error}") from None
         if status != OK:
             self._give_up()
@@ -190,7 +196,7 @@ class ChildProcess:
             raise CliProtocolError("no answer")
         except (OSError, CliProtocolError):
             complain("Error", f"Child ({self.pid}) not responding to CLI, killed it.")
-            self._kill(signal.SIGKILL)
+            self._quit()
             return COMMS, "CLI communication error (hdr)"
 
     def _ping(self) -> None:
@@ -243,6 +249,17 @@ class ChildProcess:
             complain("Error", f"Child ({self.pid}) does not end, killed it.")
             self._kill(signal.SIGKILL)
             self._wait_until_gone(_STOP_PATIENCE)
+
+    def _quit(self) -> None:
+        """Have a child that does not answer panic, which tells what it was doing; kill it if it cannot even do that."""
+        pid = self.pid
+        self._kill(signal.SIGQUIT)
+
+        def insist() -> None:
+            if self.pid == pid:
+                self._kill(signal.SIGKILL)
+
+        self._loop.after(_LAST_WORDS, insist)
 
     def _kill(self, number: signal.Signals) -> None:
         if self.pid:
