@@ -5,6 +5,9 @@ queued; it then looks again after a millisecond. A queue is *stuck* when its hea
 taken since the last look, or when the head has waited much longer although tasks are being taken. A stuck queue gets
 one more worker: an idle one, else a new thread, up to thread_pool_max. While the queue moves, looks grow rarer, and
 after it ran empty the herder stays half awake for a moment, so that steady traffic need not wake it with every burst.
+
+A worker that begins to wait while tasks are queued, nobody runs and nobody is idle rouses the herder at once, from any
+sleep: sessions that each hold their worker shall not keep others waiting for longer than threads take to start.
 """
 
 from __future__ import annotations
@@ -55,27 +58,34 @@ class Herder:
                 self._herd()
 
     def _sleep(self, delay: float) -> None:
-        """Sleep until woken, at most so many seconds; ``herder_deep`` was set with the mutex held, or stays false."""
+        """Sleep until woken, at most so many seconds; ``herder_asleep`` was set with the mutex held."""
         pool = self._pool
         pool.herder_sleep.acquire(timeout=min(delay, LONGEST_SLEEP))
         with pool.mutex:
-            pool.herder_deep = False
+            pool.herder_deep = pool.herder_asleep = False
             # woken just as the time was over: the lock must be ours again before it is next released
             pool.herder_sleep.acquire(blocking=False)
 
-    def _pause(self, delay: float) -> None:
-        with self._pool.mutex:
-            if self._pool.dying:
+    def _pause(self, delay: float, deep: bool = True) -> None:
+        """Sleep outside of a look.
+
+        :param deep: any task wakes us; else only one that needs a worker yet to be made, as there may be one by now
+        """
+        pool = self._pool
+        with pool.mutex:
+            if pool.dying or (not deep and pool.needs_breeding()):
                 return
-            self._pool.herder_deep = True
+            pool.herder_asleep = True
+            pool.herder_deep = deep
         self._sleep(delay)
 
-    def _breed(self) -> None:
+    def _breed(self) -> bool:
         if self._pool.breed():
             if params.thread_pool_add_delay > 0:
                 self._pause(params.thread_pool_add_delay)
-        else:
-            self._pause(params.thread_pool_fail_delay)
+            return True
+        self._pause(params.thread_pool_fail_delay)
+        return False
 
     def _herd(self) -> None:
         pool = self._pool
@@ -106,12 +116,15 @@ class Herder:
                     delay = min(delay, HALF_AWAKE)
                 elif retired is None:
                     pool.herder_deep = True
+            pool.herder_asleep = worker is None and not breed and retired is None
         if worker is not None:
             worker.sleep.release()
-        if breed:
+            self._pause(delay, deep=False)
+        elif breed:
             self._limited = False
-            self._breed()
-        if retired is not None:
+            if self._breed():
+                self._pause(delay, deep=False)
+        elif retired is not None:
             retired.sleep.release()
             self._pause(params.thread_pool_destroy_delay)
         else:

@@ -79,14 +79,16 @@ class Pool:
         self.dying = False
         self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
         self.past = Tally()  # of workers that have ended
-        # the herder sleeps on a lock that is released to wake it; deep: nobody has done so yet
+        # the herder sleeps on a lock that is released to wake it, once for each sleep; deep: it will not look by itself
         self.herder_sleep = threading.Lock()
         self.herder_sleep.acquire()
+        self.herder_asleep = False
         self.herder_deep = False
         self.serial = 0
         self._limits: tuple[int, ...] = ()
         self._order: tuple[tuple[deque[tuple[float, Task]], int], ...] = ()
         self._room = 0
+        self._most = 0
         self.reconfigure()
 
     def reconfigure(self) -> None:
@@ -100,7 +102,8 @@ class Pool:
         with self.mutex:
             self._limits = tuple(int(reserve * share) for share in _RESERVE_SHARE)
             self._order = tuple(zip(self.queues, self._limits, strict=True))
-            self._room = params.thread_pool_max + params.thread_queue_limit
+            self._most = params.thread_pool_max
+            self._room = self._most + params.thread_queue_limit
             self.wake_herder()
 
     # -- for everybody ---------------------------------------------------------------------------------------------
@@ -200,8 +203,8 @@ class Pool:
             self.active -= 1
             if self.queued and self.active < self.active_limit:
                 worker = self.take_idle()
-                if worker is None and self.herder_deep:
-                    self.wake_herder()
+                if worker is None and len(self.workers) < self._most:
+                    self.rouse_herder()  # nobody runs, nobody is idle: another must be made, now
         if worker is not None:
             worker.sleep.release()
 
@@ -239,8 +242,18 @@ class Pool:
     def wake_herder(self) -> None:
         """With the mutex held: wake the herder if it sleeps deeply."""
         if self.herder_deep:
-            self.herder_deep = False
+            self.rouse_herder()
+
+    def rouse_herder(self) -> None:
+        """With the mutex held: wake the herder, also from the pause between two looks."""
+        self.herder_deep = False
+        if self.herder_asleep:
+            self.herder_asleep = False
             self.herder_sleep.release()
+
+    def needs_breeding(self) -> bool:
+        """With the mutex held: are there tasks, and nobody to do them but a worker yet to be made?"""
+        return self.queued > 0 and self.active < self.active_limit and len(self.workers) < self._most
 
     def breed(self) -> bool:
         """Start one more worker; False, counted and logged, if the system refuses."""

@@ -129,7 +129,7 @@ class PoolSet:
     def _end(pool: Pool) -> None:
         with pool.mutex:
             pool.dying = True
-            pool.wake_herder()
+            pool.rouse_herder()
             idle = list(pool.idle)
             pool.idle.clear()
             # those with queued tasks to do first end by themselves, in next_task

@@ -193,6 +193,8 @@ def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:
             threading.Thread(target=_relay, args=(daemon.stderr,), daemon=True).start()
             return True
     sys.stderr.write("".join(seen) or "Error: the daemon does not start\n")
+    if any("already in use" in line for line in seen):
+        sys.stderr.write(f"(another address: {_own_name()} demo -a 127.0.0.1:PORT)\n")
     return False
 
 
