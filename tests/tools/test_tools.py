@@ -80,11 +80,14 @@ def test_the_newer_layout_reads_the_same(instance: Instance, capsysbinary: pytes
     )
 
 
-def test_top(instance: Instance, capsys: Text) -> None:
+def test_top(instance: Instance, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    log.vsl(Tag.VCL_Log, 0, "caf\xc3\xa9")  # a wire string: octets
     assert top.main(["-n", instance.n, "-1", "-f", "-i", "ReqHeader,VCL_call"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "     3.00 ReqHeader Authorization"
-    assert "     2.00 VCL_call DELIVER" in lines
+    lines = capsysbinary.readouterr().out.splitlines()
+    assert lines[0] == b"     3.00 ReqHeader Authorization"
+    assert b"     2.00 VCL_call DELIVER" in lines
+    assert top.main(["-n", instance.n, "-1", "-i", "VCL_Log", "-g", "raw"]) == 0
+    assert "     1.00 VCL_Log café".encode() in capsysbinary.readouterr().out
 
 
 def test_headers_are_the_first_or_last_as_asked_and_json_stays_json(

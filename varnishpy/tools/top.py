@@ -121,7 +121,8 @@ def _run(argv: list[str]) -> None:
         return
     follower.run()
     for count, name, text in ranking.ranking():
-        sys.stdout.write(f"{count:9.2f} {name} {text}\n")
+        # a wire string, whose octets are whatever the client sent
+        sys.stdout.buffer.write(f"{count:9.2f} {name} {text}\n".encode("latin-1", "replace"))
 
 
 main = tool(_run)
