@@ -399,6 +399,21 @@ def test_stats_are_merged_when_idle(pool: Pool, until: Until) -> None:
     until(lambda: stats.main.get("cache_hit") == before + 3)
 
 
+def test_a_task_that_never_ends_is_counted_as_it_waits(pool: Pool, until: Until) -> None:
+    before = stats.main.get("cache_hit")
+    seen = threading.Event()
+
+    def task(wrk: Worker) -> None:
+        while not seen.is_set():
+            wrk.stats["cache_hit"] += 1
+            with wrk.blocking():
+                seen.wait(0.01)
+
+    pool.schedule(task, Priority.REQ)
+    until(lambda: stats.main.get("cache_hit") > before)  # while the task goes on
+    seen.set()
+
+
 def test_workspace_overflow_is_counted(pool: Pool, until: Until) -> None:
     before = stats.main.get("ws_thread_overflow")
     pool.schedule(lambda wrk: wrk.aws.mark_overflow(), Priority.REQ)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _local = threading.local()
 
+STATS_AGE = 0.5  # seconds: counts this old are added to the global ones when a task waits, not only when it ends
+
 
 @dataclass(slots=True)
 class TaskInfo:
@@ -101,8 +103,8 @@ class Worker:
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "aws", "last_used", "name", "pool", "priv", "retire", "sleep", "stats",
-        "subject", "tally", "thread", "vxids",
+        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "name", "pool", "priv", "retire", "sleep",
+        "stats", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -122,6 +124,7 @@ class Worker:
         self._blocked = 0
         self._blocking = _Blocking(self)
         self._done = 0
+        self._merged = 0.0
 
     # -- for tasks -------------------------------------------------------------------------------------------------
 
@@ -130,6 +133,8 @@ class Worker:
         self._blocked += 1
         if self._blocked == 1:
             self.pool.worker_blocks()
+            if self.stats and clock.mono() - self._merged > STATS_AGE:
+                self.merge_stats(wait=False)  # a session that never pauses for long is one task, maybe for hours
 
     def unblocked(self) -> None:
         """The wait announced by `will_block` is over."""
@@ -147,7 +152,10 @@ class Worker:
 
         :param wait: else leave it for later, and say so by False, if somebody else is at the global ones just now
         """
-        return stats.main.merge(self.stats, wait)
+        merged = stats.main.merge(self.stats, wait)
+        if merged:
+            self._merged = clock.mono()
+        return merged
 
     def next_vxid(self) -> int:
         """A fresh transaction id."""
