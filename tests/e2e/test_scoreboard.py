@@ -69,7 +69,7 @@ def test_a_request_and_its_fetch_and_its_session(cache: Cache, held: Held) -> No
             ("HTTP/2 session", ""), ("HTTP/2 request", "GET /held?h2"), ("fetch", "GET /held?h2"),
             ("HTTP/1 request", "POST /held?h1"), ("fetch", "POST /held?h1"),
         }  # fmt: skip
-        assert tasks["HTTP/2 session", ""]["state"] == "1 streams"
+        assert tasks["HTTP/2 session", ""]["state"] == "1 stream"
         assert tasks["HTTP/1 request", "POST /held?h1"]["state"] == "pass"
         assert tasks["fetch", "GET /held?h2"]["state"] == "startfetch"
         assert tasks["HTTP/2 request", "GET /held?h2"]["session"] == tasks["HTTP/2 session", ""]["vxid"]

@@ -221,7 +221,8 @@ class Http2Session(SocketDesk):
     def task_info(self) -> TaskInfo:
         """For the scoreboard."""
         sess = self.sess
-        state = f"{len(self.h2.streams)} streams"
+        streams = len(self.h2.streams)
+        state = f"{streams} stream{'' if streams == 1 else 's'}"
         age = clock.now() - sess.t_open
         return TaskInfo("HTTP/2 session", state, age, sess.vxid, sess.client_ip.ip, "", sess.vxid)
 
