@@ -34,6 +34,8 @@ from varnishpy.session.tls import TlsTransport
 from varnishpy.shm.process import ChildShm
 from varnishpy.shm.writer import CHILD_SET
 from varnishpy.storage.config import StorageSet, parse_storage
+from varnishpy.storage.heap import HeapKeeper
+from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.threads.cores import CoreKeeper
 from varnishpy.threads.poolset import PoolSet
 from varnishpy.threads.waiter import Waiter
@@ -43,17 +45,12 @@ from varnishpy.vcl.vmodspec import find_vmod
 _MOST_QUEUED = 100  # queued tasks that the scoreboard shows of each pool
 
 
-def _log_lock_orders() -> None:
-    if params.debug.witness:
-        for text in new_orders():
-            log.vsl(Tag.Witness, 0, text)
-
-
 class Child:
     """Everything that lives in the cache process. Made and ended by its main thread."""
 
     def __init__(self, heritage: Heritage) -> None:
         self.heritage = heritage
+        self.heap: HeapKeeper | None = None
         self.stats_socket: StatsSocket | None = None
         if params.stats_socket != "none":
             path = params.stats_socket or heritage.workdir / "stats.sock"
@@ -65,9 +62,10 @@ class Child:
         watch(params.debug.lck or params.debug.witness)
         self._param_set("pcre2_match_limit")
         params_table.add_listener(self._param_set)
-        self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, params.vsl_space, _log_lock_orders)
+        self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, params.vsl_space, self._tick)
         self.storage_specs = parse_storage(heritage.storage)
         self.storage = StorageSet(self.storage_specs)
+        self.heap = HeapKeeper(self._heap_used)
         self.expiry = Expiry()
         self.bans = Bans()
         self.hash = Hash(self.expiry, self.bans)
@@ -103,6 +101,19 @@ class Child:
         )
         self.acceptors = Acceptors(self.env, heritage.listen)
         self.accepting = False
+
+    def _heap_used(self) -> int:
+        """Octets of bodies on the heap."""
+        stevedores = self.storage.by_name.values()
+        return sum(stevedore.used_space for stevedore in stevedores if isinstance(stevedore, MallocStevedore))
+
+    def _tick(self) -> None:
+        """Ten times a second, on the publisher's thread."""
+        if self.heap is not None:
+            self.heap.look()
+        if params.debug.witness:
+            for text in new_orders():
+                log.vsl(Tag.Witness, 0, text)
 
     @staticmethod
     def _param_set(name: str) -> None:
