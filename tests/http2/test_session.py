@@ -62,6 +62,19 @@ def test_bytes_behind_the_preface_come_first(room):
     assert client.until(F.DATA).payload == b"hello"
 
 
+def test_only_requests_that_run_are_counted(room):
+    before = stats.main.get("client_req")
+    client = room.connect().hello()
+    client.send(frames.frame(F.HEADERS, 5, 1, GET_BLOCK[:1]))  # no :path
+    assert client.until(F.RST_STREAM).code == 1
+    client.get(3).until(F.DATA)
+    client.sock.close()
+    wait_for(lambda: room.sessions[0].ended)
+    wait_for(lambda: len(room.finished) == 2)
+    wait_for(lambda: room.pool.counts()["idle"] == 12)
+    assert stats.main.get("client_req") - before == 1
+
+
 def test_a_hundred_streams(room):
     client = room.connect().hello()
     client.send(b"".join(frames.frame(F.HEADERS, 5, n, GET_BLOCK) for n in range(1, 201, 2)))
