@@ -105,7 +105,7 @@ class FakeHost:
             tx.sent(len(data))
         return len(data)
 
-    def signal(self) -> None:
+    def signal(self, ghost: bool) -> None:
         self.signals += 1
 
     def start(self, stream: Stream, block: HeaderBlock, size: int) -> bool:

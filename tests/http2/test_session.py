@@ -17,6 +17,7 @@ from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http2 import frames
 from varnishpy.http2.receive import HANDLERS
+from varnishpy.http2.session import Http2Session
 from varnishpy.http2.stream import advance, kill
 from varnishpy.http2.tables import PREFACE, SE, Event, F
 from varnishpy.log.tasklog import CLIENT, TaskLog
@@ -327,6 +328,61 @@ def test_a_request_lost_in_its_thread_keeps_no_socket(room):
     assert gone == [True]
     assert len(room.finished) == 1
     assert room.finished[0].doclose == "TX_ERROR"
+
+
+def test_a_late_signal_does_not_disturb_who_clears_up(room, monkeypatch):
+    """A request thread stands still between its post and the signal for it, until the session has no thread any more
+    and another request thread is just seeing to its end.
+    """
+    events = {name: threading.Event() for name in ("both in", "post", "late", "signal", "leave", "clearing", "go on")}
+    threads: dict[int, int] = {}
+    signal, walk_away = Http2Session.signal, Http2Session.walk_away
+
+    def late_signal(self: Any, ghost: bool) -> None:
+        if threading.get_ident() == threads.get(1) and not events["late"].is_set():
+            events["late"].set()
+            assert events["signal"].wait(10)
+        signal(self, ghost)
+
+    def slow_walk_away(self: Any, stream: Any) -> None:
+        if threading.get_ident() == threads.get(3):
+            events["clearing"].set()
+            assert events["go on"].wait(10)
+        walk_away(self, stream)
+
+    monkeypatch.setattr(Http2Session, "signal", late_signal)
+    monkeypatch.setattr(Http2Session, "walk_away", slow_walk_away)
+
+    def run(wrk: Any, req: Request) -> Step:
+        number = req.transport_priv.number
+        threads[number] = threading.get_ident()
+        if len(threads) == 2:
+            events["both in"].set()
+        with wrk.blocking():
+            assert events["post" if number == 1 else "leave"].wait(10)
+        if number == 1:
+            req.transport.send_100(wrk, req)
+        return Step.DONE
+
+    room.run = run
+    client = room.connect().hello().get(1).get(3)
+    assert events["both in"].wait(10)
+    h2 = room.sessions[0].transport_priv.h2
+    wait_for(lambda: not h2.awake)
+    events["post"].set()
+    assert events["late"].wait(10)
+    client.sock.close()
+    wait_for(lambda: h2.ghost and not h2.awake)
+    events["leave"].set()
+    assert events["clearing"].wait(10)
+    assert h2.thread == threads[3]
+    events["signal"].set()
+    wait_for(lambda: len(room.finished) == 2)
+    wait_for(lambda: len(h2.inbox) == 1)
+    assert h2.thread == threads[3]
+    assert not room.sessions[0].ended
+    events["go on"].set()
+    wait_for(lambda: room.sessions[0].ended)
 
 
 def test_protocol_error_says_goaway_and_closes(room):

@@ -58,8 +58,8 @@ class Host(Protocol):
     def flush(self) -> bool:
         """Send what is committed, waiting up to the deadline; False: it did not work, the connection has failed."""
 
-    def signal(self) -> None:
-        """Wake the session thread. (Called on request threads.)"""
+    def signal(self, ghost: bool) -> None:
+        """Wake the session thread, or be it for a moment when there is none any more. (Called on request threads.)"""
 
     def start(self, stream: Stream, block: HeaderBlock, size: int) -> bool:
         """Make a request of a header block (of ``size`` octets) and schedule it; False: nobody has time for it."""
@@ -102,11 +102,11 @@ class Connection:
 
     __slots__ = (
         "awake", "bogosities", "closed_memory", "compat", "decoder", "early", "ended", "error", "expect_settings",
-        "frames_rx", "goaway_stream", "header_drop", "header_error", "header_flags", "header_new", "header_number",
-        "header_pieces", "header_size", "header_stream", "highest_stream", "host", "idle_timeout_of", "inbox",
-        "leaving", "limits", "list_limit", "local_settings", "local_window", "log", "max_frame", "max_streams",
-        "mutex", "next_due", "nocheck", "now", "open_streams", "parser", "ping_sent", "purse", "refusing",
-        "remote_settings", "remote_window", "reset_age", "reset_budget", "reset_limit", "reset_period",
+        "frames_rx", "ghost", "goaway_stream", "header_drop", "header_error", "header_flags", "header_new",
+        "header_number", "header_pieces", "header_size", "header_stream", "highest_stream", "host", "idle_timeout_of",
+        "inbox", "leaving", "limits", "list_limit", "local_settings", "local_window", "log", "max_frame",
+        "max_streams", "mutex", "next_due", "nocheck", "now", "open_streams", "parser", "ping_sent", "purse",
+        "refusing", "remote_settings", "remote_window", "reset_age", "reset_budget", "reset_limit", "reset_period",
         "rx_overhead_body", "rx_overhead_hdr", "rx_window", "send_timeout_of", "stats", "streams", "t_header",
         "t_idle", "t_purse", "t_reset", "t_window_dry", "table_shrunk", "thread", "transmitter", "tx_control",
         "tx_overhead", "tx_window", "vxid", "wakeups", "wakeups_spared",
@@ -120,6 +120,7 @@ class Connection:
         self.mutex = make_lock("sess")
         self.thread = get_ident()
         self.awake = True  # the session thread runs, and will look into the inbox before it sleeps; under the mutex
+        self.ghost = False  # no thread serves the session any more: who posts must see to it; under the mutex
         self.inbox: list[tuple[Post, Any]] = []
         self.wakeups = 0
         self.wakeups_spared = 0
@@ -215,7 +216,8 @@ class Connection:
                 return
             self.awake = True
             self.wakeups += 1
-        self.host.signal()
+            ghost = self.ghost  # as it is now: by the time of the call another thread may be at it already
+        self.host.signal(ghost)
 
     def hand_over(self, entry: Entry, wrk: Worker | None) -> None:
         """Leave a response for the session thread.
@@ -233,7 +235,8 @@ class Connection:
                 return
             self.awake = True
             self.wakeups += 1
-        self.host.signal()
+            ghost = self.ghost  # as it is now: by the time of the call another thread may be at it already
+        self.host.signal(ghost)
 
     def attention(self, stream: Stream) -> None:
         """Have the session thread look at a stream."""

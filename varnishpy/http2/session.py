@@ -57,12 +57,11 @@ _RESPONSE_101: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
 class Http2Session(SocketDesk):
     """What drives one `Connection`; its `Host`."""
 
-    __slots__ = ("_aws_snap", "_poll", "_t_drain", "_wakeup", "_want_write", "ghost")
+    __slots__ = ("_aws_snap", "_poll", "_t_drain", "_wakeup", "_want_write")
 
     def __init__(self, transport: Http2Transport, sess: Session) -> None:
         super().__init__(transport, sess)
         self.h2 = Connection(self, sess.vxid, clock.now())
-        self.ghost = False  # stage two: no thread serves the session; under the mutex
         self._wakeup: Wakeup | None = None
         self._poll: Any = None
         self._aws_snap = 0
@@ -83,8 +82,8 @@ class Http2Session(SocketDesk):
             self.h2.fail(CE.ENHANCE_YOUR_CALM, "H2 sess: Out of workspace_thread", _ERROR)
         return buffer
 
-    def signal(self) -> None:
-        if self.ghost:
+    def signal(self, ghost: bool) -> None:
+        if ghost:
             self._reap()
             return
         wakeup = self._wakeup
@@ -342,7 +341,8 @@ class Http2Session(SocketDesk):
             if h2.awake:
                 return
             h2.awake = True
-        self.signal()
+            ghost = h2.ghost
+        self.signal(ghost)
 
     # -- parking ---------------------------------------------------------------------------------------------------
 
@@ -408,7 +408,7 @@ class Http2Session(SocketDesk):
         self._leave_role()
         h2.thread = 0
         with h2.mutex:
-            self.ghost = True
+            h2.ghost = True
             h2.awake = True  # so that nobody else reaps while this thread still looks
         self._reap()
 
