@@ -255,8 +255,10 @@ def _parse(bo: BusyObject, head: bytes) -> Framing:
             beresp.log_response()
         if exc.text:
             bo.log.put(_BOGO_HEADER, exc.text)
-        else:
+        if not exc.headers_known:
             bo.log.put(_HTTP_GARBAGE, head[:1024].decode("latin-1"))
+            beresp.set_status(503)
+            beresp.set_reason(reason_of(503))
     raise _refuse(bo, "RX_JUNK", "http format error")
 
 

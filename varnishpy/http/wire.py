@@ -16,6 +16,7 @@ Names and values of fields are the subject of ``wire_fields.py``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NoReturn
@@ -74,7 +75,8 @@ EOF_BODY: Final = Framing(BodyKind.EOF, -1)
 class RequestHead:
     """What `parse_request` found besides the message itself.
 
-    ``target`` is the request target as received, before an absolute form was taken apart.
+    ``target`` is the request target as received, before an absolute form was taken apart; ``hosts`` are the Host
+    headers that gave way to its authority.
     """
 
     framing: Framing
@@ -82,6 +84,7 @@ class RequestHead:
     absolute_form: bool
     has_upgrade: bool
     fields: FieldBlock
+    hosts: Sequence[Header] = ()
 
 
 # -- finding the end of a head -----------------------------------------------------------------------------------------
@@ -276,6 +279,7 @@ def _absolute_form(msg: Message, target: str, https_scheme: bool, result: Reques
     elif path[0] == "?":
         path = "/" + path
     msg.url = path
+    result.hosts = [header for header in msg.headers if header[0] == "host"]
     msg.headers = [header for header in msg.headers if header[0] != "host"]
     msg.headers.append(("host", "Host", authority))
     result.absolute_form = True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
-from varnishpy.http.message import FIRST_LINE
+from varnishpy.http.message import FIRST_LINE, UNSET
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
 from varnishpy.http.wire_fields import FieldBlock, WireError
@@ -218,6 +218,9 @@ class Http1Transport:
         log.put(_REQ_TARGET, parsed.target)
         if parsed.absolute_form:
             wrk.stats["http1_absolute_form"] += 1
+            for _, name, value in parsed.hosts:
+                log.put(_REQ_METHOD + UNSET, f"{name}: {value}")
+            log.put(_REQ_HEADER, f"Host: {message.get('host')}")
         else:
             fields = parsed.fields
             req.names = fields.names
