@@ -117,6 +117,7 @@ class Http1Transport:
 
     def _loop(self, wrk: Worker, sess: Session, conn: Connection, eager: bool) -> None:
         while True:
+            wrk.offer_stats()  # a client that never pauses for long makes this one task, maybe for hours
             linger = sess.timeout_linger
             idle = sess.timeout_idle
             received = conn.receive_head(

@@ -291,6 +291,8 @@ class Http2Session(SocketDesk):
         if wait is None or wait > 1000:
             wrk.merge_stats()
             h2.stats = wrk.stats
+        else:
+            wrk.offer_stats()
         wrk.will_block()
         try:
             events = self._poll.poll(wait)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _local = threading.local()
 
-STATS_AGE = 0.5  # seconds: counts this old are added to the global ones when a task waits, not only when it ends
+STATS_AGE = 0.5  # seconds: counts this old are added to the global ones before a task has ended
 
 
 @dataclass(slots=True)
@@ -133,8 +133,6 @@ class Worker:
         self._blocked += 1
         if self._blocked == 1:
             self.pool.worker_blocks()
-            if self.stats and clock.mono() - self._merged > STATS_AGE:
-                self.merge_stats(wait=False)  # a session that never pauses for long is one task, maybe for hours
 
     def unblocked(self) -> None:
         """The wait announced by `will_block` is over."""
@@ -156,6 +154,11 @@ class Worker:
         if merged:
             self._merged = clock.mono()
         return merged
+
+    def offer_stats(self) -> None:
+        """`merge_stats` for tasks that wait often and briefly: not each time."""
+        if clock.mono() - self._merged > STATS_AGE:
+            self.merge_stats(wait=False)
 
     def next_vxid(self) -> int:
         """A fresh transaction id."""
