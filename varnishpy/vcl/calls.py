@@ -66,16 +66,20 @@ def _named_argument(
     given[argument.parameter] = _argument(unit, argument, parse_expression)
 
 
+def _enum(unit: Unit, argument: Argument) -> Const:
+    token = unit.expect(ID)
+    if token.text not in argument.choices:
+        listing = "".join(f"\t{choice}\n" for choice in argument.choices)
+        unit.report.fail(f"Wrong enum value.  Expected one of:\n{listing}", token)
+    unit.next()
+    return Const(ENUM, token.text)
+
+
 def _argument(unit: Unit, argument: Argument, parse_expression: ExpressionParser) -> Expr:
-    if argument.type is ENUM:
-        token = unit.expect(ID)
-        if token.text not in argument.choices:
-            listing = "".join(f"\t{choice}\n" for choice in argument.choices)
-            unit.report.fail(f"Wrong enum value.  Expected one of:\n{listing}", token)
-        unit.next()
-        return Const(ENUM, token.text)
     mark = len(unit.report.parts)
     try:
+        if argument.type is ENUM:
+            return _enum(unit, argument)
         return parse_expression(unit, argument.type)
     except CompileStop:
         if len(unit.report.parts) > mark:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from varnishpy.vcl.acl import parse_acl
 from varnishpy.vcl.backendspec import parse_backend, parse_probe
-from varnishpy.vcl.source import CSRC, CSTR, EOI, FNUM, ID, Token
+from varnishpy.vcl.source import CSRC, CSTR, EOI, FNUM, ID, CompileStop, Token
 from varnishpy.vcl.statements import parse_block
 from varnishpy.vcl.symbols import HIGHEST, LOWEST, Symbol, has_vcl_prefix
 from varnishpy.vcl.tree import Sub
@@ -45,9 +45,13 @@ def _unexpected(unit: Unit, token: Token) -> NoReturn:
 
 def _version(unit: Unit) -> None:
     first = unit.next()
-    token = unit.expect(FNUM)
-    if len(token.text) != 3 or token.text[1] != ".":
-        unit.report.fail("Don't play silly buggers with VCL version numbers\n", token)
+    token = unit.token
+    try:
+        unit.expect(FNUM)
+        if len(token.text) != 3 or token.text[1] != ".":
+            unit.report.stop()
+    except CompileStop:
+        raise unit.report.error("Don't play silly buggers with VCL version numbers\n", token) from None
     syntax = int(token.text[0]) * 10 + int(token.text[2])
     unit.next()
     if not LOWEST <= syntax <= HIGHEST:

@@ -53,9 +53,10 @@ def parse_block(unit: Unit) -> Block:
 
 def _statement(unit: Unit) -> Stmt:
     token = unit.token
-    symbol = unit.symbols.get(partial=True)
-    if symbol is None:
-        unit.report.fail("Symbol not found.\n", token)
+    try:
+        symbol = unit.symbols.want_partial()
+    except CompileStop:
+        raise unit.report.error("Symbol not found.\n", token) from None
     if symbol.kind == "func" and symbol.extra is not None:
         return _function_call(unit, token, symbol)
     if symbol.kind == "instance":

@@ -92,6 +92,8 @@ def has_vcl_prefix(name: str) -> bool:
 def _make_header(unit: Unit, parent: Symbol, table: Table, kind: str) -> Symbol:
     """A header is named for the first time."""
     name = table.name
+    if not name:
+        unit.report.fail("HTTP header names cannot be empty.\n")
     if len(name) >= 127:
         unit.report.fail(f"HTTP header ({name[:20]}..) is too long.\n")
     for char in name:
@@ -220,6 +222,12 @@ class Symbols:
     def want(self, kind: str = "") -> Symbol:
         """The symbol of the name that follows, or an error."""
         symbol = self.get(kind)
+        assert symbol is not None
+        return symbol
+
+    def want_partial(self) -> Symbol:
+        """The symbol of the longest known beginning of the name that follows, or an error."""
+        symbol = self.get(partial=True)
         assert symbol is not None
         return symbol
 

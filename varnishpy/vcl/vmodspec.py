@@ -11,6 +11,7 @@ event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` i
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import importlib.util
@@ -242,10 +243,11 @@ def find_vmod(name: str, vmod_path: list[str], source: str | None = None) -> Vmo
 
 def _locate(name: str, vmod_path: list[str], source: str | None) -> tuple[str, str]:
     if source is not None and not source.endswith(".so"):
-        path = os.path.join(source, f"{name}.py") if source.endswith("/") or os.path.isdir(source) else source
-        if not os.path.isfile(path):
-            raise VmodError(f"{path}: No such file or directory")
-        return f"varnishpy_vmod_{name}", os.path.abspath(path)
+        for place in [source] if source.startswith("/") else [os.path.join(folder, source) for folder in vmod_path]:
+            path = os.path.join(place, f"{name}.py") if place.endswith("/") or os.path.isdir(place) else place
+            if os.path.isfile(path):
+                return f"varnishpy_vmod_{name}", os.path.abspath(path)
+        raise VmodError(os.strerror(errno.ENOENT) if source.startswith("/") else "")
     if name in _extensions:
         return f"varnishpy_vmod_{name}", _extensions[name]
     builtin = f"varnishpy.vmods.{name}"
@@ -258,4 +260,4 @@ def _locate(name: str, vmod_path: list[str], source: str | None) -> tuple[str, s
         path = os.path.join(folder, f"{name}.py")
         if os.path.isfile(path):
             return f"varnishpy_vmod_{name}", os.path.abspath(path)
-    raise VmodError("")
+    raise VmodError(os.strerror(errno.ENOENT) if source is not None and not os.path.exists(source) else "")
