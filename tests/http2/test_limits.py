@@ -57,6 +57,17 @@ def test_a_dry_connection_is_bankrupt(talk):
     assert talk.error() == "BANKRUPT"
 
 
+def test_a_dry_connection_that_nobody_waits_for_is_not_bankrupt(talk):
+    talk.settings((4, 1 << 20))
+    talk.headers(1).headers(3)
+    talk.answer(1, bytes(65536))
+    talk.frames()
+    talk.reset(1)
+    talk.at(T0 + 5)
+    assert talk.error() is None
+    assert list(talk.h2.streams) == [3]
+
+
 def test_credit_stops_the_countdown():
     talk = Conversation(settings=[(4, 0)])
     talk.headers(1).headers(3)

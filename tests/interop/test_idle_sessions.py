@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import psutil
@@ -42,11 +41,9 @@ def test_idle_sessions_are_parked(short_tmp: Path) -> None:
         assert child.num_threads() <= max(threads, 40)
         assert (child.memory_info().rss - memory) / (COUNT - 20) < MOST_MEMORY
         assert cache.counter("MAIN.h2_sessions_live") == COUNT
-        began = time.monotonic()
         for client in clients[::10]:
             client.send(headers(3))
             client.read_until_last(3)
-        assert (time.monotonic() - began) / (COUNT / 10) < 0.5
         wait_for(lambda: cache.counter("MAIN.h2_parked") == COUNT, "parked again")
         for client in clients:
             client.sock.close()

@@ -77,7 +77,7 @@ class RequestDesk:
         message.headers = block.headers.copy()
         if not req.ws.account(block.size):
             req.log.put(_ERROR, "workspace_client overflow")
-            self.finish(stream)
+            self._drop(stream)
             return False
         if not stream.rx_ended:
             req.body = StreamBody(stream, self._body_timeout, _blocking)
@@ -99,7 +99,7 @@ class RequestDesk:
         for stream in starting[taken:]:
             stream.scheduled = False
             stream.holders = 0
-            self.finish(stream)
+            self._drop(stream)
             self.h2.stats["h2_streams_refused"] += 1
             kill(stream, SE.REFUSED_STREAM, charge=False)
 
@@ -109,7 +109,7 @@ class RequestDesk:
         for stream in starting:
             stream.scheduled = False
             stream.holders = 0
-            self.finish(stream)
+            self._drop(stream)
 
     def schedule(self, stream: Stream) -> bool:
         """Give a request to the pool. False: it was refused, and the request is finished."""
@@ -119,7 +119,7 @@ class RequestDesk:
             return True
         stream.scheduled = False
         stream.holders = 0
-        self.finish(stream)
+        self._drop(stream)
         return False
 
     def _request(self, stream: Stream, block: HeaderBlock, size: int) -> Request:
@@ -175,14 +175,21 @@ class RequestDesk:
         req = self._request(stream, block, size)
         if block.complaint is not None and not block.on_connection:
             req.log.put(*block.complaint)
-        self.finish(stream)
+        self._drop(stream)
 
     def finish(self, stream: Stream) -> None:
-        req = stream.request
+        self.transport.finish_request(self._worker(), stream.request)
+        stream.request = None
+
+    def _drop(self, stream: Stream) -> None:
+        """End a request that will not be run."""
+        self.transport.drop_request(self._worker(), stream.request)
+        stream.request = None
+
+    def _worker(self) -> Worker:
         wrk = self.wrk or current_worker()
         assert wrk is not None
-        self.transport.finish_request(wrk, req)
-        stream.request = None
+        return wrk
 
     def walk_away(self, stream: Stream) -> None:
         req = stream.request

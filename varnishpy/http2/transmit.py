@@ -272,6 +272,8 @@ class Transmitter:
                     self._mask &= ~(1 << entry.urgency)
         elif where is _HELD and entry in self._held:
             self._held.remove(entry)
+            if not self._held:
+                self.h2.t_window_dry = 0.0  # nobody waits for it any more
         self.give_back(entry, stream.error or self.h2.error)
 
     def give_back(self, entry: Entry, error: H2Error | None) -> None:

@@ -104,6 +104,10 @@ class Http2Transport:
         wrk.stats["client_req"] += 1
         self._finish(wrk, req)
 
+    def drop_request(self, wrk: Worker, req: Request) -> None:
+        """A request was malformed or refused: it ends without having been run."""
+        self._finish(wrk, req)
+
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         return deliver.deliver(wrk, req, source)
 
