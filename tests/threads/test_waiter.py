@@ -78,6 +78,21 @@ def test_deadlines_in_order_whatever_the_order_of_adding(waiter: Waiter) -> None
         right.close()
 
 
+def test_a_watch_is_removed_by_its_owner_only(waiter: Waiter, pair: Pair) -> None:
+    """A descriptor's number says little once it may have been closed and given out again."""
+    mine: queue.Queue[WaitEvent] = queue.Queue()
+    another: queue.Queue[WaitEvent] = queue.Queue()
+    waiter.add(pair[0].fileno(), clock.NEVER, mine.put)
+    assert not waiter.remove(pair[0].fileno(), another.put)
+    pair[1].send(b"x")
+    assert mine.get(timeout=WAIT) is WaitEvent.READABLE
+    waiter.add(pair[0].fileno(), clock.NEVER, mine.put)
+    mine.get(timeout=WAIT)
+    pair[0].recv(1)
+    waiter.add(pair[0].fileno(), clock.NEVER, mine.put)
+    assert waiter.remove(pair[0].fileno(), mine.put)
+
+
 def test_removed_is_never_called(waiter: Waiter, pair: Pair) -> None:
     called: list[WaitEvent] = []
     for _ in range(50):

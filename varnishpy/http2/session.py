@@ -336,7 +336,7 @@ class Http2Session(SocketDesk):
         """Something global changed (draining): have a look. Any thread."""
         h2 = self.h2
         fd = self.sess.fd
-        if fd >= 0 and self.wrk is None and self.env.waiter.remove(fd):
+        if fd >= 0 and self.wrk is None and self.env.waiter.remove(fd, self._wake):
             self._wake(WaitEvent.READABLE)
             return
         with h2.mutex:
@@ -370,7 +370,7 @@ class Http2Session(SocketDesk):
             self._abandon("PIPE_OVERFLOW")
             return True
         # from here on the session may run on another thread already
-        if self.env.draining and self.env.waiter.remove(fd):
+        if self.env.draining and self.env.waiter.remove(fd, self._wake):
             self._wake(WaitEvent.READABLE)
         return True
 

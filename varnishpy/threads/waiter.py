@@ -119,11 +119,17 @@ class Waiter:
         if sooner:
             self._wake.signal()
 
-    def remove(self, fd: int) -> bool:
-        """Stop watching. True: the callback will not be called any more. False: it was, or is being called."""
+    def remove(self, fd: int, callback: Callback | None = None) -> bool:
+        """Stop watching. True: the callback will not be called any more. False: it was, or is being called.
+
+        :param callback: whose watch it is, for a caller that cannot know whether its descriptor is still open: the
+            number may be somebody else's by now
+        """
         with self._lock:
-            if self._entries.pop(fd, None) is None:
+            entry = self._entries.get(fd)
+            if entry is None or (callback is not None and entry.callback != callback):
                 return False
+            del self._entries[fd]
             self._unregister(fd)
             return True
 
