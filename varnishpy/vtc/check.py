@@ -119,9 +119,8 @@ class Checker:
             option = command.options.get(item.option) if item.option else None
             if option is not None and option.language:
                 self._text(item.args[-1], option.language)
-        if command.language:
-            for spec in plain[1:]:
-                self._text(spec, command.language)
+        for spec in command.specs(plain):
+            self._text(spec, command.language)
         if command.name == "expect" and language in _FIELDS:
             self._expect(plain, language)
         if command.name == "feature":

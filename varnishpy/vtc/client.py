@@ -7,7 +7,7 @@ import socket
 from . import net, proxy
 from .context import Test
 from .log import Voice
-from .session import SESSION_OPTIONS, Session, run_session
+from .session import SESSION_OPTIONS, Connection, Session, run_session
 from .table import Call, Command, Opt
 from .text import Text
 from .threads import PartyThread
@@ -71,7 +71,7 @@ class Client:
                 self.wait()
 
 
-def _disconnect(voice: Voice, sock: socket.socket) -> None:
+def _disconnect(voice: Voice, sock: Connection) -> None:
     voice.say(3, f"closing fd {sock.fileno()}")
     sock.close()
 

@@ -248,8 +248,11 @@ class Daemon:
             if state == "Child in state stopped":
                 self.fatal(f"Child stopped before running: {protocol.OK} {state}")
             if state == "Child in state running":
-                self.cli.must("debug.listen_address", "status")
-                return
+                status, text = self.cli.ask("debug.listen_address")
+                if status == protocol.OK:
+                    return
+                if status != protocol.COMMS:  # a child just started anew may not be listening to its CLI yet
+                    self.fatal(f"CLI status command failed: {status} {text}")
             self.test.sleep(pause)
             pause = min(pause * 1.5, SLOWEST_POLL)
 

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 
@@ -98,6 +99,9 @@ FEATURES: dict[str, Callable[[Test], bool]] = {
     "ubsan": lambda _test: False,
     "sanitizer": lambda _test: False,
     "workspace_emulator": lambda _test: False,
+    "tls": lambda _test: True,
+    "tls_1_3": lambda _test: ssl.HAS_TLSv1_3,
+    "tls_raw_staple": lambda _test: False,
     "SO_RCVTIMEO_WORKS": lambda _test: True,
     "varnishpy": lambda test: test.settings.program == "" and not test.macros.get("varnishd"),
 }

@@ -63,7 +63,7 @@ def explain(text: Text, language: str, depth: int = 0) -> list[str]:
         command = find_command(LANGUAGES[language], EVERYWHERE, tokens[0])
         items = sort_out(command, tokens[1:], tokens[0].locate())
         rows.append(head + _sentence(command, items))
-        specs = [item.args[0] for item in items if not item.option][1:] if command.language else []
+        specs = command.specs([item.args[0] for item in items if not item.option])
         for spec in specs:
             rows.extend(explain(spec, command.language, depth + 1))
         for item in items:

@@ -8,18 +8,19 @@ script said ``non_fatal``.
 from __future__ import annotations
 
 import re
-import select
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import net, numbers
+from . import net, numbers, tls
 from .context import Test, Waker
 from .errors import TestAborted
 from .log import Voice
 
 if TYPE_CHECKING:
     from .h2.connection import H2Connection
+    from .tls import TlsState
+    from .tls_socket import TlsSocket
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -61,17 +62,19 @@ class Http:
         "sock",
         "test",
         "timeout",
+        "tls",
         "voice",
         "waker",
     )
 
     def __init__(
-        self, test: Test, voice: Voice, name: str, sock: socket.socket, listener: socket.socket | None
+        self, test: Test, voice: Voice, name: str, sock: socket.socket | TlsSocket, listener: socket.socket | None
     ) -> None:
         self.test = test
         self.voice = voice
         self.name = name
-        self.sock: socket.socket | None = sock
+        self.sock: socket.socket | TlsSocket | None = sock
+        self.tls: TlsState | None = None
         self.listener = listener
         self.timeout = test.settings.max_duration * 0.5
         self.fatal = True
@@ -110,7 +113,7 @@ class Http:
 
     # Reading
 
-    def _socket(self) -> socket.socket:
+    def _socket(self) -> socket.socket | TlsSocket:
         if self.sock is None:
             raise self.give_up("the connection is closed")
         return self.sock
@@ -121,9 +124,9 @@ class Http:
         while not self._poll(sock):
             self.problem(f"HTTP rx timeout (fd:{sock.fileno()} {self.timeout:.3f}s)")
 
-    def _poll(self, sock: socket.socket) -> int:
+    def _poll(self, sock: socket.socket | TlsSocket) -> int:
         with self.test.waiting("data from its peer"):
-            return self.test.poll(sock.fileno(), select.POLLIN, self.timeout, self.waker)
+            return net.wait_readable(self.test, sock, self.timeout, self.waker)
 
     def _recv(self, count: int, flags: int = 0) -> bytes:
         """Some octets; none at the end of the connection, or after trouble that is not fatal."""
@@ -302,6 +305,7 @@ class Http:
     # The end
 
     def close(self) -> None:
+        tls.leave(self)
         if self.sock is not None:
             self.sock.close()
             self.sock = None

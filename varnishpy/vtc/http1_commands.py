@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from . import bodies, net, numbers
+from . import bodies, net, numbers, tls
 from .compare import expect as compare_expect
 from .h2 import upgrade
 from .http1 import PREFACE, Http, WireError, find_header, until_nul
@@ -367,6 +367,8 @@ def resolve(http: Http, word: str) -> str | None:
     field = FIELDS.get(word)
     if field is not None:
         return field(http)
+    if tls.is_field(word):
+        return tls.resolve(http, word)
     if word in ("req.body", "resp.body"):
         return until_nul(http.body) if http.body is not None else word
     if word.startswith("req.http."):
@@ -378,7 +380,8 @@ def resolve(http: Http, word: str) -> str | None:
 
 def is_field(word: str) -> bool:
     """Whether ``expect`` would find something else than the word itself."""
-    return word in FIELDS or word in ("req.body", "resp.body") or word.startswith(("req.http.", "resp.http."))
+    others = word in ("req.body", "resp.body") or word.startswith(("req.http.", "resp.http."))
+    return others or word in FIELDS or tls.is_field(word)
 
 
 def _expect(http: Http, call: Call) -> None:
@@ -532,6 +535,8 @@ HTTP = table(
         text="send a response",
     ),
     Command("upgrade", on_the_wire(_upgrade), text="accept the upgrade to HTTP/2"),
+    Command("tls_config", tls.configure, "SPEC", text="TLS as follows", mixed=False, language="tls"),
+    Command("tls_handshake", tls.handshake, text="shake hands for TLS"),
     Command("expect", _expect, "FIELD OPERATOR VALUE", text="expect {0} {1} {2}", mixed=False),
     Command("expect_close", on_the_wire(_expect_close), text="expect the other side to close"),
     Command("expect_pattern", _expect_pattern, text="expect the body to repeat the digits 0 to 7"),

@@ -12,6 +12,7 @@ from .process import PROCESS
 from .server import SERVER
 from .syslog import SYSLOG, SYSLOG_SPEC
 from .table import Table, table
+from .tls import TLS
 from .tunnel import TUNNEL, TUNNEL_SPEC
 from .varnish import VARNISH_ROWS
 from .vsm import VSM
@@ -22,6 +23,7 @@ LANGUAGES: dict[str, Table] = {
     "top": TOP,
     "http": HTTP,
     "stream": STREAM,
+    "tls": TLS,
     "tunnel": TUNNEL_SPEC,
     "syslog": SYSLOG_SPEC,
     "haproxy-cli": HAPROXY_CLI,

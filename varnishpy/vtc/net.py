@@ -6,6 +6,7 @@ import os
 import select
 import socket
 from dataclasses import dataclass
+from typing import Protocol
 
 from .context import Test, Waker
 
@@ -152,7 +153,29 @@ def accept(test: Test, listener: socket.socket, waker: Waker) -> socket.socket:
         return sock
 
 
-def send_all(test: Test, sock: socket.socket, data: bytes | memoryview, waker: Waker | None = None) -> None:
+class Readable(Protocol):
+    """What can be read from: a socket, or TLS over one, which may have octets at hand that poll(2) does not see."""
+
+    def fileno(self) -> int: ...
+
+    def recv(self, count: int, flags: int = ..., /) -> bytes: ...
+
+
+class Writable(Protocol):
+    def fileno(self) -> int: ...
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
+
+def wait_readable(test: Test, sock: Readable, timeout: float | None, waker: Waker | None = None) -> int:
+    """As ``test.poll`` for reading."""
+    pending = getattr(sock, "pending", None)
+    if pending is not None and pending():
+        return select.POLLIN
+    return test.poll(sock.fileno(), select.POLLIN, timeout, waker)
+
+
+def send_all(test: Test, sock: Writable, data: bytes | memoryview, waker: Waker | None = None) -> None:
     """Write everything.  Raises OSError; TestAborted when the test or the party ends first."""
     view = memoryview(data)
     while view:

@@ -10,7 +10,7 @@ from . import net
 from .context import Test, Waker
 from .errors import ScriptError
 from .log import Voice
-from .session import SESSION_OPTIONS, Session, run_script, run_session
+from .session import SESSION_OPTIONS, Connection, Session, run_script, run_session
 from .table import Call, Command, Item, Opt
 from .text import Text
 from .threads import PartyThread
@@ -97,7 +97,7 @@ class Server:
             voice.say(3, f"accepted fd {sock.fileno()} {peer[0]} {peer[1]}")
         return sock
 
-    def _disconnect(self, voice: Voice, sock: socket.socket) -> None:
+    def _disconnect(self, voice: Voice, sock: Connection) -> None:
         voice.say(3, f"shutting fd {sock.fileno()} (server run)")
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)

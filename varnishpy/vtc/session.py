@@ -6,15 +6,17 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import numbers
+from . import numbers, tls
 from .context import Test, Waker
 from .http1 import Http
 from .log import Voice
 from .table import Opt
 from .text import Text
+from .tls_socket import TlsSocket
 
+Connection = socket.socket | TlsSocket
 Connect = Callable[[Voice], socket.socket]
-Disconnect = Callable[[Voice, socket.socket], None]
+Disconnect = Callable[[Voice, Connection], None]
 
 SESSION_OPTIONS = {
     "-rcvbuf": Opt("SIZE", "with a receive buffer of {0} bytes"),
@@ -51,13 +53,13 @@ def run_script(
     voice: Voice,
     session: Session,
     spec: Text,
-    sock: socket.socket,
+    sock: Connection,
     address: str,
     waker: Waker | None,
     listener: socket.socket | None,
-) -> socket.socket | None:
+) -> Connection | None:
     """Run a script once on a connection; the connection it ended with (None if it closed it)."""
-    if session.receive_buffer:
+    if session.receive_buffer and isinstance(sock, socket.socket):
         old = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, session.receive_buffer)
         actual = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -76,6 +78,7 @@ def run_script(
             http.h2.abandon()
         http.close()
         raise
+    tls.leave(http)
     return http.sock
 
 
@@ -95,7 +98,7 @@ def run_session(
         2,
         f"Started on {address} ({session.repeat} iterations{' using keepalive' if session.keepalive else ''})",
     )
-    sock: socket.socket | None = None
+    sock: Connection | None = None
     try:
         for _ in range(session.repeat):
             if sock is None:

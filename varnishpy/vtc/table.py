@@ -102,6 +102,11 @@ class Command:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     check: Callable[[Sequence[Item]], None] | None = None
 
+    def specs(self, plain: Sequence[Text]) -> Sequence[Text]:
+        """Those of the words that are scripts in ``language``."""
+        names = [name.strip("[].") for name in self.args.split()]
+        return plain[names.index("SPEC") :] if self.language else ()
+
     @property
     def bounds(self) -> tuple[int, int | None]:
         names = self.args.split()

@@ -8,7 +8,6 @@ here is guarded by ``lock``; writing has a lock of its own, so that a peer that 
 
 from __future__ import annotations
 
-import select
 import threading
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ class H2Connection:
         fd = sock.fileno()
         while count > 0:
             try:
-                if not self.test.poll(fd, select.POLLIN, self.http.timeout, self.http.waker):
+                if not net.wait_readable(self.test, sock, self.http.timeout, self.http.waker):
                     self.voice.say(3, f"HTTP2 rx timeout (fd:{fd} {self.http.timeout:.3f}s)")
                     return None
                 data = sock.recv(min(count, 1 << 20))
