@@ -63,6 +63,7 @@ class Process:
         self.voice.say(4, f"CMD: {self.spec}")
         command = self.test.expand(self.voice, self.spec)
         read_err, write_err = os.pipe()
+        read_ready, write_ready = os.pipe()
         master, slave = pty.openpty()
         _set_size(slave, self.terminal.lines, self.terminal.columns)
         _set_modes(slave)
@@ -80,8 +81,10 @@ class Process:
                 os.execve("/bin/sh", [b"/bin/sh", b"-c", command.encode("latin-1")], environment)
             finally:
                 os._exit(127)
-        os.close(slave)
-        os.close(write_err)
+        for fd in (slave, write_err, write_ready):
+            os.close(fd)
+        os.read(read_ready, 1)  # its end: the process leads a group of its own now and can be signalled
+        os.close(read_ready)
         self.pid = pid
         self._master = master
         self.voice.say(3, f"PID: {pid}")
