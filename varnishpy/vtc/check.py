@@ -36,7 +36,9 @@ ENTITY_MACROS = {
 }
 """What macros a named party defines, by the first letter of its name."""
 _FIELDS = {"http": http1_commands.is_field, "stream": h2_commands.is_field}
-_LIKE_A_FIELD = re.compile(r"(?:req|resp|remote|h2|frame|stream|settings|ping|prio|winup|push|rst|goaway|tbl)\.[a-z]")
+_LIKE_A_FIELD = re.compile(
+    r"(?:req|resp|remote|tls|h2|frame|stream|settings|ping|prio|winup|push|rst|goaway|tbl)\.[a-z]"
+)
 _DISPATCHED = re.compile(r"s[0-9]+_(addr|port|sock)")
 
 

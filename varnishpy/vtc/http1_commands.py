@@ -367,7 +367,7 @@ def resolve(http: Http, word: str) -> str | None:
     field = FIELDS.get(word)
     if field is not None:
         return field(http)
-    if tls.is_field(word):
+    if word.startswith("tls."):
         return tls.resolve(http, word)
     if word in ("req.body", "resp.body"):
         return until_nul(http.body) if http.body is not None else word

@@ -10,6 +10,7 @@ import base64
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,16 +75,7 @@ class TlsState:
         certificate = _CERT.fullmatch(word)
         if certificate is not None:
             return self._certificate(conn, int(certificate.group(1) or 0), certificate.group(2))
-        cipher = conn.ssl.cipher()
-        return {
-            "tls.failed": "true" if conn.failed else "false",
-            "tls.version": conn.ssl.version(),
-            "tls.cipher": cipher[0] if cipher else None,
-            "tls.servername": self.asked_for.get(conn.ssl) if self.server else self.server_name or None,
-            "tls.alpn": conn.ssl.selected_alpn_protocol(),
-            "tls.alert": self.alert,
-            "tls.sess_reused": "true" if conn.ssl.session_reused else "false",
-        }[word]
+        return FIELDS[word](self, conn)
 
     @staticmethod
     def _certificate(conn: TlsSocket, number: int, what: str) -> str | None:
@@ -98,8 +90,29 @@ class TlsState:
         return names.get("commonName")
 
 
+def _cipher(conn: TlsSocket) -> str | None:
+    cipher = conn.ssl.cipher()
+    return cipher[0] if cipher else None
+
+
+def _truth(value: object) -> str:
+    return "true" if value else "false"
+
+
+FIELDS: dict[str, Callable[[TlsState, TlsSocket], str | None]] = {
+    "tls.failed": lambda _, conn: _truth(conn.failed),
+    "tls.version": lambda _, conn: conn.ssl.version(),
+    "tls.cipher": lambda _, conn: _cipher(conn),
+    "tls.servername": lambda state, conn: state.asked_for.get(conn.ssl) if state.server else state.server_name or None,
+    "tls.alpn": lambda _, conn: conn.ssl.selected_alpn_protocol(),
+    "tls.alert": lambda state, _: state.alert,
+    "tls.sess_reused": lambda _, conn: _truth(conn.ssl.session_reused),
+}
+CERTIFICATE_FIELDS = ("tls.certN.subject", "tls.certN.issuer", "tls.certN.subject_alt_names")
+
+
 def is_field(word: str) -> bool:
-    return word.startswith("tls.")
+    return word in FIELDS or _CERT.fullmatch(word) is not None
 
 
 def resolve(http: Http, word: str) -> str | None:
@@ -260,8 +273,7 @@ def handshake(http: Http, call: Call) -> None:
         state.alert = found.group(1).lower() if found else None
         call.voice.say(3, f"TLS handshake failed: {error}")
         return
-    cipher = conn.ssl.cipher()
-    call.voice.say(3, f"TLS handshake complete: {conn.ssl.version()} {cipher[0] if cipher else '-'}")
+    call.voice.say(3, f"TLS handshake complete: {conn.ssl.version()} {_cipher(conn)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ STREAM_FIELDS: dict[str, Callable[[Stream], str | None]] = {
     "stream.weight": lambda stream: str(stream.weight) if stream.id else None,
     "stream.dependency": lambda stream: str(stream.dependency) if stream.id else None,
 }
-_MESSAGE = {"status": ":status", "url": ":path", "method": ":method", "authority": ":authority", "scheme": ":scheme"}
+MESSAGE = {"status": ":status", "url": ":path", "method": ":method", "authority": ":authority", "scheme": ":scheme"}
 _TABLE_FIELD = re.compile(r"tbl\.(dec|enc)(?:\[([0-9]+)\])?\.(key|value|size|maxsize|length)")
 
 
@@ -86,8 +86,8 @@ def _message(stream: Stream, word: str) -> str | None:
         return until_nul(stream.body)
     if what == "bodylen":
         return str(len(stream.body or b""))
-    if what in _MESSAGE:
-        return _find(fields, _MESSAGE[what])
+    if what in MESSAGE:
+        return _find(fields, MESSAGE[what])
     if what.startswith("http."):
         return _find(fields, what[5:])
     return None
@@ -133,7 +133,7 @@ def is_field(word: str) -> bool:
     """Whether ``expect`` would find something else than the word itself, and not always nothing."""
     if word.startswith(("req.", "resp.")):
         what = word.partition(".")[2]
-        return what in ("body", "bodylen", *_MESSAGE) or what.startswith("http.")
+        return what in ("body", "bodylen", *MESSAGE) or what.startswith("http.")
     fields = (FRAME_FIELDS, ANY_FRAME, STREAM_FIELDS, ERROR_CODES)
     return any(word in table for table in fields) or _TABLE_FIELD.fullmatch(word) is not None
 
