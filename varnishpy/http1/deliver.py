@@ -31,6 +31,7 @@ _RESP_REASON: Final = int(Tag.RespReason)
 
 # One write carries at most this much body: enough for full speed, and a stalled client pins no more than this.
 _BATCH: Final = 1024 * 1024
+_SENDER_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of the one that sends a body there
 _IOV_MAX: Final = 1024  # of Linux
 
 _CLOSE: Final = Field("Connection", "close", constant=True)
@@ -69,7 +70,7 @@ def deliver(wrk: Worker, conn: Connection, req: Request, source: Source | None) 
     """Send the response; whatever fails sets ``req.doclose``. The source is closed."""
     try:
         chunked = frame_response(req, source is not None)
-        overflow = _overflow(wrk, req)
+        overflow = _overflow(wrk, req, source is not None)
         if overflow is not None:
             _error(wrk, conn, req, overflow)
             return
@@ -84,7 +85,9 @@ def deliver(wrk: Worker, conn: Connection, req: Request, source: Source | None) 
             source.close()
 
 
-def _overflow(wrk: Worker, req: Request) -> str | None:
+def _overflow(wrk: Worker, req: Request, with_body: bool) -> str | None:
+    if with_body and not req.ws.overflowed and not req.ws.account(_SENDER_ROOM):
+        return "Failure to push v1d processor"
     if req.ws.overflowed or req.resp.failed:
         return "workspace_client overflow"
     if req.sess.ws.overflowed:

@@ -29,11 +29,13 @@ from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.room import NoSpace
 from varnishpy.storage.source import BytesSource, Source, TrailedSource
+from varnishpy.vcl.context import VclFailure
 
 if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _ERROR: Final = int(Tag.Error)
+_VCL_ERROR: Final = int(Tag.VCL_Error)
 _STORAGE: Final = int(Tag.Storage)
 _FILTERS: Final = int(Tag.Filters)
 _RESP_METHOD: Final = int(Tag.RespMethod)
@@ -49,6 +51,7 @@ _TAKEN: Final = Delivered.TAKEN
 _STREAM: Final = BocState.STREAM
 _FINISHED: Final = BocState.FINISHED
 
+_PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
 _PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
 
 
@@ -273,8 +276,8 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
         context = DeliveryContext(req, req.log, resp, length, stobj, finished)
         try:
             processors = _open_processors(req, names, context)
-        except (FilterError, ProcessorError) as exc:
-            req.log.put(_ERROR, str(exc))
+        except (FilterError, ProcessorError, VclFailure) as exc:
+            req.log.put(_VCL_ERROR if isinstance(exc, VclFailure) else _ERROR, str(exc))
             req.log.put(_ERROR, "Failure to push processors")
             req.doclose = "OVERLOAD"
             req.transport.fail(req, "OVERLOAD")
@@ -314,10 +317,12 @@ def _open_processors(req: Request, names: str, context: DeliveryContext) -> list
     try:
         for processor in delivery_processors(names, req.vcl):
             processor.context = context
+            if not req.ws.account(_PROCESSOR_ROOM):
+                raise ProcessorError(f"workspace_client has no room for {processor.name}")
             if processor.open():
                 opened.append(processor)
                 context.stobj = None
-    except ProcessorError:
+    except (ProcessorError, VclFailure):
         for processor in opened:
             processor.close()
         raise

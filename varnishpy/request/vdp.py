@@ -84,7 +84,7 @@ class DeliveryProcessor:
     def open(self) -> bool:
         """Prepare, with ``context`` set, and adapt headers and length; False to stay out of the way.
 
-        :raises ProcessorError: the response cannot be delivered
+        :raises ProcessorError: the response cannot be delivered (VMODs raise `VclFailure`)
         """
         return True
 

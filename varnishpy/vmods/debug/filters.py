@@ -11,14 +11,14 @@ from typing import Any, Final, Literal
 from varnishpy.base.panic import panic
 from varnishpy.log.tags import Tag
 from varnishpy.vcl import runtime
-from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx
+from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
 
 _DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TURNED: Final = _ALPHABET[13:] + _ALPHABET[:13]
 _ROT13: Final = bytes.maketrans(_ALPHABET + _ALPHABET.lower(), _TURNED + _TURNED.lower())
 _FRAGMENT: Final = 8  # octets; on purpose, so that what follows sees many small pieces
+_STATE_ROOM: Final = 8  # octets of workspace_client, for those who count them
 _PRIVATE: Final = "debug.checks"
 
 Pieces = Generator[Any, None, None]
@@ -126,6 +126,8 @@ class Pedantic(_Delivery):
         self._state = state
 
     def open(self) -> bool:
+        if not self.context.req.ws.account(_STATE_ROOM):
+            raise VclFailure("Out of workspace for VDP_STATE_MAGIC")
         self._to("open", "new")
         return True
 
@@ -156,8 +158,7 @@ class _Check(_Delivery):
             (data[self.name] for key, data in privates.items() if key[1] == _PRIVATE and self.name in data), None
         )
         if wanted is None:
-            self.context.log.put(_ERROR, f"{self.name}: nothing to expect")
-            return False
+            raise VclFailure(f"{self.name}: nothing to expect")
         self._expected, self._mode = wanted
         return True
 
