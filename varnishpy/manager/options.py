@@ -15,7 +15,7 @@ OPTION_TEXTS: Final = [
     ("Basic options", [
         ("-a [name=]address[:port][,PROTO][,option=value]", "where to listen; may be given many times (default :80)"),
         ("-b address[:port] | path | none", "the one backend; not together with -f"),
-        ("-f file", "a VCL program; may be given many times, the last one is used; '' for none"),
+        ("-f file", "a VCL program, found along vcl_path unless absolute; the last of many is used; '' for none"),
         ("-n dir", "working directory, which also names the instance"),
     ]),
     ("Operations options", [
@@ -33,7 +33,10 @@ OPTION_TEXTS: Final = [
         ("-p name=value", "set a parameter; may be given many times"),
         ("-r name[,name...]", "make parameters read-only for the CLI"),
         ("-t seconds", "default TTL"),
-        ("-s [name=]kind[,options]", "storage: malloc[,size], file,path[,size]; may be given many times"),
+        (
+            "-s [name=]kind[,options]",
+            "storage: malloc[,size], file,path[,size], debug[,options] for tests; may be given many times",
+        ),
         ("-l size", "size of the shared memory log (default 80m)"),
         ("-h kind", "hash: critbit, classic or simple_list (one implementation serves all)"),
         ("-W waiter", "waiter: epoll or poll (both served by epoll)"),

@@ -36,9 +36,7 @@ ENTITY_MACROS = {
 }
 """What macros a named party defines, by the first letter of its name."""
 _FIELDS = {"http": http1_commands.is_field, "stream": h2_commands.is_field}
-_LIKE_A_FIELD = re.compile(
-    r"(?:req|resp|remote|tls|h2|frame|stream|settings|ping|prio|winup|push|rst|goaway|tbl)\.[a-z]"
-)
+_LIKE_A_FIELD = re.compile(r"(?:req|resp|remote|h2|frame|stream|settings|ping|prio|winup|push|rst|goaway|tbl)\.[a-z]")
 _DISPATCHED = re.compile(r"s[0-9]+_(addr|port|sock)")
 
 
@@ -131,6 +129,8 @@ class Checker:
     def _expect(self, plain: list[Text], language: str) -> None:
         left, operator, right = plain
         for word in (left, right):
+            if language == "http" and word.startswith("tls.") and not _FIELDS["http"](word):
+                self._add(word.locate(), f"unknown operand '{word}'")
             if _LIKE_A_FIELD.match(word) and not _FIELDS[language](word):
                 self._add(word.locate(), f"{word} is no field and compared as it stands", warning=True)
         if operator not in compare.OPERATORS:
