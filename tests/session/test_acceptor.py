@@ -145,6 +145,21 @@ def test_out_of_descriptors(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     assert acceptors.pace.seconds == 0.0  # one success makes up for one failure
 
 
+def test_a_defect_before_the_first_request_ends_its_session_only(house: House) -> None:
+    class Broken:
+        def new_session(self, wrk: object, sess: object) -> None:
+            raise ZeroDivisionError("of all things")
+
+    house.env.transports["PROXY"] = Broken()
+    (address, good) = house.listen("127.0.0.1:0,PROXY", "127.0.0.1:0")
+    with socket.create_connection(address, 5) as sock:
+        assert sock.recv(100) == b""
+    house.log.wait_for(Tag.SessClose)
+    assert house.log.texts(Tag.SessClose)[0].startswith("TX_ERROR ")
+    assert house.acceptors is not None and not house.acceptors.sessions
+    assert ask(good)
+
+
 def test_pools_that_refuse(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     (address,) = house.listen("127.0.0.1:0")
     monkeypatch.setattr(house.env.pools.any(), "_room", 0)

@@ -226,7 +226,12 @@ class Acceptor:
             wrk.stats["sess_conn"] += 1
             wrk.stats["s_sess"] += 1
             transport: Any = self.env.transports[_FIRST[self.listen.proto]]
-            transport.new_session(wrk, sess)
+            try:
+                transport.new_session(wrk, sess)
+            except Exception:
+                # a defect, which the worker tells of: this session ends, if its transport has not seen to that
+                sess.delete("TX_ERROR")
+                raise
 
         return make_session
 
