@@ -159,7 +159,8 @@ def test_verdicts(tmp_path: Path, script: str, wanted: Verdict, line: int, word:
 
 
 @pytest.mark.parametrize(
-    ("version", "sender"), [("varnish-7.1.1", False), ("varnish-7.4.0", True), ("varnish-trunk", True)]
+    ("version", "sender"),
+    [("varnish-7.1.1", False), ("varnish-7.4.0", True), ("varnish-trunk", True), ("varnishpy-0.1.0", True)],
 )
 def test_scripts_are_read_in_the_language_of_the_daemon(tmp_path: Path, version: str, sender: bool) -> None:
     """Up to 7.3 messages did not say who sends them."""

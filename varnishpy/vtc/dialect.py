@@ -17,6 +17,9 @@ from varnishpy.request.via import PRODUCT
 
 _VERSION = re.compile(r"varnish-([0-9a-z][\w.]*)")
 _PATIENCE = 10.0
+OWN = "varnishpy-"
+CHANGED = (7, 4)
+"""The release whose scripts are the first in today's language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ DIALECTS = {dialect.name: dialect for dialect in (CURRENT, OLD)}
 
 
 @lru_cache(16)
-def program_version(program: str) -> str:
-    """What a varnishd says its version is ("7.1.1", "trunk"); "" if it does not tell."""
+def _told_version(program: str) -> str:
+    """What a varnishd tells of its version; "" if it tells nothing."""
     try:
         done = subprocess.run(
             ["/bin/sh", "-c", f"exec {program} -V"],
@@ -46,23 +49,18 @@ def program_version(program: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return ""
-    found = _VERSION.search((done.stdout + done.stderr).decode("latin-1"))
-    return found.group(1).rstrip(".") if found else ""
+    return (done.stdout + done.stderr).decode("latin-1")
 
 
-def of_version(version: str) -> Dialect:
-    """The language of the scripts that came with that version."""
+def of_program(program: str) -> tuple[Dialect, Mapping[str, str]]:
+    """The language of the scripts that came with a daemon ("" is ours), and the macros that tell its version."""
+    told = _told_version(program) if program else OWN
+    if OWN in told:
+        return CURRENT, {"pkg_version": varnishpy.__version__, "pkg_branch": PRODUCT.partition("/")[2]}
+    found = _VERSION.search(told)
+    if found is None:
+        return CURRENT, {}
+    version = found.group(1).rstrip(".")
     numbers = re.match(r"([0-9]+)\.([0-9]+)", version)
-    return OLD if numbers and tuple(map(int, numbers.groups())) < (7, 4) else CURRENT
-
-
-def own_packaging() -> Mapping[str, str]:
-    """Macros that tell the version of our daemon, and the branch it names in ``Via``."""
-    return {"pkg_version": varnishpy.__version__, "pkg_branch": PRODUCT.partition("/")[2]}
-
-
-def packaging(version: str) -> Mapping[str, str]:
-    """The same for another daemon, if it told its version."""
-    if not version:
-        return {}
-    return {"pkg_version": version, "pkg_branch": version.rpartition(".")[0] or version}
+    old = numbers is not None and tuple(map(int, numbers.groups())) < CHANGED
+    return OLD if old else CURRENT, {"pkg_version": version, "pkg_branch": version.rpartition(".")[0] or version}

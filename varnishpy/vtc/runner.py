@@ -127,10 +127,10 @@ def external_macros(settings: Settings) -> socket.socket:
     where = net.bound(sock)
     settings.listen_address = net.Bound(where.address, "0").together
     program = settings.named_program
-    version = dialect.program_version(program) if program else ""
-    settings.language = settings.language or dialect.of_version(version)
+    language, packaging = dialect.of_program(program)
+    settings.language = settings.language or language
     own = {
-        **(dialect.packaging(version) if program else dialect.own_packaging()),
+        **packaging,
         "pwd": os.getcwd(),
         "localhost": where.address,
         "bad_backend": where.together,
