@@ -85,7 +85,7 @@ class Probe:
         self.serial = 0  # of its place in the prober's heap
         self._published = False
         self._reset()
-        backend.sick = self.good < self.threshold
+        self._publish()  # a first time, whether or not it is to run now
 
     # -- life ------------------------------------------------------------------------------------------------------
 
