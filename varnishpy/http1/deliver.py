@@ -62,7 +62,7 @@ def frame_response(req: Request, with_body: bool) -> bool:
         return True
     if req.doclose is None:
         resp.set_field(_CLOSE)
-        req.doclose = "TX_EOF"
+    req.doclose = "TX_EOF"  # whatever else would end the connection: its end is the body's
     return False
 
 
