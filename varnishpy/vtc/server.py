@@ -134,7 +134,8 @@ class Server:
                 self._disconnect(self.voice, left)
             self.voice.say(2, "Ending")
 
-        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+        self.thread = PartyThread(self.test, self.voice, run, self.name)
+        self.thread.start()  # not before the script can wait for it
 
     # Ending
 
