@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import time
@@ -20,7 +19,7 @@ from typing import Any, Final
 from varnishpy.child.heritage import Heritage, read_panic
 from varnishpy.cli.protocol import CANT, COMMS, OK, TRUNCATED, CliError, CliProtocolError, join, read_response
 from varnishpy.manager.complain import complain
-from varnishpy.manager.loop import Loop, Timer
+from varnishpy.manager.loop import Loop, Timer, readable
 
 # A child that lives shorter than this died young; each such death doubles the pause before the next start.
 _YOUNG: Final = 2.0
@@ -172,7 +171,7 @@ class ChildProcess:
             if time.monotonic() > deadline:
                 return False
             if self._output >= 0:
-                if select.select([self._output], [], [], 0.02)[0]:
+                if readable(self._output, 0.02):
                     self._read_output()
             else:
                 time.sleep(0.005)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import time
 import traceback
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from varnishpy.cli.protocol import PARAM, CliError
+from varnishpy.manager.loop import readable
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 
 # The longest a compilation may take (seconds); far beyond any honest VCL.
@@ -127,7 +127,7 @@ def _read_all(fd: int, pid: int) -> bytes:
     with open(fd, "rb", buffering=0) as pipe:
         while True:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([fd], [], [], left)[0]:
+            if left <= 0 or not readable(fd, left):
                 os.kill(pid, signal.SIGKILL)
                 return bytes(got)
             data = pipe.read(1 << 16)

@@ -96,7 +96,7 @@ class Loop:
             if left <= 0:
                 return False
             # a handler that has run does not end a wait (PEP 475): look again from time to time
-            if select.select([fd], [], [], min(left, _GLANCE))[0]:
+            if readable(fd, min(left, _GLANCE)):
                 return True
 
     def stop(self) -> None:
@@ -150,3 +150,10 @@ class Loop:
             call = self._signals.get(number)
             if call is not None:
                 call()
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Wait for a descriptor of any number, which select(2) would not, to have something to read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
