@@ -419,7 +419,7 @@ class Connection:
         """A response is sent or given up; the request ends with whoever is through with it last."""
         if request is None:
             return  # a response of our own making; the request thread still has the request
-        if stream.holders:  # only ever fewer: whoever handed this over and let go did so in one step
+        if stream.holders:  # more only by this thread's doing; who handed this over and let go did so in one step
             with self.mutex:
                 if stream.holders:
                     stream.finish_pending = True
