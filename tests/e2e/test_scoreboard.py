@@ -83,7 +83,7 @@ def test_a_request_and_its_fetch_and_its_session(cache: Cache, held: Held) -> No
         assert next(t["age"] for t in board(cache)["tasks"] if t["kind"] == "HTTP/2 request") > older, "it grows"
 
         lines = tool(cache, "-1").splitlines()
-        assert lines[0] == ("5 running (5 waiting)   5 idle   0 queued   10 threads in 1 pools   2 sessions (0 parked)")
+        assert lines[0] == ("5 running (5 waiting)   5 idle   0 queued   10 threads in 1 pool   2 sessions (0 parked)")
         assert lines[1].split() == ["AGE", "KIND", "STATE", "VXID", "CLIENT", "REQUEST"]
         ages = [float(line.split()[0]) for line in lines[2:]]
         assert len(ages) == 5 and ages == sorted(ages, reverse=True)

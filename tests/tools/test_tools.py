@@ -326,7 +326,7 @@ def test_the_log_is_streamed_live(stats_socket: StatsSocket, instance: Instance)
 def test_scoreboard(stats_socket: StatsSocket, instance: Instance, capsys: Text) -> None:
     assert scoreboard.main(["-n", instance.n]) == 0
     lines = capsys.readouterr().out.splitlines()
-    counts = "1 running (1 waiting)   9 idle   1 queued   10 threads in 1 pools   3 sessions (2 parked)"
+    counts = "1 running (1 waiting)   9 idle   1 queued   10 threads in 1 pool   3 sessions (2 parked)"
     assert lines[0] == counts
     assert lines[1].split() == ["AGE", "KIND", "STATE", "VXID", "CLIENT", "REQUEST"]
     age, *rest = lines[2].split(None, 7)

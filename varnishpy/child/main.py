@@ -80,7 +80,7 @@ def _settle_in(heritage: Heritage) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     random.seed()
-    panic.set_identity(heritage.ident, heritage.argv)
+    panic.set_identity(f"{heritage.ident},epoll", heritage.argv)
     panic.set_handler(lambda fault: _die(heritage, fault))
     threading.excepthook = _thread_failed
     threading.stack_size(max(_LEAST_STACK, int(params.thread_pool_stack)))

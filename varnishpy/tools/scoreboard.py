@@ -74,7 +74,7 @@ def figures(board: dict[str, Any]) -> list[str]:
         f"{running} running ({max(running - counts['active'], 0)} waiting)",
         f"{counts['idle']} idle",
         f"{counts['queued']} queued",
-        f"{counts['threads']} threads in {len(pools)} pools",
+        f"{counts['threads']} threads in {len(pools)} pool{'' if len(pools) == 1 else 's'}",
     ]
     if "sessions" in board:
         found.append(f"{board['sessions']} sessions ({board.get('parked', 0)} parked)")
