@@ -127,8 +127,10 @@ class Http2Session(SocketDesk):
             self._end("RX_JUNK")
             return False
         message = req.http
-        message.headers = [h for h in message.headers if h[0] not in ("upgrade", "http2-settings", "connection")]
-        message.proto = "HTTP/2.0"
+        for lname in ("upgrade", "http2-settings", "connection"):
+            message.unset(lname)
+        message.set_proto("HTTP/2.0")
+        req.names = req.field_records = None  # what HTTP/1 knew of the fields is not so any more
         req.transport = self.transport
         stream = h2.streams[1] = Stream(h2, 1, h2.now)
         h2.highest_stream = 1
