@@ -33,6 +33,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check varnishpy tests tools/*
 	$(BIN)/ruff format --check varnishpy tests tools/*
 	$(BIN)/mypy
+	$(BIN)/python tools/gendocs --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix varnishpy tests tools/*
