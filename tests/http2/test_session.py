@@ -28,6 +28,16 @@ from varnishpy.session.session import Session
 from varnishpy.storage.source import END, LATER, BytesSource, Source
 
 
+class Endless(Source):
+    """A body that is not there yet, and never will be."""
+
+    def __init__(self) -> None:
+        super().__init__(-1, False)
+
+    def pull(self, limit: int) -> Any:
+        return LATER
+
+
 @pytest.fixture
 def room() -> Iterator[Room]:
     room = Room()
@@ -392,6 +402,19 @@ def test_protocol_error_says_goaway_and_closes(room):
     assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 1)
     wait_for(lambda: room.sessions[0].ended)
     assert room.sessions[0].closed == "RX_JUNK"
+
+
+def test_a_client_that_has_ended_its_half_is_told_goodbye(room):
+    room.run = lambda wrk, req: room.respond(wrk, req, Endless())
+    client = room.connect().hello().get(1)
+    client.until(F.HEADERS)
+    client.sock.shutdown(socket.SHUT_WR)
+    out = client.rest()
+    assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 0)
+    assert int.from_bytes(out[-1].payload[:4], "big") == 1
+    wait_for(lambda: room.sessions[0].ended)
+    assert room.sessions[0].closed == "REM_CLOSE"
+    wait_for(lambda: room.finished)
 
 
 def test_idle_sessions_are_told_goodbye(room, parameter):

@@ -398,13 +398,15 @@ class Http2Session(SocketDesk):
         h2.now = clock.now()
         error = h2.error or CE.NO_ERROR
         alive = error is not CE.IO_ERROR
-        if not alive:
+        if not alive and not self._ended_by_client:
             h2.transmitter.stop()
         h2.shut_down()
         if alive:
             linger: float = params.timeout_linger
             if self.flush_until(self._deadline + linger):
                 self.half_close(min(linger, LAST_READ))
+        elif self._ended_by_client:
+            self._send_batch(True)  # GOAWAY, if there is room for it: nobody waits for a client that may be gone
         h2.transmitter.stop()
         reason = error.reason
         self.sess.close(reason)

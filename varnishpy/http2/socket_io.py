@@ -36,13 +36,14 @@ class TlsSocket(Protocol):
 class SocketDesk(RequestDesk):
     """The part of a session that deals with its socket."""
 
-    __slots__ = ("_deadline", "_tls")
+    __slots__ = ("_deadline", "_ended_by_client", "_tls")
 
     def __init__(self, transport: Http2Transport, sess: Session) -> None:
         super().__init__(transport, sess)
         # the socket, if it is TLS: it takes a record at a time, and may have read more than it gave
         self._tls: TlsSocket | None = cast("TlsSocket", sess.sock) if sess.tls is not None else None
         self._deadline = 0.0  # wall-clock time until which a wait for the socket may last
+        self._ended_by_client = False  # it will send no more; it may still read
 
     def receive(self) -> None:
         """Read what there is, and process it."""
@@ -61,6 +62,7 @@ class SocketDesk(RequestDesk):
             if not data:
                 rest = "partial" if h2.parser.waiting else "complete"
                 h2.log.put(_DEBUG, f"H2: HTC eof (Unexpected end of input) frame={rest}")
+                self._ended_by_client = True
                 h2.fail(CE.IO_ERROR)
                 return
             self.take(data)
