@@ -189,6 +189,6 @@ def test_a_bad_certificate_stops_the_start(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.process.wait(30) == 2
     made.stop()
-    assert made.said(str(junk)), made.output
+    assert made.said(f"Error: Child failed on launch: Error loading certificate {junk}: "), made.output
     assert not any("Traceback" in line for line in made.output), made.output
     assert not (tmp_path / "v").exists()

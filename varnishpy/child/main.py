@@ -25,10 +25,15 @@ from varnishpy.base import panic
 from varnishpy.child.assembly import Child
 from varnishpy.child.commands import ChildCommands
 from varnishpy.child.heritage import Heritage, write_panic
+from varnishpy.child.stats_socket import StatsSocketError
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import CANT, OK, frame
 from varnishpy.log import Tag
 from varnishpy.params import params
+from varnishpy.session.certificates import CertError
+from varnishpy.storage.config import StorageConfigError
+from varnishpy.storage.room import StorageError
+from varnishpy.vcl.vmodspec import VmodError
 
 # new objects after which the collector of cycles looks at them: a request leaves no cycle, but many are under way at
 # once, and Python's own 700 would have them all looked at again and again
@@ -36,6 +41,9 @@ _COLLECT_AFTER: Final = 20_000
 # octets of stack with which the interpreter finds that recursion goes too deep before the kernel does; half of it is
 # just enough where each level goes through C
 _LEAST_STACK: Final = 4 << 20
+
+# what can be wrong with that which the command line and the parameters name; anything else is a defect
+_NO_START: Final = (CertError, StatsSocketError, StorageConfigError, StorageError, VmodError, OSError)
 
 
 def run(heritage: Heritage) -> NoReturn:
@@ -123,6 +131,9 @@ def _serve(heritage: Heritage) -> int:
     try:
         child = Child(heritage)
         child.start()
+    except _NO_START as error:
+        heritage.cli.sendall(frame(CANT, str(error)))
+        return 1
     except Exception as error:
         heritage.cli.sendall(frame(CANT, f"{type(error).__name__}: {error}"))
         raise
