@@ -50,8 +50,25 @@ def test_it_stays_while_it_is_busy_and_alone():
     assert settled().look(101.0, 0.9, {0: 0.0, 1: 0.95, 2: 0.0}) == 1
 
 
-def test_it_is_let_go_when_idle():
-    assert settled().look(101.0, cores.IDLE - 0.01, CALM) is None
+def test_it_is_let_go_when_it_stays_idle():
+    policy = settled()
+    assert policy.look(99.9 + cores.PAUSE, cores.IDLE - 0.01, CALM) == 1
+    assert policy.look(100.0 + cores.PAUSE, cores.IDLE - 0.01, CALM) is None
+
+
+def test_a_pause_is_nothing_to_move_for():
+    policy = settled()
+    everywhere = {0: 1.0, 1: 1.0, 2: 1.0}
+    assert policy.look(101.0, cores.IDLE - 0.01, everywhere) == 1
+    assert policy.look(102.0, 0.9, {0: 0.0, 1: 0.95, 2: 0.0}) == 1
+    assert policy.look(101.0 + cores.PAUSE, cores.IDLE - 0.01, CALM) == 1  # it counts from the last work
+
+
+def test_a_term_begins_anew_after_a_pause():
+    policy = settled()
+    assert policy.look(105.0, cores.IDLE - 0.01, CALM) == 1
+    assert policy.look(100.0 + cores.TERM, 0.9, CALM) == 1
+    assert policy.look(105.0 + cores.TERM, 0.9, CALM) is None
 
 
 def test_it_is_let_go_for_a_look_and_may_return():

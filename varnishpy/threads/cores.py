@@ -6,7 +6,7 @@ interpreter crosses cores. Kept together on one core, the same work takes a quar
 (docs/performance.md).
 
 The keeper looks ten times a second. A process that is busy, but not on more than one core, is put on the core with the
-least other work. It is let go when it falls idle, when others want that core and none is better, and every now and then
+least other work. It is let go when it stays idle (traffic comes in bursts), when others want that core and none is better, and every now and then
 for one look, which shows whether it would make use of more than one (by gzip or TLS, which let the interpreter go). An
 interpreter without the lock is left alone. Parameter `keep_core` switches it off; what taskset(1) said stays true.
 """
@@ -29,6 +29,7 @@ IDLE: Final = 0.3  # and under which it is no more
 PARALLEL: Final = 1.25  # cores in use that show work beside the interpreter
 CROWDED: Final = 0.2  # of a core, used by others
 TERM: Final = 10.0  # seconds until it is let go for a look
+PAUSE: Final = 10.0  # seconds without much work until it is let go
 REST: Final = 5.0  # seconds for which it is left alone when there was no good core, or work for several
 
 
@@ -38,6 +39,7 @@ class Policy:
     def __init__(self) -> None:
         self.core: int | None = None
         self._since = 0.0
+        self._worked = 0.0  # when there was enough work for the last time
         self._rest_until = 0.0
 
     def look(self, now: float, use: float, busy: dict[int, float]) -> int | None:
@@ -59,12 +61,16 @@ class Policy:
             self._rest_until = now + REST
         if use < BUSY or now < self._rest_until or len(busy) < 2:
             return None
-        self._since = now
+        self._since = self._worked = now
         return min(busy, key=busy.__getitem__)
 
     def _stay(self, now: float, use: float, busy: dict[int, float], core: int) -> int | None:
-        if use < IDLE or now - self._since >= TERM:
+        if use < IDLE:  # nobody is in its way, nor it in anybody's
+            self._since = now
+            return core if now - self._worked < PAUSE else None
+        if now - self._since >= TERM:
             return None
+        self._worked = now
         others = busy[core] - use
         if others <= CROWDED:
             return core
