@@ -190,60 +190,77 @@ class Hash:
             if mismatches and mismatches >= params.vary_notice and (oc is not None or not busy_found):
                 req.log.put(_NOTICE, f"vsl: High number of variants ({mismatches})")
 
-            if oc is not None:
-                if not oc.flags & (OC_HFM | OC_HFP):
-                    oc.refcount += 1
-                    oc.hits += 1
-                    if head.waiting:
-                        woken = self._rush(wrk, oc)
-                    last_use = oc.last_lru
-                    if last_use and t_req - last_use >= params.lru_interval:
-                        self._touch(oc, t_req)
-                    return Lookup.HIT, oc, None
-                req.hitmiss_info = (oc.xid, oc.expires(req.d_ttl) - t_req)
-                if oc.flags & OC_HFP:
-                    if head.waiting:
-                        woken = self._rush(wrk, oc)
-                    wrk.stats["cache_hitpass"] += 1
-                    return Lookup.HITPASS, None, None
+            if oc is None:
+                return self._not_found(wrk, req, head, stale, other, busy_found)
+            if not oc.flags & (OC_HFM | OC_HFP):
                 oc.refcount += 1
-                wrk.stats["cache_hitmiss"] += 1
-                return Lookup.HITMISS, oc, self._insert_busy(wrk, head, None, req)
-
-            if stale is not None and stale.flags & OC_HFM:
-                req.hitmiss_info = (stale.xid, stale.expires(req.d_ttl) - t_req)
-                wrk.stats["cache_hitmiss"] += 1
-                return Lookup.HITMISS, None, self._insert_busy(wrk, head, None, req)
-
-            in_grace = stale is not None and self._graced(stale, req)
-            if not busy_found:
-                busy = self._insert_busy(wrk, head, other if stale is None else stale.variant, req)
-                if stale is not None:
-                    stale.refcount += 1
-                    if in_grace:
-                        stale.hits += 1
-                        return Lookup.HIT_GRACE, stale, busy
-                return Lookup.MISS, stale, busy
-            if in_grace and stale is not None:
-                stale.refcount += 1
-                stale.hits += 1
-                return Lookup.HIT_GRACE, stale, None
-
-            entry = WaitEntry(req, head, head.generation)
-            if head.waiting is None:
-                head.waiting = OrderedDict()
-            head.waiting[entry] = None
-            req.waiting_on = entry
-            req.wrk = None
-            if params.debug.waitinglist:
-                req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
-                req.log.flush()
-            wrk.stats["busy_sleep"] += 1
-            return Lookup.BUSY, None, None
+                oc.hits += 1
+                if head.waiting:
+                    woken = self._rush(wrk, oc)
+                last_use = oc.last_lru
+                if last_use and t_req - last_use >= params.lru_interval:
+                    self._touch(oc, t_req)
+                return Lookup.HIT, oc, None
+            req.hitmiss_info = (oc.xid, oc.expires(req.d_ttl) - t_req)
+            if oc.flags & OC_HFP:
+                if head.waiting:
+                    woken = self._rush(wrk, oc)
+                wrk.stats["cache_hitpass"] += 1
+                return Lookup.HITPASS, None, None
+            oc.refcount += 1
+            wrk.stats["cache_hitmiss"] += 1
+            return Lookup.HITMISS, oc, self._insert_busy(wrk, head, None, req)
         finally:
             head.lock.release()
             if woken:
                 self._wake(woken)
+
+    def _not_found(
+        self,
+        wrk: Counting,
+        req: Request,
+        head: ObjectHead,
+        stale: ObjectCore | None,
+        other: vary.Entries | None,
+        busy_found: bool,
+    ) -> Found:
+        """Nothing fresh is there: what is stale will do, or is fetched anew, or somebody's fetch is waited for.
+
+        :param head: locked
+        :param stale: the youngest object that fits and is not fresh any more
+        :param other: the variant of some object that does not fit
+        :param busy_found: an object that may fit is being fetched
+        """
+        if stale is not None and stale.flags & OC_HFM:
+            req.hitmiss_info = (stale.xid, stale.expires(req.d_ttl) - req.t_req)
+            wrk.stats["cache_hitmiss"] += 1
+            return Lookup.HITMISS, None, self._insert_busy(wrk, head, None, req)
+
+        in_grace = stale is not None and self._graced(stale, req)
+        if not busy_found:
+            busy = self._insert_busy(wrk, head, other if stale is None else stale.variant, req)
+            if stale is not None:
+                stale.refcount += 1
+                if in_grace:
+                    stale.hits += 1
+                    return Lookup.HIT_GRACE, stale, busy
+            return Lookup.MISS, stale, busy
+        if in_grace and stale is not None:
+            stale.refcount += 1
+            stale.hits += 1
+            return Lookup.HIT_GRACE, stale, None
+
+        entry = WaitEntry(req, head, head.generation)
+        if head.waiting is None:
+            head.waiting = OrderedDict()
+        head.waiting[entry] = None
+        req.waiting_on = entry
+        req.wrk = None
+        if params.debug.waitinglist:
+            req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
+            req.log.flush()
+        wrk.stats["busy_sleep"] += 1
+        return Lookup.BUSY, None, None
 
     def _locked_head(self, wrk: Counting, digest: bytes) -> ObjectHead:
         """The head of a digest, alive and locked; made if need be."""
