@@ -8,8 +8,8 @@ interpreter crosses cores. Kept together on one core, the same work takes a quar
 The keeper looks ten times a second. A process that is busy, but not on more than one core, is put on the core with the
 least other work. It is let go when it stays idle (traffic comes in bursts), when others want that core and none is
 better, and every now and then for one look, which shows whether it would make use of more than one (by gzip or TLS,
-which let the interpreter go). An interpreter without the lock is left alone. Parameter `keep_core` switches it off; what
-taskset(1) said stays true.
+which let the interpreter go). An interpreter without the lock is left alone. Parameter `keep_core` switches it off;
+what taskset(1) said stays true.
 """
 
 from __future__ import annotations
