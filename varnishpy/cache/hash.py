@@ -10,21 +10,17 @@ Lookup walks the objects of a head, newest first, under the head's lock. It ends
 * ``BUSY``: the request is on the waiting list, **and belongs to it**: the caller must not touch it any more.
 
 A waiting request comes back through ``req.transport.reembark(req)`` and calls `Hash.lookup` again, which then first
-looks at the object that woke it. When an object becomes available, ``rush_exponent`` waiters are woken, and each that
-looks up again wakes as many, so that no thread wakes thousands. After a failed or withdrawn fetch one is woken, to try
-it himself.
+looks at the object that woke it (``waitinglist.py``).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant
-from varnishpy.cache import vary
+from varnishpy.cache import vary, waitinglist
 from varnishpy.cache.background import BackgroundCounts, Counting
 from varnishpy.cache.catflap import Verdict
 from varnishpy.cache.objcore import (
@@ -40,7 +36,8 @@ from varnishpy.cache.objcore import (
     OC_WITHDRAWN,
     ObjectCore,
 )
-from varnishpy.cache.objhead import ObjectHead, WaitEntry
+from varnishpy.cache.objhead import ObjectHead
+from varnishpy.cache.waitinglist import rush, wake
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.storage.boc import BocState, BusyObjectControl
@@ -116,16 +113,16 @@ class Hash:
         if fits:
             with oc.objhead.lock:
                 oc.hits += 1
-                woken = self._rush(wrk, oc)
-            self._wake(woken)
+                woken = rush(wrk, oc)
+            wake(woken)
             self._touch(oc, req.t_req)
             return Lookup.HIT, oc, None
         found = self._lookup(wrk, req, digest, always_insert)
         # req may be waiting again, and run elsewhere, from here on
         if not oc.flags & (OC_WITHDRAWN | OC_FAILED):
             with oc.objhead.lock:
-                woken = self._rush(wrk, oc)  # it is not for us, but those behind us have not seen it yet
-            self._wake(woken)
+                woken = rush(wrk, oc)  # it is not for us, but those behind us have not seen it yet
+            wake(woken)
         self.deref(wrk, oc)
         return found
 
@@ -196,7 +193,7 @@ class Hash:
                 oc.refcount += 1
                 oc.hits += 1
                 if head.waiting:
-                    woken = self._rush(wrk, oc)
+                    woken = rush(wrk, oc)
                 last_use = oc.last_lru
                 if last_use and t_req - last_use >= params.lru_interval:
                     self._touch(oc, t_req)
@@ -204,7 +201,7 @@ class Hash:
             req.hitmiss_info = (oc.xid, oc.expires(req.d_ttl) - t_req)
             if oc.flags & OC_HFP:
                 if head.waiting:
-                    woken = self._rush(wrk, oc)
+                    woken = rush(wrk, oc)
                 wrk.stats["cache_hitpass"] += 1
                 return Lookup.HITPASS, None, None
             oc.refcount += 1
@@ -213,7 +210,7 @@ class Hash:
         finally:
             head.lock.release()
             if woken:
-                self._wake(woken)
+                wake(woken)
 
     def _not_found(
         self,
@@ -250,16 +247,7 @@ class Hash:
             stale.hits += 1
             return Lookup.HIT_GRACE, stale, None
 
-        entry = WaitEntry(req, head, head.generation)
-        if head.waiting is None:
-            head.waiting = OrderedDict()
-        head.waiting[entry] = None
-        req.waiting_on = entry
-        req.wrk = None
-        if params.debug.waitinglist:
-            req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
-            req.log.flush()
-        wrk.stats["busy_sleep"] += 1
+        waitinglist.join(wrk, head, req)
         return Lookup.BUSY, None, None
 
     def _locked_head(self, wrk: Counting, digest: bytes) -> ObjectHead:
@@ -315,60 +303,10 @@ class Hash:
             oc.boc.variant = vary.predict(like, req.http)
         return oc
 
-    # -- waiting list ----------------------------------------------------------------------------------------------
-
     @staticmethod
-    def _rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
-        """Take those off the waiting list whom this object wakes now; the head's lock is held.
-
-        An object wakes only requests that were waiting when it first did so: those that came later have looked at it.
-        """
-        head = oc.objhead
-        waiting = head.waiting
-        if not waiting:
-            return None
-        if oc.waitinglist_gen == 0:
-            oc.waitinglist_gen = head.generation
-            head.generation += 1
-        limit = 1 if oc.flags & (OC_WITHDRAWN | OC_FAILED) else params.rush_exponent
-        woken: list[Request] = []
-        while waiting and len(woken) < limit:
-            entry = next(iter(waiting))
-            if entry.generation > oc.waitinglist_gen:
-                break
-            del waiting[entry]
-            entry.req.objcore = oc
-            oc.refcount += 1
-            woken.append(entry.req)
-        if woken:
-            wrk.stats["busy_wakeup"] += len(woken)
-        return woken
-
-    @staticmethod
-    def _wake(woken: list[Request] | None) -> None:
-        if woken:
-            for req in woken:
-                if params.debug.waitinglist:
-                    log.vsl(_DEBUG, req.vxid, "off waiting list")
-                req.transport.reembark(req)
-
-    def walk_away(self, req: Request) -> bool:
-        """Take a request off the waiting list it is on.
-
-        :return: True: it was there, and belongs to the caller again. False: it is not waiting, or has just been woken
-            and will be re-embarked: it has to look up again, though its client be gone, for others wait behind it.
-        """
-        entry = req.waiting_on
-        if entry is None:
-            return False
-        with entry.head.lock:
-            waiting = entry.head.waiting
-            if not waiting or entry not in waiting:
-                return False
-            del waiting[entry]
-            req.waiting_on = None
-        stats.main.inc("busy_killed")
-        return True
+    def walk_away(req: Request) -> bool:
+        """Take a request off the waiting list it is on; see `waitinglist.leave`."""
+        return waitinglist.leave(req)
 
     # -- a fetch's way ---------------------------------------------------------------------------------------------
 
@@ -404,9 +342,9 @@ class Hash:
             head.objcs.remove(oc)
             head.objcs.insert(0, oc)
             oc.flags &= ~OC_BUSY
-            woken = self._rush(wrk, oc)
+            woken = rush(wrk, oc)
         self.expiry.insert(wrk, oc)
-        self._wake(woken)
+        wake(woken)
 
     def fail(self, wrk: Counting, oc: ObjectCore) -> None:
         """The fetch failed: no lookup finds the object any more; one of those who wait may try it himself."""
@@ -415,17 +353,17 @@ class Hash:
             oc.flags |= OC_FAILED
             if oc.flags & OC_BUSY:
                 oc.flags &= ~OC_BUSY
-                woken = self._rush(wrk, oc)
-        self._wake(woken)
+                woken = rush(wrk, oc)
+        wake(woken)
 
     def withdraw(self, wrk: Counting, oc: ObjectCore) -> None:
         """Give a busy object core back without fetching; takes the caller's reference."""
         with oc.objhead.lock:
             invariant(oc.flags & OC_BUSY and oc.stobj is None, "only an untouched busy object core can be withdrawn")
             oc.flags = oc.flags & ~OC_BUSY | OC_WITHDRAWN
-            woken = self._rush(wrk, oc)
+            woken = rush(wrk, oc)
         self.deref(wrk, oc)
-        self._wake(woken)
+        wake(woken)
 
     def cancel(self, oc: ObjectCore) -> None:
         """The only reader of a transient object is gone: its fetch may stop. No effect on others."""
@@ -483,7 +421,7 @@ class Hash:
         invariant(
             not oc.flags & OC_BUSY and not oc.exp_flags, "a freed object core is neither busy nor with the expiry"
         )
-        self._wake(woken)
+        wake(woken)
         if oc.ban is not None:
             self.bans.forget(oc)
         stobj = oc.stobj
