@@ -148,9 +148,7 @@ class Message:
     def add(self, name: str, value: str) -> None:
         """Append a header line."""
         if self._room(name, value):
-            self.headers.append((name.lower(), name, value))
-            if self.log is not None:
-                self.log.put(self.first_tag + HEADER, f"{name}: {value}")
+            self._append(name, value)
 
     def add_field(self, field: Field) -> None:
         """`add` of a header made before."""
@@ -186,10 +184,8 @@ class Message:
         self.unset(name.lower())
         if self.max_headers and len(self.headers) >= self.max_headers:
             self._lose(f"{name}: {value}")
-            return
-        self.headers.append((name.lower(), name, value))
-        if self.log is not None:
-            self.log.put(self.first_tag + HEADER, f"{name}: {value}")
+        else:
+            self._append(name, value)
 
     def unset(self, lname: str) -> None:
         """Remove all headers of that lower-case name."""
@@ -249,6 +245,12 @@ class Message:
     def _log_first(self, offset: int, text: str) -> None:
         if self.log is not None:
             self.log.put(self.first_tag + offset, text)
+
+    def _append(self, name: str, value: str) -> None:
+        """Append a header for which there is room."""
+        self.headers.append((name.lower(), name, value))
+        if self.log is not None:
+            self.log.put(self.first_tag + HEADER, f"{name}: {value}")
 
     def _room(self, name: str, value: str) -> bool:
         if self.max_headers and len(self.headers) >= self.max_headers:
