@@ -16,6 +16,7 @@ from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
 from varnishpy.http.wire_fields import WireError
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
+from varnishpy.request.header_rules import CLOSE
 from varnishpy.storage.source import END, LATER, SourceError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _BATCH: Final = 1024 * 1024
 _SENDER_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of the one that sends a body there
 _IOV_MAX: Final = 1024  # of Linux
 
-_CLOSE: Final = Field("Connection", "close", constant=True)
 _KEEP_ALIVE: Final = Field("Connection", "keep-alive", constant=True)
 _CHUNKED: Final = Field("Transfer-Encoding", "chunked", constant=True)
 _RESPONSE_500: Final = b"HTTP/1.1 500 Internal Server Error\r\nServer: Varnish\r\nConnection: close\r\n\r\n"
@@ -48,11 +48,11 @@ def frame_response(req: Request, with_body: bool) -> bool:
             req.doclose = "RESP_CLOSE"
         elif req.env.draining:
             req.doclose = "RESP_CLOSE"
-            resp.set_field(_CLOSE)
+            resp.set_field(CLOSE)
         elif not resp.has("connection"):
             resp.add_field(_KEEP_ALIVE)
     elif not resp.has_token("connection", "close"):
-        resp.set_field(_CLOSE)
+        resp.set_field(CLOSE)
     if not with_body:
         return False
     if resp.has("content-length"):
@@ -61,7 +61,7 @@ def frame_response(req: Request, with_body: bool) -> bool:
         resp.set_field(_CHUNKED)
         return True
     if req.doclose is None:
-        resp.set_field(_CLOSE)
+        resp.set_field(CLOSE)
     req.doclose = "TX_EOF"  # whatever else would end the connection: its end is the body's
     return False
 

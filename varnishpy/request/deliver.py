@@ -16,7 +16,7 @@ from varnishpy.log.tasklog import Records
 from varnishpy.params import params
 from varnishpy.request.conditional import accepts_gzip, not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
-from varnishpy.request.header_rules import append
+from varnishpy.request.header_rules import CLOSE, append
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
@@ -94,7 +94,6 @@ class _Prepared:
 
 
 _ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes", constant=True)
-_CLOSE: Final = Field("Connection", "close", constant=True)
 
 
 def step_deliver(wrk: Worker, req: Request) -> str:
@@ -181,7 +180,7 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
     resp.add("X-Varnish", str(req.vxid))
     if req.want100cont:
         # neither ask for the body nor wait for it: close, unless VCL takes this header away
-        resp.add_field(_CLOSE)
+        resp.add_field(CLOSE)
     req.filter_list = None
     req.synth_body.clear()
     req.t_resp = now

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from varnishpy.http.message import Header, Message
+from varnishpy.http.message import Field, Header, Message
 from varnishpy.params import params
+
+CLOSE: Final = Field("Connection", "close", constant=True)
 
 PASS: Final = 1
 FETCH: Final = 2

@@ -19,13 +19,13 @@ from varnishpy.backends.backend import Backend
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
-from varnishpy.http.message import FIRST_LINE, Field
+from varnishpy.http.message import FIRST_LINE
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.fetch import new_busy_object
 from varnishpy.request.finish_fetch import log_end
-from varnishpy.request.header_rules import filter_headers
+from varnishpy.request.header_rules import CLOSE, filter_headers
 from varnishpy.request.request import Request, Step
 from varnishpy.request.vclstep import client_left
 from varnishpy.vcl.context import Ctx, end_task
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _BEREQ_METHOD: Final = int(Tag.BereqMethod)
 _PIPE_ACCT: Final = int(Tag.PipeAcct)
-_CLOSE: Final = Field("Connection", "close", constant=True)
 _CHUNK: Final = 65536
 _TURNS: Final = 16  # pieces moved one way before the other way, and the clock, are looked at
 
@@ -99,7 +98,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     bereq.headers = filter_headers(req.http.headers, 0, req.hop_headers)
     bereq.log_request()
     bereq.add("X-Varnish", str(req.vxid))
-    bereq.set_field(_CLOSE)
+    bereq.set_field(CLOSE)
     if req.want100cont:
         bereq.set("Expect", "100-continue")
         req.want100cont = False
