@@ -44,7 +44,11 @@ class Settings:
     @property
     def named_program(self) -> str:
         """The daemon that the command line names; empty: it is ours that scripts start."""
-        return self.program or self.macros.get("varnishd") or self.macros.get("vinyld") or ""
+        return self.named_in(self.macros)
+
+    def named_in(self, macros: Mapping[str, str] | Macros) -> str:
+        """`named_program`, where a test may have macros of its own."""
+        return self.program or macros.get("varnishd") or macros.get("vinyld") or ""
 
 
 class Waker:

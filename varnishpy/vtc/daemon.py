@@ -155,8 +155,9 @@ class Daemon:
         self.voice.say(3, f"CMD: {line}")
         line = self.test.expand(self.voice, line)
         self.voice.say(3, f"CMD: {line}")
-        nursery = self.test.settings.nursery
-        if nursery is not None and warm.helps(self.test.settings.program, dict(self.test.macros.items())):
+        settings = self.test.settings
+        nursery = settings.nursery
+        if nursery is not None and warm.helps(settings.named_in(self.test.macros)):
             words = warm.words_of(self.test.expand(self.voice, arguments))
             if words is not None:
                 return nursery.start(words, self.test.macros.get("pwd") or os.getcwd(), os.environ)

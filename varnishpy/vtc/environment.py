@@ -103,7 +103,7 @@ FEATURES: dict[str, Callable[[Test], bool]] = {
     "tls_1_3": lambda _test: ssl.HAS_TLSv1_3,
     "tls_raw_staple": lambda _test: False,
     "SO_RCVTIMEO_WORKS": lambda _test: True,
-    "varnishpy": lambda test: test.settings.program == "" and not test.macros.get("varnishd"),
+    "varnishpy": lambda test: not test.settings.named_in(test.macros),
 }
 """What ``feature`` may ask for, and how to find out."""
 

@@ -170,7 +170,7 @@ class Runner:
         bad_backend = external_macros(options.settings)
         self._spared = frozenset(children.direct_children(os.getpid()))
         children.become_subreaper()
-        helps = options.warm and warm.helps(options.settings.program, options.settings.macros)
+        helps = options.warm and warm.helps(options.settings.named_program)
         self._warm = helps and any(map(starts_daemon, sources))
         if self._warm:
             warm.load()

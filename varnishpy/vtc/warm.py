@@ -44,9 +44,11 @@ def load() -> None:
         importlib.import_module(name)
 
 
-def helps(program: str, macros: Mapping[str, str]) -> bool:
-    """Whether it is our daemon that scripts start, and the system lets a process adopt orphans."""
-    named = program or macros.get("varnishd") or macros.get("vinyld")
+def helps(named: str) -> bool:
+    """Whether it is our daemon that scripts start, and the system lets a process adopt orphans.
+
+    :param named: the daemon that the command line or the test names, if any
+    """
     return sys.platform == "linux" and not named
 
 
