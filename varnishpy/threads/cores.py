@@ -135,8 +135,11 @@ class CoreKeeper:
         before = self._read()
         while not self._stopping.wait(PERIOD):
             now, used = time.monotonic(), time.process_time()
-            use = (used - cpu) / (now - then) if params.keep_core else 0.0
+            use = (used - cpu) / (now - then)
             then, cpu = now, used
+            if not params.keep_core:
+                use, self.policy.core = 0.0, None
+                self._place(self.allowed)
             if use < IDLE and self.policy.core is None:
                 before = {}
                 continue
