@@ -12,6 +12,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from varnishpy.base import perturb
+
 Lock = threading.Lock
 
 
@@ -80,7 +82,7 @@ _watching = False
 
 
 def watch(watching: bool) -> None:
-    """Whether locks made from now on are watched (debug=+lck, debug=+witness)."""
+    """Whether locks made from now on are watched (debug=+lck, debug=+witness, debug=+perturb)."""
     global _watching
     _watching = watching
 
@@ -109,6 +111,7 @@ class WatchedLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """See `threading.Lock.acquire`."""
         klass = self._class
+        perturb.pause()
         if not self._lock.acquire(blocking=False):
             if not blocking:
                 klass.try_fail += 1
@@ -131,6 +134,7 @@ class WatchedLock:
                 del names[index]
                 break
         self._lock.release()
+        perturb.pause()
 
     def __enter__(self) -> bool:
         return self.acquire()

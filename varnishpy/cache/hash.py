@@ -384,24 +384,27 @@ class Hash:
             oc.refcount += 1
 
     def deref(self, wrk: Counting, oc: ObjectCore) -> int:
-        """Give a reference back; with the last one the object is freed. Returns how many are left."""
+        """Give a reference back; with the last one the object is freed. Returns how many are left.
+
+        With the last but one of a marker its body goes: see `ObjectCore.is_bare_marker`.
+        """
         head = oc.objhead
         lock = head.lock
         lock.acquire()  # costs less than half of a with statement, and each hit comes here
         left = oc.refcount - 1
-        if left > 1 or (left == 1 and not oc.flags & (OC_HFM | OC_HFP)):
-            oc.refcount = left
+        if left == 1 and oc.flags & (OC_HFM | OC_HFP) and oc.is_bare_marker:
+            lock.release()
+            if oc.stobj is not None:
+                oc.stobj.slim()  # our reference still keeps the object: nobody frees it meanwhile
+            lock.acquire()
+            left = oc.refcount - 1
+        oc.refcount = left
+        if left:
             lock.release()
             return left
-        lock.release()
         woken = None
-        with lock:
-            left = oc.refcount - 1
-            oc.refcount = left
-            spent = left == 1 and oc.flags & (OC_HFM | OC_HFP) and oc.boc is None
-            if left and not spent:
-                return left
-            if not left and not head.private:
+        try:
+            if not head.private:
                 head.objcs.remove(oc)
                 if head.waiting and not any(other.flags & OC_BUSY for other in head.objcs):
                     # nobody fetches any more: those who wait would wait for ever
@@ -411,12 +414,8 @@ class Hash:
                     head.dead = True
                     del self._heads[head.digest]
                     wrk.stats["n_objecthead"] -= 1
-        if spent:
-            # only the expiry holds it: a marker, whose body nobody will ask for
-            stobj = oc.stobj
-            if stobj is not None:
-                stobj.slim()
-            return left
+        finally:
+            lock.release()
         invariant(left == 0, "more references given back than taken")
         invariant(
             not oc.flags & OC_BUSY and not oc.exp_flags, "a freed object core is neither busy nor with the expiry"

@@ -2,6 +2,15 @@
 
 An object core is counted: whoever works with it holds a reference, and so does the expiry while the object is in the
 cache. Counts, flags and the busy object control change under the lock of the object head only.
+
+Who owns the body, and when it may go:
+
+* a cached object's body belongs to the cache. It goes with the last reference, or when the LRU takes it, which asks
+  that nobody but the expiry holds one (`Hash.snipe`);
+* a pass (``OC_PRIVATE``) is held by its fetch and by its one reader, in any order of leaving. The body goes with the
+  last reference, never before;
+* a marker (hit-for-miss, hit-for-pass) is held by fetch, reader and expiry. The body is for the reader alone, the
+  marker stays for its ttl: the body goes as soon as the expiry's is the only reference left (`is_bare_marker`).
 """
 
 from __future__ import annotations
@@ -95,6 +104,15 @@ class ObjectCore:
     def is_transient(self) -> bool:
         """Pass, hit-for-miss or hit-for-pass: the body is for one reader only."""
         return bool(self.flags & OC_TRANSIENT)
+
+    @property
+    def is_bare_marker(self) -> bool:
+        """Given that all references but one are given back: is that one the expiry's, and the fetch over?
+
+        Asked under the lock of the head. ``EXP_REFD`` is set with the expiry's reference and cleared before the expiry
+        gives it back, so it may be missing for a moment in which the answer could be yes, and never the other way.
+        """
+        return self.boc is None and bool(self.exp_flags & EXP_REFD)
 
     @property
     def when(self) -> float:

@@ -11,6 +11,7 @@ from varnishpy import log
 from varnishpy.backends.registry import Backends
 from varnishpy.base import clock
 from varnishpy.base.locks import new_orders, watch
+from varnishpy.base.perturb import perturb
 from varnishpy.base.regex import set_limits
 from varnishpy.base.workspace import set_emulator
 from varnishpy.cache.ban import Bans
@@ -59,7 +60,8 @@ class Child:
             preload()
         heritage.jail.enter()  # all that needs the manager's rights is done
         set_emulator(params.debug.workspace_emulator)
-        watch(params.debug.lck or params.debug.witness)
+        perturb(params.debug.perturb)
+        watch(params.debug.lck or params.debug.witness or params.debug.perturb)
         self._param_set("pcre2_match_limit")
         params_table.add_listener(self._param_set)
         self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, params.vsl_space, self._tick)

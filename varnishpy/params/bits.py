@@ -29,6 +29,8 @@ DEBUG_BITS: dict[str, str] = {
     "cli_show_sensitive": "Log CLI commands that may hold secrets (tls.*) as well",
     # ours
     "workspace_emulator": "Make every workspace allocation an object of its own that catches misuse",
+    "perturb": "Stop threads for a moment at locks and between the steps of requests and fetches, by lot, so that rare "
+    "interleavings become common; read when the child starts",
 }
 
 EXPERIMENTAL_BITS: dict[str, str] = {

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.base import clock
+from varnishpy.base import clock, perturb
 from varnishpy.log.tags import Tag
 from varnishpy.request.bereq import step_mkbereq, step_retry, step_startfetch
 from varnishpy.request.beresp import (
@@ -77,6 +77,8 @@ def _run(wrk: Worker, bo: BusyObject, name: str) -> None:
     try:
         while name != "done":
             bo.step = name
+            if perturb.active:
+                perturb.pause()
             name = _STEPS[name](wrk, bo)
             if name == "pause":
                 return

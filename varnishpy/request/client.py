@@ -24,7 +24,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.base import clock
+from varnishpy.base import clock, perturb
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED
 from varnishpy.log.tags import Tag
@@ -92,15 +92,22 @@ def run_request(wrk: Worker, req: Request) -> Step:
 
 def _run(wrk: Worker, req: Request, name: str) -> Step:
     steps = _STEPS
-    traced = params.debug.req_state
+    watched = params.debug.req_state or perturb.active
     while True:
         req.step = name
-        if traced:
-            req.log.put(_DEBUG, f"vxid {req.vxid} STP_{name} sp {id(req.sess):#x} vcl {id(req.vcl):#x}")
+        if watched:
+            _watch_step(req)
         result = steps[name](wrk, req)
         if result is _DONE or result is _DISEMBARK:
             return result
         name = result
+
+
+def _watch_step(req: Request) -> None:
+    """For debug=+req_state and debug=+perturb: a step begins."""
+    if params.debug.req_state:
+        req.log.put(_DEBUG, f"vxid {req.vxid} STP_{req.step} sp {id(req.sess):#x} vcl {id(req.vcl):#x}")
+    perturb.pause()
 
 
 def _start(req: Request) -> None:
