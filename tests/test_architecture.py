@@ -69,6 +69,19 @@ def test_lower_floors_never_import_upper_ones(path: Path) -> None:
     assert not above, f"{own}/ is on floor {FLOORS[own]} and may not import {sorted(above)}"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "h2").glob("*.py")), ids=lambda path: path.name)
+def test_the_protocol_of_http2_knows_neither_sockets_nor_threads_of_the_pool(path: Path) -> None:
+    assert imports(path) <= {"h2", "base", "http", "log", "params", "storage"}
+    names = {name for node in ast.walk(ast.parse(path.read_text())) for name in _imported(node)}
+    assert not names & {"socket", "select", "selectors", "ssl"}
+
+
+def _imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    return {node.module} if isinstance(node, ast.ImportFrom) and node.module else set()
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_have_one_subject_and_say_so(path: Path) -> None:
     text = path.read_text()

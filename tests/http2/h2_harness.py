@@ -9,14 +9,14 @@ from typing import Any
 from hpack import Decoder as HpackDecoder
 from hpack import Encoder as HpackEncoder
 
-from varnishpy.http2 import frames
-from varnishpy.http2.connection import Connection, Post
-from varnishpy.http2.headers import HeaderBlock
-from varnishpy.http2.hpack import encode_response
-from varnishpy.http2.reqbody import ReceiveBuffer
-from varnishpy.http2.stream import Stream
-from varnishpy.http2.tables import END_HEADERS, END_STREAM, F
-from varnishpy.http2.transmit import Entry
+from varnishpy.h2 import frames
+from varnishpy.h2.connection import Connection, Post
+from varnishpy.h2.headers import HeaderBlock
+from varnishpy.h2.hpack import encode_response
+from varnishpy.h2.receive_buffer import ReceiveBuffer
+from varnishpy.h2.stream import Stream
+from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
+from varnishpy.h2.transmit import Entry
 from varnishpy.request.request import Accounting
 from varnishpy.storage.source import BytesSource, Source
 
@@ -87,7 +87,7 @@ class FakeHost:
     def flush(self) -> bool:
         self.flushes += 1
         if self.blocked:
-            from varnishpy.http2.tables import CE
+            from varnishpy.h2.tables import CE
 
             self.h2.fail(CE.IO_ERROR)
             self.h2.transmitter.stop()

@@ -6,9 +6,9 @@ from typing import Any
 
 from h2_harness import Conversation
 
-from varnishpy.http2.connection import Post
-from varnishpy.http2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
-from varnishpy.http2.tables import MAX_WINDOW, SE, F, State
+from varnishpy.h2.connection import Post
+from varnishpy.h2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
+from varnishpy.h2.tables import MAX_WINDOW, SE, F, State
 from varnishpy.storage.source import END, LATER, Source, SourceError
 
 # what happens between frames of any kind: a client's usual requests, and what the rest of the process does

@@ -10,8 +10,8 @@ from typing import Any
 
 from h2_harness import GET_BLOCK, Frame
 
-from varnishpy.http2 import frames
-from varnishpy.http2.tables import F
+from varnishpy.h2 import frames
+from varnishpy.h2.tables import F
 from varnishpy.http2.transport import Http2Transport
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered

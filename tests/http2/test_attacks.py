@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import pytest
 from h2_harness import GET_BLOCK, Conversation
 
-from varnishpy.http2 import frames
-from varnishpy.http2.hpack import encode_integer
-from varnishpy.http2.tables import ACK, END_HEADERS, END_STREAM, F
+from varnishpy.h2 import frames
+from varnishpy.h2.hpack import encode_integer
+from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, F
 
 PURSE = 2000.0  # a fifth of what a client has to spend
 MOST_SECONDS = 6.0  # of CPU, on a slow machine and with every allocation traced; what is not stopped goes on for ever

@@ -26,11 +26,11 @@ from h2_room import Client, Room, wait_for
 from varnishpy import stats
 from varnishpy.base import workspace
 from varnishpy.base.wakeup import Wakeup
-from varnishpy.http2 import connection, frames
-from varnishpy.http2.connection import Connection
+from varnishpy.h2 import connection, frames
+from varnishpy.h2.connection import Connection
+from varnishpy.h2.stream import Stream
+from varnishpy.h2.tables import END_STREAM, F
 from varnishpy.http2.session import Http2Session
-from varnishpy.http2.stream import Stream
-from varnishpy.http2.tables import END_STREAM, F
 from varnishpy.request.growing import Pieces
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError

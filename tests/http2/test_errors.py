@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from h2_harness import REQUEST, Conversation
 
-from varnishpy.http2 import frames
-from varnishpy.http2.tables import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, F
+from varnishpy.h2 import frames
+from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, F
 from varnishpy.params import params
 
 GET = b"\x82\x86\x84\x01\x01a"  # :method GET, :scheme http, :path /, :authority a
@@ -415,8 +415,8 @@ def test_table_size_update_in_front_is_fine(talk):
 
 
 def test_reset_in_the_middle_of_a_block_is_a_compression_error(talk):
-    from varnishpy.http2.stream import kill
-    from varnishpy.http2.tables import SE
+    from varnishpy.h2.stream import kill
+    from varnishpy.h2.tables import SE
 
     talk.frame(F.HEADERS, END_STREAM, 1, GET)
     kill(talk.h2.streams[1], SE.CANCEL)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from h2_harness import Conversation
 
-from varnishpy.http2 import frames
-from varnishpy.http2.connection import PURSE, PURSE_REFILL, Post
-from varnishpy.http2.tables import ACK, CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F
+from varnishpy.h2 import frames
+from varnishpy.h2.connection import PURSE, PURSE_REFILL, Post
+from varnishpy.h2.tables import ACK, CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F
 from varnishpy.params import table
 from varnishpy.storage.source import BytesSource
 
@@ -398,7 +398,7 @@ def test_a_held_request_is_finished_by_its_last_holder(talk):
 
 
 def test_the_first_error_stays(talk):
-    from varnishpy.http2.stream import kill
+    from varnishpy.h2.stream import kill
 
     talk.headers(1)
     stream = talk.h2.streams[1]
@@ -452,8 +452,8 @@ def on_another_thread(function) -> BaseException | None:
 
 def test_state_changes_off_the_session_thread_panic(talk):
     from varnishpy.base.panic import Panic
-    from varnishpy.http2.stream import advance, kill
-    from varnishpy.http2.tables import Event
+    from varnishpy.h2.stream import advance, kill
+    from varnishpy.h2.tables import Event
 
     talk.headers(1)
     stream = talk.h2.streams[1]
@@ -478,8 +478,8 @@ def test_waiting_on_the_session_thread_panics(talk):
 
 def test_moves_that_the_table_does_not_have_panic(talk):
     from varnishpy.base.panic import Panic
-    from varnishpy.http2.stream import advance
-    from varnishpy.http2.tables import Event
+    from varnishpy.h2.stream import advance
+    from varnishpy.h2.tables import Event
 
     talk.headers(1)
     with pytest.raises(Panic):

@@ -12,8 +12,8 @@ from h2_life import ACTIONS, BLOCKS, FLAGS, NUMBERS, PRIORITIES, SAYINGS, SETTIN
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from varnishpy.http2 import frames
-from varnishpy.http2.tables import F
+from varnishpy.h2 import frames
+from varnishpy.h2.tables import F
 
 PROFILE = settings(max_examples=150, deadline=None)
 ONE_IS_ENOUGH = settings(max_examples=3000, deadline=None, database=None, phases=[Phase.generate])

@@ -15,11 +15,11 @@ from h2_room import Client, Room, wait_for
 from varnishpy import stats
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
-from varnishpy.http2 import frames
-from varnishpy.http2.receive import HANDLERS
+from varnishpy.h2 import frames
+from varnishpy.h2.receive import HANDLERS
+from varnishpy.h2.stream import advance, kill
+from varnishpy.h2.tables import PREFACE, SE, Event, F
 from varnishpy.http2.session import Http2Session
-from varnishpy.http2.stream import advance, kill
-from varnishpy.http2.tables import PREFACE, SE, Event, F
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import table
 from varnishpy.request.request import Request, Step

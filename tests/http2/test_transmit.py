@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from h2_harness import Conversation
 
-from varnishpy.http2 import frames
-from varnishpy.http2.stream import STOP_PATIENCE
-from varnishpy.http2.tables import END_HEADERS, END_STREAM, F
-from varnishpy.http2.transmit import BATCH_BYTES, BATCH_PIECES, CONTROL_SIZE, Entry, Where
+from varnishpy.h2 import frames
+from varnishpy.h2.stream import STOP_PATIENCE
+from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
+from varnishpy.h2.transmit import BATCH_BYTES, BATCH_PIECES, CONTROL_SIZE, Entry, Where
 from varnishpy.params import table
 from varnishpy.storage.source import END, LATER, BytesSource, Source, SourceError
 
@@ -366,8 +366,8 @@ def test_a_client_that_does_not_end_its_request_is_told_to_stop(talk):
 
 
 def test_interim_response_comes_before_the_final_one(talk):
-    from varnishpy.http2.connection import Post
-    from varnishpy.http2.hpack import encode_response
+    from varnishpy.h2.connection import Post
+    from varnishpy.h2.hpack import encode_response
 
     talk.headers(1, extra=[("priority", "u=0")], end=False)
     stream = talk.h2.streams[1]
@@ -435,8 +435,8 @@ def test_bankrupt_says_no_goaway():
 
 
 def test_a_response_has_a_say_in_its_priority(talk):
-    from varnishpy.http2.connection import Post
-    from varnishpy.http2.hpack import encode_response
+    from varnishpy.h2.connection import Post
+    from varnishpy.h2.hpack import encode_response
 
     talk.headers(1, extra=[("priority", "u=5, i")])
     talk.headers(3)

@@ -10,17 +10,17 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.h2.connection import Post
+from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
+from varnishpy.h2.tables import SE
+from varnishpy.h2.transmit import Entry
 from varnishpy.http.status import reason as reason_phrase
-from varnishpy.http2.connection import Post
-from varnishpy.http2.hpack import SPECIAL, encode_response, encode_stored
-from varnishpy.http2.tables import SE
-from varnishpy.http2.transmit import Entry
 from varnishpy.log.tags import Tag
 from varnishpy.request.transport import Delivered
 
 if TYPE_CHECKING:
+    from varnishpy.h2.stream import Stream
     from varnishpy.http.message import Message
-    from varnishpy.http2.stream import Stream
     from varnishpy.request.request import Request
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker

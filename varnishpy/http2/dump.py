@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from varnishpy.base import clock
-from varnishpy.http2.tables import SETTINGS, STATE_NAMES, H2Error
+from varnishpy.h2.tables import SETTINGS, STATE_NAMES, H2Error
 
 if TYPE_CHECKING:
-    from varnishpy.http2.connection import Connection
-    from varnishpy.http2.stream import Stream
+    from varnishpy.h2.connection import Connection
+    from varnishpy.h2.stream import Stream
 
 
 def _name(error: H2Error | None) -> str:

@@ -1,10 +1,4 @@
-"""Request bodies: a ring of bytes per stream, filled by the session thread, drained by whoever needs the body.
-
-The ring is as large as the stream's window, so a client that keeps to its window never overruns it, and many small DATA
-frames cost no more memory than one large one. It comes from the storage named by ``h2_rxbuf_storage``, where that can
-lend buffers, and lives on the heap otherwise. Indices and the window are changed under the session's mutex; the octets
-between them belong to the reader, those outside to the session thread, so copying needs no lock.
-"""
+"""Request bodies: what a request thread reads of a stream's `ReceiveBuffer`, and how it waits for more."""
 
 from __future__ import annotations
 
@@ -14,52 +8,15 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base.clock import mono
+from varnishpy.h2.tables import SE, H2Error
 from varnishpy.http.message import Header
-from varnishpy.http2.tables import SE, H2Error
 from varnishpy.request.transport import BodyError
 
 if TYPE_CHECKING:
-    from varnishpy.http2.stream import Stream
+    from varnishpy.h2.stream import Stream
 
 
 DISCARD_SIZE: Final = 65536  # octets dropped at once
-
-
-class ReceiveBuffer:
-    """A ring of octets. ``head`` and ``tail`` only grow: what came in, and what was read."""
-
-    __slots__ = ("_data", "_give_back", "head", "size", "tail")
-
-    def __init__(self, data: bytearray | memoryview, size: int, give_back: Callable[[], None] | None = None) -> None:
-        self.size = size
-        self.head = 0
-        self.tail = 0
-        self._data = data
-        self._give_back = give_back
-
-    def put(self, data: bytes | memoryview) -> None:
-        """Copy octets in behind ``head``, without moving it; the caller has seen to it that they fit."""
-        size = self.size
-        at = self.head % size
-        first = min(len(data), size - at)
-        self._data[at : at + first] = data[:first]
-        if first < len(data):
-            self._data[: len(data) - first] = data[first:]
-
-    def get(self, count: int) -> bytes:
-        """Copy octets out from ``tail`` on, without moving it."""
-        size = self.size
-        at = self.tail % size
-        first = bytes(self._data[at : min(at + count, size)])
-        if len(first) == count:
-            return first
-        return first + bytes(self._data[: count - len(first)])
-
-    def free(self) -> None:
-        """Give the memory back."""
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back()
 
 
 class StreamBody:

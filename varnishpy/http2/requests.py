@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
+from varnishpy.h2.connection import Connection, Post
+from varnishpy.h2.headers import HeaderBlock
+from varnishpy.h2.receive_buffer import ReceiveBuffer
+from varnishpy.h2.stream import Stream, kill
+from varnishpy.h2.tables import SE
 from varnishpy.http.message import FIRST_LINE
-from varnishpy.http2.connection import Connection, Post
-from varnishpy.http2.headers import HeaderBlock
-from varnishpy.http2.reqbody import ReceiveBuffer, StreamBody
-from varnishpy.http2.stream import Stream, kill
-from varnishpy.http2.tables import SE
+from varnishpy.http2.reqbody import StreamBody
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.wakeup import Wakeup
-from varnishpy.http2.connection import Connection
-from varnishpy.http2.frames import settings_frame
-from varnishpy.http2.receive import apply_settings
+from varnishpy.h2.connection import Connection
+from varnishpy.h2.frames import settings_frame
+from varnishpy.h2.receive import apply_settings
+from varnishpy.h2.stream import Stream, advance, release
+from varnishpy.h2.tables import CE, Event, State
+from varnishpy.h2.transmit import CONTROL_SIZE
 from varnishpy.http2.socket_io import SocketDesk
-from varnishpy.http2.stream import Stream, advance, release
-from varnishpy.http2.tables import CE, Event, State
-from varnishpy.http2.transmit import CONTROL_SIZE
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request.request import Request

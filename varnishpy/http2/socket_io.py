@@ -11,8 +11,8 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from varnishpy.base import clock
+from varnishpy.h2.tables import CE, PREFACE
 from varnishpy.http2.requests import RequestDesk
-from varnishpy.http2.tables import CE, PREFACE
 from varnishpy.log.tags import Tag
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from varnishpy.base.locks import make_lock
+from varnishpy.h2.receive_buffer import ReceiveBuffer
 from varnishpy.http2 import deliver, dump
-from varnishpy.http2.reqbody import ReceiveBuffer
 from varnishpy.http2.session import Http2Session
 from varnishpy.params import params
 from varnishpy.request.transport import Delivered
 
 if TYPE_CHECKING:
-    from varnishpy.http2.stream import Stream
+    from varnishpy.h2.stream import Stream
     from varnishpy.request.env import Env
     from varnishpy.request.request import Request, Step
     from varnishpy.session.session import Session

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from varnishpy.h2.tables import SE, H2Error
 from varnishpy.http.message import HEADER, METHOD, PROTOCOL, URL, Header
-from varnishpy.http2.tables import SE, H2Error
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.http2.frames import describe_frame, frame, frame_header, frame_name, long_unpack, setting_iter
-from varnishpy.http2.headers import parse_priority
-from varnishpy.http2.hpack import DEFAULT_TABLE_SIZE
-from varnishpy.http2.receive_headers import check_length, continuation, headers
-from varnishpy.http2.stream import Stream, end_received, how_closed, kill
-from varnishpy.http2.tables import (
+from varnishpy.h2.frames import describe_frame, frame, frame_header, frame_name, long_unpack, setting_iter
+from varnishpy.h2.headers import parse_priority
+from varnishpy.h2.hpack import DEFAULT_TABLE_SIZE
+from varnishpy.h2.receive_headers import check_length, continuation, headers
+from varnishpy.h2.stream import Stream, end_received, how_closed, kill
+from varnishpy.h2.tables import (
     ACK,
     CE,
     END_STREAM,
@@ -36,7 +36,7 @@ from varnishpy.http2.tables import (
 from varnishpy.log.tags import Tag
 
 if TYPE_CHECKING:
-    from varnishpy.http2.connection import Connection
+    from varnishpy.h2.connection import Connection
 
 _DEBUG: Final = int(Tag.Debug)
 _ERROR: Final = int(Tag.Error)

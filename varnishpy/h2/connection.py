@@ -1,7 +1,7 @@
 """One HTTP/2 connection without its socket: everything the protocol remembers, and the verbs that change it.
 
 Bytes that arrived go into `Connection.receive`; requests come out through the `Host`; what is to be sent is asked
-of ``transmitter.gather``. Time is told, never asked: whoever drives the connection sets `now`. ``session.py``
+of ``transmitter.gather``. Time is told, never asked: whoever drives the connection sets `now`. ``http2/session.py``
 drives it with a real socket and real threads, tests drive it with byte strings.
 
 Threads. The *session thread* owns all of it. Request threads may call `post`, `attention`, `ask_reset` and read a
@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from varnishpy.base.clock import NEVER
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import panic
+from varnishpy.h2 import receive as receiving
+from varnishpy.h2.frames import FrameParser, frame, goaway_frame, rst_stream_frame, window_update_frame
+from varnishpy.h2.headers import HeaderBlock, Limits
+from varnishpy.h2.hpack import Decoder
+from varnishpy.h2.stream import MEMORY, Stream, advance, kill, release
+from varnishpy.h2.tables import CE, FRAME_HEADER, MAX_STREAM, MAX_WINDOW, SE, SETTINGS, Event, F, H2Error, S, State
+from varnishpy.h2.transmit import Entry, Transmitter
 from varnishpy.http.message import FIRST_LINE
-from varnishpy.http2 import receive as receiving
-from varnishpy.http2.frames import FrameParser, frame, goaway_frame, rst_stream_frame, window_update_frame
-from varnishpy.http2.headers import HeaderBlock, Limits
-from varnishpy.http2.hpack import Decoder
-from varnishpy.http2.stream import MEMORY, Stream, advance, kill, release
-from varnishpy.http2.tables import CE, FRAME_HEADER, MAX_STREAM, MAX_WINDOW, SE, SETTINGS, Event, F, H2Error, S, State
-from varnishpy.http2.transmit import Entry, Transmitter
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import SESSION, TaskLog, is_masked
 from varnishpy.params import params
 
 if TYPE_CHECKING:
-    from varnishpy.http2.reqbody import ReceiveBuffer
+    from varnishpy.h2.receive_buffer import ReceiveBuffer
     from varnishpy.threads.worker import Worker
 
 _DEBUG: Final = int(Tag.Debug)

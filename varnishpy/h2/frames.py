@@ -9,7 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from varnishpy.http2.tables import FRAME_HEADER, FRAMES, F
+from varnishpy.h2.tables import FRAME_HEADER, FRAMES, F
 
 _HEADER: Final = Struct(">HBBBI")  # length (16 high bits, 8 low bits), type, flags, stream
 _LONG: Final = Struct(">I")

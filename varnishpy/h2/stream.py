@@ -31,15 +31,15 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base.panic import panic
-from varnishpy.http2.frames import rst_stream_frame
-from varnishpy.http2.headers import DEFAULT_PRIORITY, HeaderBlock
-from varnishpy.http2.tables import CE, FOLLOWS, SE, Event, H2Error, State
+from varnishpy.h2.frames import rst_stream_frame
+from varnishpy.h2.headers import DEFAULT_PRIORITY, HeaderBlock
+from varnishpy.h2.tables import CE, FOLLOWS, SE, Event, H2Error, State
 from varnishpy.log.tags import Tag
 
 if TYPE_CHECKING:
-    from varnishpy.http2.connection import Connection
-    from varnishpy.http2.reqbody import ReceiveBuffer
-    from varnishpy.http2.transmit import Entry
+    from varnishpy.h2.connection import Connection
+    from varnishpy.h2.receive_buffer import ReceiveBuffer
+    from varnishpy.h2.transmit import Entry
 
 _DEBUG: Final = int(Tag.Debug)
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.http2.headers import HeaderBlock, read_block, request_records
-from varnishpy.http2.hpack import (
+from varnishpy.h2.headers import HeaderBlock, read_block, request_records
+from varnishpy.h2.hpack import (
     MEMO_LIST_SIZE,
     HPACKError,
     InvalidTableIndexError,
     InvalidTableSizeError,
     OversizedHeaderListError,
 )
-from varnishpy.http2.stream import Stream, advance, end_received, how_closed, kill
-from varnishpy.http2.tables import (
+from varnishpy.h2.stream import Stream, advance, end_received, how_closed, kill
+from varnishpy.h2.tables import (
     CE,
     END_HEADERS,
     END_STREAM,
@@ -32,7 +32,7 @@ from varnishpy.http2.tables import (
 from varnishpy.log.tags import Tag
 
 if TYPE_CHECKING:
-    from varnishpy.http2.connection import Connection
+    from varnishpy.h2.connection import Connection
 
 _DEBUG: Final = int(Tag.Debug)
 _ERROR: Final = int(Tag.Error)

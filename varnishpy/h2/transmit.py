@@ -26,18 +26,18 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from varnishpy.http2.frames import describe_frame, frame_header, header_pack
-from varnishpy.http2.headers import parse_priority
-from varnishpy.http2.hpack import TABLE_SIZE_ZERO, encode_block
-from varnishpy.http2.stream import end_sent, kill
-from varnishpy.http2.tables import END_HEADERS, END_STREAM, FRAME_HEADER, SE, F, H2Error, State
+from varnishpy.h2.frames import describe_frame, frame_header, header_pack
+from varnishpy.h2.headers import parse_priority
+from varnishpy.h2.hpack import TABLE_SIZE_ZERO, encode_block
+from varnishpy.h2.stream import end_sent, kill
+from varnishpy.h2.tables import END_HEADERS, END_STREAM, FRAME_HEADER, SE, F, H2Error, State
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import is_masked
 from varnishpy.storage.source import END, LATER, Piece, Source, SourceError
 
 if TYPE_CHECKING:
-    from varnishpy.http2.connection import Connection
-    from varnishpy.http2.stream import Stream
+    from varnishpy.h2.connection import Connection
+    from varnishpy.h2.stream import Stream
 
 CONTROL_SIZE: Final = 1024  # octets; what the reference's session has
 BATCH_BYTES: Final = 256 * 1024  # about what a socket takes at once; more would only delay control frames
