@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import Until, wait_for
+from varnishpy.params import table
+
+Setting = Callable[[str, str], object]  # the fixture `setting`
+
 
 def require_program(name: str) -> str:
     """The path of a program; where it is missing the test is skipped, but in CI that is a failure."""
@@ -34,3 +39,22 @@ def short_tmp() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="vp-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def until() -> Until:
+    """`wait_for` as a fixture."""
+    return wait_for
+
+
+@pytest.fixture
+def setting() -> Iterator[Setting]:
+    """Set parameters for one test: ``setting("timeout_idle", "0.1")``."""
+    before: dict[str, str] = {}
+
+    def change(name: str, value: str) -> None:
+        before.setdefault(name, table.text(name))
+        table.set(name, value)
+
+    yield change
+    table.load(before.items())

@@ -94,3 +94,19 @@ def test_files_have_one_subject_and_say_so(path: Path) -> None:
 def test_no_room_for_what_has_no_name() -> None:
     vague = {"utils", "util", "helpers", "helper", "misc", "common"}
     assert not [path for path in FILES if path.stem in vague]
+
+
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_tests_are_one_package(path: Path) -> None:
+    """One name for each module, so that none is loaded twice in a process."""
+    assert (path.parent / "__init__.py").exists()
+    neighbours = {other.stem for other in TESTS} - {"__init__"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "tests are imported by their full name"
+            assert (node.module or "").split(".")[0] not in neighbours, f"tests.….{node.module} is its name"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
+            assert node.attr != "path", "the root is on the path; nothing else need be"

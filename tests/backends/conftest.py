@@ -226,20 +226,6 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], object]], None]:
-    """Wait for a condition, with a deadline."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + WAIT
-        pause = threading.Event()
-        while not condition():
-            assert time.monotonic() < deadline, "condition not met in time"
-            pause.wait(0.002)
-
-    return wait
-
-
-@pytest.fixture
 def scripts() -> Any:
     """`answer` and `reply`, for test modules, which cannot import this one."""
 

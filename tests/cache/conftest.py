@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cache_parts import Cache
 
+from tests.cache.cache_parts import Cache
 from varnishpy.params import table
 
 

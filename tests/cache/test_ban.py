@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from cache_parts import Cache
 
+from tests.cache.cache_parts import Cache
+from tests.waiting import wait_for
 from varnishpy import stats
-from varnishpy.base import clock
 from varnishpy.cache.ban_lurker import Lurker
 from varnishpy.cache.ban_spec import BanError, format_duration, parse_string, parse_words
 from varnishpy.cache.hash import Lookup
@@ -331,11 +331,7 @@ def test_the_thread_works_when_a_ban_is_added_and_stops(cache: Cache) -> None:
     oc = cache.insert()
     cache.bans.start()
     ban(cache, "obj.status == 200")
-    deadline = clock.mono() + 10
-    while not oc.flags & OC_DYING:
-        with cache.bans.cond:
-            cache.bans.cond.wait(0.01)
-        assert clock.mono() < deadline
+    wait_for(lambda: oc.flags & OC_DYING, "the lurker to find the object")
     cache.bans.stop()
     cache.settle()
     cache.clear()

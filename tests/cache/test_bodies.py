@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import permutations
 
 import pytest
-from cache_parts import HFM, HFP, Cache
 
+from tests.cache.cache_parts import HFM, HFP, Cache
 from varnishpy.cache.objcore import ObjectCore
 
 BODY = b"for one reader"

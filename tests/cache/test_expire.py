@@ -4,8 +4,8 @@ import math
 import threading
 
 import pytest
-from cache_parts import Cache
 
+from tests.cache.cache_parts import Cache
 from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.cache.hash import Lookup

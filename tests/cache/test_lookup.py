@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from cache_parts import HFM, HFP, Cache
 
+from tests.cache.cache_parts import HFM, HFP, Cache
 from varnishpy.base.panic import Panic
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_DYING, OC_FAILED

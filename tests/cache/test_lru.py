@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from cache_parts import Cache
 
+from tests.cache.cache_parts import Cache
 from varnishpy import stats
 from varnishpy.cache.hash import Lookup
 from varnishpy.params import table

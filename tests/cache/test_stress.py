@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cache_parts import HFM, HFP, Cache, FakeRequest, Worker
 
-from varnishpy.base import clock
+from tests.cache.cache_parts import HFM, HFP, Cache, FakeRequest, Worker
+from tests.waiting import wait_for
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import ObjectCore
 from varnishpy.params import table
@@ -184,9 +184,7 @@ def test_nothing_is_lost_and_nothing_is_left(kind: str, tmp_path: Path, request:
         cache.hash.ref(oc)
         cache.hash.kill(oc)
         cache.hash.deref(cache.wrk, oc)
-    deadline = clock.mono() + 10
-    while cache.hash.all_objects() and clock.mono() < deadline:
-        threading.Event().wait(0.005)  # the expiry's thread is at it
+    wait_for(lambda: not cache.hash.all_objects(), "the expiry's thread to be done")
     cache.expiry.stop()
     cache.clear()
     cache.stevedore.close()

@@ -6,8 +6,8 @@ import threading
 from collections import defaultdict
 
 import pytest
-from cache_parts import HFM, Cache, FakeRequest
 
+from tests.cache.cache_parts import HFM, Cache, FakeRequest
 from varnishpy import log
 from varnishpy.cache.hash import Lookup
 from varnishpy.log.memory import captured

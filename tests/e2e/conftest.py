@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from harness import Cache, Origin, running
+from tests.e2e.harness import Cache, Origin, running
 
 
 @pytest.fixture

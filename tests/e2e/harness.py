@@ -16,29 +16,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_for
 from varnishpy.cli import protocol
 
 DEADLINE = 20.0
 
 Page = Callable[["Exchange"], None]
-
-
-def wait_for(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Wait until the condition gives something true, and return that."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline} s in vain for: {what}")
-        time.sleep(0.01)
 
 
 class Exchange:

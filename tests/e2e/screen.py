@@ -9,9 +9,9 @@ import struct
 import subprocess
 import termios
 import threading
-import time
 from collections.abc import Callable
 
+from tests.waiting import wait_for
 from varnishpy.vtc.terminal import Terminal
 
 DEADLINE = 20.0
@@ -52,10 +52,10 @@ class Screen:
 
     def wait_for(self, test: Callable[[str], object], what: str) -> str:
         """The text of the screen as soon as it passes the test."""
-        end = time.monotonic() + DEADLINE
-        while not test(self.text()):
-            assert time.monotonic() < end, f"waited in vain for {what} on this screen:\n{self.text()}"
-            time.sleep(0.02)
+        try:
+            wait_for(lambda: test(self.text()), what)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc} on this screen:\n{self.text()}") from None
         return self.text()
 
     def type(self, keys: str) -> None:

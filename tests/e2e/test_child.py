@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import Cache, Exchange, Origin, descriptors, process_gone, running, wait_for
 
+from tests.e2e.harness import Cache, Exchange, Origin, descriptors, process_gone, running
+from tests.waiting import wait_for
 from varnishpy.tools.adm import connect
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, running, wait_for
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.waiting import wait_for
 
 
 def elements(cache: Cache, command: str) -> list[Any]:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, wait_for
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Cache, Origin, process_gone, running, wait_for
 
+from tests.e2e.harness import Cache, Origin, process_gone, running
+from tests.waiting import wait_for
 from varnishpy.cli import protocol
 from varnishpy.shm.reader import SetReader
 

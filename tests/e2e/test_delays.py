@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, running, wait_for
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, running, wait_for
 
 METHODS = (
     "recv", "pipe", "pass", "hash", "purge", "miss", "hit", "deliver", "synth",

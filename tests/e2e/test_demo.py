@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import wait_for
+
+from tests.waiting import wait_for
 
 
 @pytest.fixture

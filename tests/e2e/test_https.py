@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from harness import Cache, Origin, running, wait_for
 
 from tests.conftest import require_program
+from tests.e2e.harness import Cache, Origin, running
+from tests.waiting import wait_for
 from varnishpy.tools import log as log_tool
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Cache, Origin, running
-from screen import Screen
+
+from tests.e2e.harness import Cache, Origin, running
+from tests.e2e.screen import Screen
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ import socket
 
 import psutil
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, descriptors, wait_for
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, descriptors
+from tests.waiting import wait_for
 
 BAD_REQUESTS = {
     "junk": b"\x00\x01\x02\r\n\r\n",

@@ -7,8 +7,9 @@ import struct
 import threading
 
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, Response
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, Response
 
 
 def test_hundred_clients_cause_one_fetch(cache: Cache, origin: Origin) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, running, wait_for
-from screen import Screen
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.e2e.screen import Screen
+from tests.waiting import wait_for
 
 
 class Held:

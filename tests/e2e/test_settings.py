@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Origin, running, wait_for
+
+from tests.e2e.harness import Origin, running
+from tests.waiting import wait_for
 
 RECURSE = """
 from varnishpy.vmods.api import INT, Ctx

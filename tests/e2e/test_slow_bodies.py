@@ -7,8 +7,10 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from h2client import H2Client
-from harness import Cache, Exchange, Origin, running, wait_for
+
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.waiting import wait_for
 
 VCL = """
 vcl 4.1;

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import running
+
+from tests.e2e.harness import running
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "vmods.md"
 

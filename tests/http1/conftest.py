@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from h1_harness import Harness
 
+from tests.http1.h1_harness import Harness
 from varnishpy.log import configure
 from varnishpy.log.memory import captured
 from varnishpy.params import table
@@ -35,17 +35,3 @@ def harness() -> Iterator[Harness]:
             configure()
             for name in names:
                 table.reset(name)
-
-
-@pytest.fixture
-def setting() -> Iterator[Callable[[str, str], None]]:
-    """Set parameters for one test."""
-    changed: list[str] = []
-
-    def change(name: str, value: str) -> None:
-        changed.append(name)
-        table.set(name, value)
-
-    yield change
-    for name in changed:
-        table.reset(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tests.waiting import wait_for
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.log.memory import MemoryLog
 from varnishpy.log.tags import Tag
@@ -93,10 +93,7 @@ class Harness:
         """Wait for the session's last words."""
         record = self.log.wait_for(Tag.SessClose, reason)
         assert record.text.split()[0] == reason
-        deadline = time.monotonic() + 5
-        while not self.log.texts(Tag.End, record.vxid):
-            assert time.monotonic() < deadline
-            time.sleep(0.001)  # between two looks, not instead of looking
+        wait_for(lambda: self.log.texts(Tag.End, record.vxid), "the end of the session's log")
 
 
 def respond(wrk: Worker, req: Request, status: int, body: bytes | Source | None, **headers: str) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from h1_harness import Harness, respond
 
+from tests.conftest import Setting
+from tests.http1.h1_harness import Harness, respond
+from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.log.tags import Tag
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
 from varnishpy.storage.source import END, LATER, Source, SourceError
 from varnishpy.threads import Worker
-
-Setting = Callable[[str, str], None]
 
 
 class Fed(Source):
@@ -258,9 +257,7 @@ def test_idle_session_waits_elsewhere(harness: Harness, setting: Setting) -> Non
     peer = harness.connect()
     peer.send(b"GET /1 HTTP/1.1\r\n\r\n")
     assert peer.response()[1] == b"GET /1 "
-    deadline = threading.Event()
-    while not len(harness.env.waiter):
-        assert not deadline.wait(0.005)
+    wait_for(lambda: len(harness.env.waiter), "the session to be in the waiter")
     peer.send(b"GET /2 HTTP/1.1\r\n\r\n")
     assert peer.response()[1] == b"GET /2 "
     peer.sock.close()

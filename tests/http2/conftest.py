@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from h2_harness import Conversation
 
+from tests.http2.h2_harness import Conversation
 from varnishpy.params import table
 
 

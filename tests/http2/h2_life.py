@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from h2_harness import Conversation
-
+from tests.http2.h2_harness import Conversation
 from varnishpy.h2.connection import Post
 from varnishpy.h2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
 from varnishpy.h2.tables import MAX_WINDOW, SE, F, State

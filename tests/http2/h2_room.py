@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from h2_harness import GET_BLOCK, Frame
-
+from tests.http2.h2_harness import GET_BLOCK, Frame
+from tests.waiting import wait_for
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import F
 from varnishpy.http2.transport import Http2Transport
@@ -18,17 +17,6 @@ from varnishpy.request.transport import Delivered
 from varnishpy.session.session import ListenInfo, Session
 from varnishpy.storage.source import BytesSource, Source
 from varnishpy.threads import Pool, Priority, Waiter
-
-
-def wait_for(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
-    """Poll a condition until it holds."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.002)
-    raise AssertionError("condition did not come true in time")
 
 
 class FakeHash:

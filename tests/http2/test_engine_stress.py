@@ -20,9 +20,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from h2_harness import GET_BLOCK
-from h2_room import Client, Room, wait_for
 
+from tests.http2.h2_harness import GET_BLOCK
+from tests.http2.h2_room import Client, Room
+from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base import workspace
 from varnishpy.base.wakeup import Wakeup

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from h2_harness import REQUEST, Conversation
 
+from tests.http2.h2_harness import REQUEST, Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, F
 from varnishpy.params import params

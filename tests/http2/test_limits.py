@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from h2_harness import Conversation
 
+from tests.http2.h2_harness import Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.connection import PURSE, PURSE_REFILL, Post
 from varnishpy.h2.tables import ACK, CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F

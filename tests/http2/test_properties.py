@@ -7,11 +7,23 @@ from collections.abc import Iterator
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2_harness import REQUEST, Conversation
-from h2_life import ACTIONS, BLOCKS, FLAGS, NUMBERS, PRIORITIES, SAYINGS, SETTINGS, SIZES, WORDS, Life, check_output
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from tests.http2.h2_harness import REQUEST, Conversation
+from tests.http2.h2_life import (
+    ACTIONS,
+    BLOCKS,
+    FLAGS,
+    NUMBERS,
+    PRIORITIES,
+    SAYINGS,
+    SETTINGS,
+    SIZES,
+    WORDS,
+    Life,
+    check_output,
+)
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import F
 

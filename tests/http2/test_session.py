@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from h2_harness import GET_BLOCK
-from h2_room import Client, Room, wait_for
 
+from tests.http2.h2_harness import GET_BLOCK
+from tests.http2.h2_room import Client, Room
+from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
@@ -21,7 +22,6 @@ from varnishpy.h2.stream import advance, kill
 from varnishpy.h2.tables import PREFACE, SE, Event, F
 from varnishpy.http2.session import Http2Session
 from varnishpy.log.tasklog import CLIENT, TaskLog
-from varnishpy.params import table
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
 from varnishpy.session.session import Session
@@ -43,19 +43,6 @@ def room() -> Iterator[Room]:
     room = Room()
     yield room
     room.stop()
-
-
-@pytest.fixture
-def parameter() -> Iterator[Callable[[str, str], None]]:
-    names: list[str] = []
-
-    def set_(name: str, value: str) -> None:
-        names.append(name)
-        table.set(name, value)
-
-    yield set_
-    for name in names:
-        table.reset(name)
 
 
 def test_get(room):
@@ -139,8 +126,8 @@ def test_request_body(room):
     assert (size, got) == (200_000, [200_000])
 
 
-def test_a_body_that_does_not_come(room, parameter):
-    parameter("timeout_idle", "0.05")
+def test_a_body_that_does_not_come(room, setting):
+    setting("timeout_idle", "0.05")
     failed = []
 
     def read(wrk: Any, req: Request) -> Step:
@@ -253,14 +240,14 @@ def test_a_request_that_raises_resets_its_stream_only(room):
 
 
 @pytest.mark.parametrize("at", ["start", "later", "after parking"])
-def test_a_defect_ends_its_session_only(room, parameter, monkeypatch, at):
+def test_a_defect_ends_its_session_only(room, setting, monkeypatch, at):
     """Requests made in the same breath are finished, the socket is closed, and other sessions go on."""
 
     def broken(*_: Any) -> None:
         raise RuntimeError("defect")
 
     monkeypatch.setitem(HANDLERS, F.PING, broken)
-    parameter("timeout_linger", "0.01" if at == "after parking" else "10")
+    setting("timeout_linger", "0.01" if at == "after parking" else "10")
     bad = frames.frame(F.HEADERS, 5, 1, GET_BLOCK) + frames.frame(F.PING, 0, 0, bytes(8))
     hello = frames.settings_frame([])
     if at == "start":
@@ -417,9 +404,9 @@ def test_a_client_that_has_ended_its_half_is_told_goodbye(room):
     wait_for(lambda: room.finished)
 
 
-def test_idle_sessions_are_told_goodbye(room, parameter):
-    parameter("timeout_idle", "0.1")
-    parameter("timeout_linger", "10")
+def test_idle_sessions_are_told_goodbye(room, setting):
+    setting("timeout_idle", "0.1")
+    setting("timeout_linger", "10")
     client = room.connect().hello()
     out = client.rest()
     assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 0)
@@ -427,8 +414,8 @@ def test_idle_sessions_are_told_goodbye(room, parameter):
     assert room.sessions[0].closed == "REM_CLOSE"
 
 
-def test_parked_sessions_hold_no_thread_and_resume(room, parameter):
-    parameter("timeout_linger", "0.01")
+def test_parked_sessions_hold_no_thread_and_resume(room, setting):
+    setting("timeout_linger", "0.01")
     client = room.connect().hello((1, 100)).get(1)
     client.until(F.DATA)
     wait_for(lambda: len(room.waiter) == 1)
@@ -440,25 +427,25 @@ def test_parked_sessions_hold_no_thread_and_resume(room, parameter):
     assert client.rest()[-1].code == 6
 
 
-def test_parked_sessions_time_out(room, parameter):
-    parameter("timeout_linger", "0.01")
-    parameter("timeout_idle", "0.2")
+def test_parked_sessions_time_out(room, setting):
+    setting("timeout_linger", "0.01")
+    setting("timeout_idle", "0.2")
     client = room.connect().hello()
     wait_for(lambda: len(room.waiter) == 1)
     assert client.rest()[-1].kind == F.GOAWAY
     wait_for(lambda: room.sessions[0].ended)
 
 
-def test_parked_sessions_notice_the_client_leaving(room, parameter):
-    parameter("timeout_linger", "0.01")
+def test_parked_sessions_notice_the_client_leaving(room, setting):
+    setting("timeout_linger", "0.01")
     client = room.connect().hello()
     wait_for(lambda: len(room.waiter) == 1)
     client.sock.close()
     wait_for(lambda: room.sessions[0].ended)
 
 
-def test_half_a_frame_survives_parking(room, parameter):
-    parameter("timeout_linger", "0.01")
+def test_half_a_frame_survives_parking(room, setting):
+    setting("timeout_linger", "0.01")
     client = room.connect().hello()
     frame = frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
     client.send(frame[:11])
@@ -468,8 +455,8 @@ def test_half_a_frame_survives_parking(room, parameter):
 
 
 @pytest.mark.parametrize("linger", ["0.01", "10"])
-def test_draining(room, parameter, linger):
-    parameter("timeout_linger", linger)
+def test_draining(room, setting, linger):
+    setting("timeout_linger", linger)
     client = room.connect().hello()
     client.until(F.SETTINGS)
     if linger == "0.01":
@@ -514,8 +501,8 @@ def test_upgrade(room):
 
 
 @pytest.mark.parametrize("answer", [b"GET / HTTP/1.1\r\n\r\n" + bytes(30), b""])
-def test_upgrade_without_preface(room, parameter, answer):
-    parameter("timeout_idle", "0.1")
+def test_upgrade_without_preface(room, setting, answer):
+    setting("timeout_idle", "0.1")
     client = upgrade(room)
     client.sock.recv(1000)
     client.send(answer)

@@ -6,8 +6,8 @@ from collections import deque
 from typing import Any
 
 import pytest
-from h2_harness import Conversation
 
+from tests.http2.h2_harness import Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.stream import STOP_PATIENCE
 from varnishpy.h2.tables import END_HEADERS, END_STREAM, F

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raw_h2 import (
+from tests.interop.raw_h2 import (
     ACK,
     COMPRESSION,
     DATA,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import Cache, Exchange, Origin, running
-from raw_h2 import (
+
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.interop.raw_h2 import (
     ACK,
     DATA,
     END_HEADERS,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance_cases import CASES, Case
-from harness import Cache, Exchange, Origin, running
-from raw_h2 import RawClient
+
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.interop.conformance_cases import CASES, Case
+from tests.interop.raw_h2 import RawClient
 
 
 @pytest.fixture(scope="module", params=["hit", "miss"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import psutil
-from harness import Exchange, Origin, running, wait_for
-from raw_h2 import RawClient, headers
+
+from tests.e2e.harness import Exchange, Origin, running
+from tests.interop.raw_h2 import RawClient, headers
+from tests.waiting import wait_for
 
 COUNT = 300
 MOST_MEMORY = 40 * 1024  # octets of RSS per session; with so few, what the process needs otherwise counts too

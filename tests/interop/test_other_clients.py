@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Cache, Exchange, Origin, running
-from raw_h2 import RawClient, headers, request
+
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.interop.raw_h2 import RawClient, headers, request
 
 BIG = 3 << 20
 

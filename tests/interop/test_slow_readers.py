@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Cache, Exchange, Origin, running, wait_for
-from raw_h2 import DATA, HEADERS, RawClient, headers, request, window_update
+
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.interop.raw_h2 import DATA, HEADERS, RawClient, headers, request, window_update
+from tests.waiting import wait_for
 
 STREAMS = 30  # more than there may be workers
 PLAIN = bytes(range(256)) * 3000  # more than is computed ahead of a client

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from harness import Cache, Exchange, Origin, running, wait_for
 
 from tests.conftest import require_program
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.waiting import wait_for
 
 BIG = 3 << 20
 PARTS = 100

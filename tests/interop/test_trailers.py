@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Cache, running
 from hpack import Decoder
-from raw_h2 import DATA, END_HEADERS, END_STREAM, HEADERS, RawClient, data, headers, request
+
+from tests.e2e.harness import Cache, running
+from tests.interop.raw_h2 import DATA, END_HEADERS, END_STREAM, HEADERS, RawClient, data, headers, request
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Grpc-Status\r\n\r\n"

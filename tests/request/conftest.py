@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from request_harness import Cache
 
+from tests.request.request_harness import Cache
 from varnishpy.log import memory
 
 

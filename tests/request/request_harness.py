@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from tests.waiting import wait_for
 from varnishpy import log as vsl
 from varnishpy.backends.director import Director
 from varnishpy.backends.errors import FetchError
@@ -416,14 +417,16 @@ class Cache:
 
     def idle(self, count: int) -> None:
         """Wait until nothing but ``count`` objects is left of what was done."""
-        deadline = time.monotonic() + DEADLINE
-        while time.monotonic() < deadline:
+
+        def at_rest() -> bool:
             self.env.expiry.step()
             cores = self.env.hash.all_objects()
-            if len(cores) <= count and all(oc.boc is None and oc.refcount == 1 for oc in cores):
-                return
-            threading.Event().wait(0.005)
-        raise AssertionError("\n".join(oc.describe() for oc in self.env.hash.all_objects()))
+            return len(cores) <= count and all(oc.boc is None and oc.refcount == 1 for oc in cores)
+
+        try:
+            wait_for(at_rest)
+        except AssertionError:
+            raise AssertionError("\n".join(oc.describe() for oc in self.env.hash.all_objects())) from None
 
     def stop(self) -> None:
         self.env.pools.stop(5.0)

@@ -8,8 +8,8 @@ import zlib
 from typing import Any
 
 import pytest
-from request_harness import Answer, Cache
 
+from tests.request.request_harness import Answer, Cache
 from varnishpy.backends.errors import FetchError
 from varnishpy.params import table
 from varnishpy.request.crc import crc32_combine

@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-from request_harness import Answer, Body, Cache
 
+from tests.request.request_harness import Answer, Body, Cache
 from varnishpy.backends.errors import FetchError
 from varnishpy.params import table
 

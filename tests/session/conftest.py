@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,17 +91,3 @@ def house() -> Iterator[House]:
             configure()
             for name in names:
                 table.reset(name)
-
-
-@pytest.fixture
-def setting() -> Iterator[Callable[[str, str], None]]:
-    """Set parameters for one test."""
-    changed: list[str] = []
-
-    def change(name: str, value: str) -> None:
-        changed.append(name)
-        table.set(name, value)
-
-    yield change
-    for name in changed:
-        table.reset(name)

@@ -7,18 +7,14 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.session.conftest import House
 from varnishpy import stats
 from varnishpy.log.tags import Tag
 from varnishpy.session.acceptor import Acceptors, Mode
-
-if TYPE_CHECKING:
-    from conftest import House
-else:
-    House = Any
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 

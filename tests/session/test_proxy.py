@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.session.conftest import House
 from varnishpy.http.proxy_wire import format_v1, format_v2
 from varnishpy.log.tags import Tag
-
-if TYPE_CHECKING:
-    from conftest import House
-else:
-    House = Any
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 

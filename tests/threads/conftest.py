@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.params import table
 from varnishpy.threads import Pool, PoolSet
-
-Until = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture(autouse=True)
@@ -24,24 +21,10 @@ def parameters() -> Iterator[None]:
 
 
 @pytest.fixture
-def until() -> Until:
-    """Wait for a condition, with a deadline."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
-        pause = threading.Event()
-        while not condition():
-            assert time.monotonic() < deadline, "condition not met in time"
-            pause.wait(0.002)
-
-    return wait
-
-
-@pytest.fixture
-def pools(until: Until) -> Iterator[PoolSet]:
+def pools() -> Iterator[PoolSet]:
     pool_set = PoolSet()
     pool_set.start()
-    until(lambda: all(pool.counts()["idle"] == 10 for pool in pool_set.pools))
+    wait_for(lambda: all(pool.counts()["idle"] == 10 for pool in pool_set.pools))
     yield pool_set
     assert pool_set.stop(10)
 

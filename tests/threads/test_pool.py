@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 
+from tests.waiting import Until
 from varnishpy import stats
 from varnishpy.base import clock, panic
 from varnishpy.base.dumptext import DumpText
@@ -30,9 +30,6 @@ class Subject:
 
     def panic_dump(self, out: DumpText) -> None:
         out.line("vxid = 1001")
-
-
-Until = Callable[[Callable[[], object]], None]
 
 
 def block_until(event: threading.Event, started: threading.Semaphore | None = None):  # type: ignore[no-untyped-def]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import Until
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.panic import Panic
@@ -17,7 +18,6 @@ from varnishpy.log.tags import Tag
 from varnishpy.threads import Waiter, WaitEvent
 
 WAIT = 10.0
-Until = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,16 +13,10 @@ import pytest
 
 from tests.conftest import require_program
 from tests.tools.conftest import Instance
+from tests.waiting import wait_for
 
 OURS = {"varnishlog": ["log"], "varnishncsa": ["ncsa"]}
 Command = Callable[[str], list[str]]
-
-
-def until(test: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not test():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
 
 
 @pytest.fixture(params=["ours", "theirs"])
@@ -59,7 +52,7 @@ def daemons() -> Iterator[list[int]]:
 def _start(words: list[str], pid_file: Path, daemons: list[int]) -> int:
     done = subprocess.run(words, capture_output=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (0, b""), done
-    until(lambda: pid_file.exists() and pid_file.read_text().strip(), "the pid file")
+    wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), "the pid file")
     pid = int(pid_file.read_text())
     daemons.append(pid)
     assert not _gone(pid)
@@ -75,7 +68,7 @@ def _logged(instance: Instance, path: Path, url: str) -> None:
         instance.child.flush()
         return path.exists() and url.encode() in path.read_bytes()
 
-    until(seen, f"{url} in {path.name}")
+    wait_for(seen, f"{url} in {path.name}")
 
 
 @pytest.mark.parametrize("tool", ["varnishlog", "varnishncsa"])
@@ -99,8 +92,8 @@ def test_background_rotation_and_end(
     assert not _gone(pid)
 
     os.kill(pid, signal.SIGTERM)
-    until(lambda: _gone(pid), "the end")
-    until(lambda: not pid_file.exists(), "the pid file's end")
+    wait_for(lambda: _gone(pid), "the end")
+    wait_for(lambda: not pid_file.exists(), "the pid file's end")
 
 
 def test_appending(instance: Instance, tmp_path: Path, command: Command, daemons: list[int]) -> None:
@@ -112,7 +105,7 @@ def test_appending(instance: Instance, tmp_path: Path, command: Command, daemons
         _logged(instance, out, f"/appended-{append}")
         assert out.read_bytes().startswith(b"from before\n") is kept
         os.kill(pid, signal.SIGTERM)
-        until(lambda pid=pid: _gone(pid) and not pid_file.exists(), "the end")  # type: ignore[misc]
+        wait_for(lambda pid=pid: _gone(pid) and not pid_file.exists(), "the end")  # type: ignore[misc]
 
 
 def test_background_needs_a_file(instance: Instance, command: Command) -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from tests.conftest import require_program
 from tests.e2e.h2client import H2Client
-from tests.e2e.harness import Cache, Origin, running, wait_for
+from tests.e2e.harness import Cache, Origin, running
 from tests.e2e.screen import Screen
+from tests.waiting import wait_for
 
 PATIENCE = 20.0
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.e2e.harness import Cache, Origin, running, wait_for
+from tests.e2e.harness import Cache, Origin, running
 from tests.tools_c.conftest import Following, Screen, following, run, screen
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

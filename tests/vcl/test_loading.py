@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vcl_bench import HEAD, Bench, FakeHost
 
+from tests.vcl.vcl_bench import HEAD, Bench, FakeHost
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.loader import VclLoadError, load
 from varnishpy.vcl.registry import VclRegistry

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from vcl_bench import Bench
 
+from tests.vcl.vcl_bench import Bench
 from varnishpy.vcl.compiler import CompileOptions
 from varnishpy.vcl.context import digest
 

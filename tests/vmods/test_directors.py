@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from vcl_bench import Bench
+
+from tests.vcl.vcl_bench import Bench
 
 BACKENDS = "vcl 4.1; import directors;\n" + "".join(f'backend {name} {{ .host = "127.0.0.1"; }}\n' for name in "abc")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from vcl_bench import Bench
 
+from tests.vcl.vcl_bench import Bench
 from varnishpy.base.panic import Panic
 from varnishpy.vcl.context import end_task
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from vcl_bench import Bench
+
+from tests.vcl.vcl_bench import Bench
 
 
 def value(expression: str, url: str = "/p?b=2&a=1&&c") -> str | None:

@@ -6,12 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.waiting import wait_for
 from varnishpy.vtc.fixtures import ScriptFailed, Stage
 from varnishpy.vtc.job import Verdict, time_out
 from varnishpy.vtc.runner import Finished, Options, Runner
@@ -257,10 +257,12 @@ def test_a_test_whose_time_is_up_says_what_it_waited_for(tmp_path: Path, script:
     stage = Stage(tmp_path)
     test = stage.test
     test.interpreter(test.top, "top", test).run(Text(script))
-    until = time.monotonic() + 20
-    while not any(re.search(wanted, f"{thread.name} waiting for {what}") for thread, what in dict(test.waits).items()):
-        assert time.monotonic() < until, test.waits
-        time.sleep(0.005)
+
+    def waiting() -> bool:
+        waits = dict(test.waits)
+        return any(re.search(wanted, f"{thread.name} waiting for {what}") for thread, what in waits.items())
+
+    wait_for(waiting, wanted)
     time_out(test)
     assert re.search(wanted, test.failure[1])
     with pytest.raises(ScriptFailed):
@@ -303,9 +305,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     def listed() -> str:
         return subprocess.run(["ps", "-axo", "args"], capture_output=True, text=True, check=True).stdout
 
-    until = time.monotonic() + 20
-    while f"sleep {mark}" not in listed() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: f"sleep {mark}" in listed(), "the script to be at work")
     runner.send_signal(signal.SIGINT)
     assert runner.wait(20) == 130
     assert f"sleep {mark}" not in listed()
