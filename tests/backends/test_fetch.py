@@ -404,6 +404,8 @@ def test_responses_without_body_keep_the_connection(
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", False),
         (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", True),
+        # RFC 9112 section 6.1: faulty framing, the connection must be closed behind it
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
     ],
 )
 def test_what_the_origin_says_of_the_connection(rig: Any, origin: Any, scripts: Any, wire: bytes, keeps: bool) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from varnishpy.cache.vary import VaryError, build, encode, entries, match, predict
+from varnishpy.cache.vary import NeverMatches, VaryError, build, encode, entries, match, predict
 from varnishpy.http.message import Message
 
 
@@ -44,8 +44,34 @@ def test_matching() -> None:
     assert not match(spec, message(foo="1", bar=""))  # present and empty is not absent
 
 
-def test_star_is_a_header_nobody_sends() -> None:
-    spec = build(message(Vary="*"), message())
+@pytest.mark.parametrize("lines", [("*",), ("Foo, *",), ("*, Foo",), ("Foo", "*"), (", *",), ("*", "*")])
+def test_star_never_matches(lines: tuple[str, ...]) -> None:
+    """RFC 9111 section 4.1: a stored response with a Vary field value containing a member "*" always fails to match."""
+    beresp = message()
+    for line in lines:
+        beresp.add("Vary", line)
+    with pytest.raises(NeverMatches):
+        build(beresp, message(Foo="1"))
+
+
+def test_all_lines_of_a_field_are_compared() -> None:
+    """RFC 9111 section 4.1: fields match when they can be made the same by combining their lines."""
+    one = message(Foo="a")
+    one.add("Foo", "b")
+    other = message(Foo="a")
+    other.add("Foo", "c")
+    spec = build(message(Vary="Foo"), one)
+    assert spec is not None
+    assert match(spec, one)
+    assert match(spec, message(Foo="a, b"))
+    assert not match(spec, other)
+    assert not match(spec, message(Foo="a"))
+    assert predict(entries(spec), other) == (("foo", "a, c"),)
+
+
+def test_star_can_be_a_header_nobody_sends() -> None:
+    """As in Varnish, with ``feature=+cache_compat``."""
+    spec = build(message(Vary="*"), message(), star_matches=True)
     assert spec is not None
     assert match(spec, message(anything="1"))
 

@@ -74,7 +74,6 @@ def test_several_cache_control_lines_count_as_one() -> None:
 
 def test_expires_with_clocks() -> None:
     assert fresh(Expires=format_date(NOW - 1)).ttl == 0.0
-    assert fresh(Expires="0").ttl == 120.0  # no date: as if it were not there
     assert fresh(Expires=format_date(NOW + 60), Date=format_date(NOW + 61)).ttl == 0.0
     near = fresh(Expires=format_date(NOW + 65), Date=format_date(NOW + 5))
     assert near.ttl == 65.0  # our clock
@@ -82,9 +81,17 @@ def test_expires_with_clocks() -> None:
     assert far.ttl == 60.0  # the origin's
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 18 Aug 2050 02:01:18 UTC"])
+def test_an_expires_that_is_no_date_has_passed(text: str) -> None:
+    """RFC 9111 section 5.3: invalid date formats, "0" in particular, represent a time in the past."""
+    assert fresh(Expires=text).ttl == 0.0
+    assert fresh(Expires=text, Cache_Control="max-age=5").ttl == 5.0
+
+
 def test_age_moves_the_origin() -> None:
     found = fresh(Age="100", Cache_Control="max-age=150")
     assert (found.t_origin, found.ttl) == (NOW - 100, 150.0)
+    assert fresh(Age="200.5").t_origin == NOW  # section 5.1: no non-negative integer, to be ignored
 
 
 def test_stale_while_revalidate_is_the_grace() -> None:
@@ -100,7 +107,7 @@ def test_a_pass_has_an_age_only() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("5", 5), (" 7 ", 7), ("1.9", 1), ("1, public", 1), ("-1", 0), ("x", 0), ("", 0), ("5s", 0),
+        ("5", 5), (" 7 ", 7), ("1.9", 0), ("1, public", 1), ("-1", 0), ("x", 0), ("", 0), ("5s", 0),
         ("4294967296", 4294967295), ("9" * 40, 4294967295), ("0" * 40 + "3", 3),
     ],
 )  # fmt: skip
@@ -112,3 +119,6 @@ def test_directive() -> None:
     assert directive('no-cache="x", max-age = 3', "max-age") == "3"
     assert directive("private", "private") is None
     assert directive("x-max-age=3", "max-age") is None
+    assert directive('max-age="3"', "max-age") == "3"  # RFC 9111 section 5.2: both forms
+    assert directive('x="a, max-age=3", max-age=4', "max-age") == "4"
+    assert directive('x="a\\", max-age=3", max-age=4', "max-age") == "4"

@@ -280,6 +280,14 @@ def test_status_lines() -> None:
     assert answer(b"HTTP/1.1 666 foo\tbar\n\n")[0].reason == "foo\tbar"
 
 
+def test_a_length_said_twice_is_sent_on_once() -> None:
+    """RFC 9110 section 8.6: the same value repeated may be accepted, if one value takes its place."""
+    msg = Message()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\nContent-Length: 5\r\n\r\n"
+    assert parse_response(head, msg, "GET") == Framing(BodyKind.LENGTH, 5)
+    assert msg.headers == [("content-length", "Content-Length", "5"), ("a", "A", "b")]
+
+
 @pytest.mark.parametrize(
     "octets",
     [

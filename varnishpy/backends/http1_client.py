@@ -266,7 +266,9 @@ def _reader(wrk: Worker, bo: BusyObject, conn: Connection, framing: Framing) -> 
     """The reader of the body, and whether the connection can be used again after it."""
     beresp = bo.beresp
     if beresp.has_token("connection", "close") or (
-        beresp.proto < "HTTP/1.1" and not beresp.has_token("connection", "keep-alive")
+        beresp.proto < "HTTP/1.1"
+        # with Transfer-Encoding its framing is faulty (RFC 9112 section 6.1)
+        and (beresp.has("transfer-encoding") or not beresp.has_token("connection", "keep-alive"))
     ):
         bo.doclose = "RESP_CLOSE"
     status = beresp.status

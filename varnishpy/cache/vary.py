@@ -22,7 +22,11 @@ Entries = tuple[tuple[str, str | None], ...]
 
 
 class VaryError(ValueError):
-    """The Vary header cannot be used; the text is for the log, and the fetch fails."""
+    """The Vary header cannot be used; the text is for the log, and the response is not shared."""
+
+
+class NeverMatches(VaryError):
+    """``*`` is among the members: no other request may get this response (RFC 9111 section 4.1)."""
 
 
 def _encode(name: str, value: str | None) -> bytes:
@@ -35,17 +39,21 @@ def _encode(name: str, value: str | None) -> bytes:
 
 
 def _value(request: Message, lname: str) -> str | None:
-    value = request.get(lname)
+    """What is compared: all lines of that name together (RFC 9111 section 4.1)."""
+    value: str | None = None
+    for header in request.headers:
+        if header[0] == lname:
+            value = header[2] if value is None else f"{value}, {header[2]}"
     return value if value is None else value.rstrip(_BLANKS)
 
 
-def build(beresp: Message, bereq: Message) -> bytes | None:
+def build(beresp: Message, bereq: Message, star_matches: bool = False) -> bytes | None:
     """The spec of a response to be stored, ``None`` when it has no Vary header.
 
-    ``Vary: *`` becomes an entry for a header named ``*``, which no request has, so that it matches; what it stands for
-    is decided earlier: the built-in VCL makes such responses uncacheable.
-
-    :raises VaryError:
+    :param star_matches: as in Varnish, ``*`` is the name of a header that no request has, so that it matches; only the
+        built-in VCL keeps such responses from being shared then
+    :raises NeverMatches: the response answers this request only
+    :raises VaryError: the header makes no sense
     """
     vary = beresp.joined("vary")
     if not vary:
@@ -55,6 +63,8 @@ def build(beresp: Message, bereq: Message) -> bytes | None:
         name = element.strip(_BLANKS)
         if not name:  # empty list elements are legal and mean nothing (section 5.6.1.2)
             continue
+        if name == "*" and not star_matches:
+            raise NeverMatches("Vary: *")
         if len(name) > _MAX_NAME:
             raise VaryError("Vary header name length exceeded")
         if len(name.split()) > 1:
@@ -87,10 +97,7 @@ def entries(spec: bytes) -> Entries:
 def match_entries(variant: Entries, request: Message, gzip_support: bool) -> bool:
     """Like `match`, for a spec already taken apart."""
     for name, wanted in variant:
-        value = request.get(name)
-        if value is not None:
-            value = value.rstrip(_BLANKS)
-        if value != wanted and not (gzip_support and name == "accept-encoding"):
+        if _value(request, name) != wanted and not (gzip_support and name == "accept-encoding"):
             return False
     return True
 

@@ -8,6 +8,7 @@ record.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -52,7 +53,8 @@ class Freshness:
 def parse_seconds(text: str) -> int:
     """Delta-seconds as found in ``Age`` and Cache-Control: 0 for what makes no sense, saturated above 32 bits.
 
-    What follows the digits may be blank, the next list element, or a fraction, which is ignored.
+    Behind the digits nothing may follow but blanks and the next list element. So a fraction, which is not an integer,
+    makes an ``Age`` ignored and a response stale (RFC 9111 sections 5.1 and 4.2.1).
     """
     text = text.lstrip(" \t")
     digits = 0
@@ -61,7 +63,7 @@ def parse_seconds(text: str) -> int:
             break
         digits += 1
     rest = text[digits:].lstrip(" \t\r\n")
-    if not digits or (rest and rest[0] not in ",."):
+    if not digits or (rest and rest[0] != ","):
         return 0
     if digits > 10:
         digits_text = text[:digits].lstrip("0")
@@ -71,12 +73,28 @@ def parse_seconds(text: str) -> int:
     return min(int(text[:digits]), _MAX_SECONDS)
 
 
+# a comma inside a quoted string does not end a directive (RFC 9111 section 5.2)
+_QUOTED_PARTS: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+
+
+def directives(cache_control: str) -> list[str]:
+    """The members of a Cache-Control field, blanks and empty ones aside."""
+    parts = _QUOTED_PARTS.findall(cache_control) if '"' in cache_control else cache_control.split(",")
+    return [part for part in (each.strip(" \t") for each in parts) if part]
+
+
 def directive(cache_control: str, name: str) -> str | None:
-    """The argument of a Cache-Control directive, ``None`` when the directive is absent or has none."""
-    for part in cache_control.split(","):
+    """The argument of a Cache-Control directive, ``None`` when the directive is absent or has none.
+
+    An argument may be quoted whatever its definition says (RFC 9111 section 5.2).
+    """
+    for part in directives(cache_control):
         found, equals, value = part.partition("=")
-        if found.strip(" \t").lower() == name:
-            return value.strip(" \t") if equals else None
+        if found.rstrip(" \t").lower() == name:
+            if not equals:
+                return None
+            value = value.lstrip(" \t")
+            return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
     return None
 
 
@@ -115,6 +133,8 @@ def compute(
             ttl = float(max_age)
         elif expires:
             ttl = _from_expires(expires, date, now, defaults.clock_skew)
+        elif expires_text is not None:
+            ttl = 0.0  # no date: in the past (section 5.3)
     else:
         ttl = -1.0
 

@@ -339,13 +339,19 @@ def parse_response(
 
     coding: str | None = None
     length: str | None = None
+    repeated = False
     for lname, _, value in special:
         if lname == "content-length":
-            if length is not None and length != value:
-                raise WireError("Multiple Content-Length: headers", headers_known=True)
+            if length is not None:
+                if length != value:
+                    raise WireError("Multiple Content-Length: headers", headers_known=True)
+                repeated = True
             length = value
         elif lname == "transfer-encoding":
             coding = value if coding is None else f"{coding}, {value}"
+    if repeated:  # one value is sent on (RFC 9110 section 8.6)
+        first = next(header for header in headers if header[0] == "content-length")
+        msg.headers = [header for header in headers if header is first or header[0] != "content-length"]
     if request_method == "HEAD" or status < 200 or status == 204 or status == 304:
         return NO_BODY
     if length is not None or coding is not None:

@@ -123,7 +123,7 @@ class Manager:
 
     def _speak_as_varnish(self) -> None:
         """Varnish's scripts hold Varnish's reading of HTTP: vtc_mode brings what makes it ours, unless refused."""
-        for bit in ("h2_compat", "http1_compat"):
+        for bit in ("h2_compat", "http1_compat", "cache_compat"):
             if any(name == "feature" and bit in text for name, text in self._options.parameters):
                 continue
             default = self.params_table.spec("feature").default

@@ -60,6 +60,8 @@ FEATURE_BITS: dict[str, str] = {
     "blanks than needed; end a chunked request body towards a backend even where the client's broke off, which passes "
     "for a whole one there (debug +vtc_mode brings it)",
     "h2_compat": "React to HTTP/2 errors as Varnish does where RFC 9113 differs (debug +vtc_mode brings it)",
+    "cache_compat": "Judge requests, responses and what is stored as Varnish does where RFC 9110 and RFC 9111 demand "
+    "something else (debug +vtc_mode brings it)",
 }
 
 VCC_FEATURE_BITS: dict[str, str] = {

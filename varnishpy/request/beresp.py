@@ -149,7 +149,8 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
         return "error"
     beresp = bo.beresp
     if reader.kind == "none" or reader.length == 0:
-        beresp.unset("content-encoding")
+        if bo.bereq.method != "HEAD":  # whose fields speak of the GET's body
+            beresp.unset("content-encoding")
         bo.do_gzip = bo.do_gunzip = False
         bo.do_stream = False
         names = ""
@@ -159,6 +160,7 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
         names = bo.filter_list
     bo.log.put(_FILTERS, names)
     fetch_context = bo.vfp_context = FetchContext(bo.log, bo.bereq, beresp, wrk.stats, bo.vcl)
+    bo.held = None
     bo.stack = stack = FetchStack(fetch_context, reader, FETCH_NAMES.get(reader.kind, ""))
     if names:
         try:
@@ -209,15 +211,22 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     bo.body_reader.moved_to(wrk)
     limited = boc.transit_buffer > 0
     counter = "transit_buffered" if limited else "transit_stored" if oc.is_transient else ""
+    reader = bo.body_reader
+    judged = stack.plain()  # nobody has anything to say of the body but its reader
     try:
         while True:
             if not boc.wants_more(bo.resume):
                 return "pause"  # it may be running on another thread already
-            if not bo.body_reader.complete:
+            if not reader.complete:
                 boc.ask_room(_READ)
-            data = stack.read(_READ)
+            data = stack.read(_READ) if bo.held is None else bo.held
+            bo.held = None
             if not data:
                 break
+            if not judged and reader.complete:
+                # All has arrived, but a processor may yet say that it does not hold together (a gzip stream without
+                # its end). Where the length is known a client would take the last octets for the end: hold them back.
+                bo.held = stack.read(_READ)
             boc.extend(data, wrk)
             if counter:
                 wrk.stats[counter] += len(data)

@@ -52,7 +52,8 @@ class BusyObject:
         "doclose",
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
-        "hop_headers", "stack", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body", "resume",
+        "hop_headers", "stack", "held", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body",
+        "resume",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -121,6 +122,7 @@ class BusyObject:
         self.resume: Any = None  # has the fetch go on after a pause, see backend.run_fetch
         self.hop_headers: frozenset[Header] = frozenset()
         self.stack: Any = None  # the open fetch processors, see vfp.FetchStack
+        self.held: bytes | None = None  # read already, to see whether more follows
         self.director_open = False  # get_response succeeded and finish is still owed
         self.ws_snapshot = 0
         self.want100cont = False

@@ -4,8 +4,14 @@ sections 8.8, 13).
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from varnishpy.http.dates import parse_date
 from varnishpy.http.message import Message
+
+# An entity tag, or what some origins send in place of one (RFC 9110 section 8.8.3); its quotes may hold commas.
+_TAGS: Final = re.compile(r'((?:W/)?"[^"]*"|[^", \t][^",]*)')
 
 
 def is_weak(etag: str) -> bool:
@@ -23,24 +29,38 @@ def weak_match(one: str, other: str) -> bool:
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
-def not_modified(request: Message, response: Message, t_req: float, last_modified: float) -> bool:
-    """May a 200 be answered with 304?
+def none_match(field: str, etag: str | None, strong: bool = False) -> bool:
+    """Is the condition of an ``If-None-Match`` false, so that there is nothing to send? (RFC 9110 section 13.1.2)
+
+    :param field: all lines of the header, joined: ``*`` or a list of entity tags
+    :param etag: of what would be sent, if it has one
+    :param strong: compare strongly, where the RFC wants the weak comparison
+    """
+    if field.strip(" \t") == "*":
+        return True
+    if etag is None:
+        return False
+    same = strong_match if strong else weak_match
+    etag = etag.rstrip(" \t")
+    return any(same(tag.rstrip(" \t"), etag) for tag in _TAGS.findall(field))
+
+
+def not_modified(
+    request: Message, response: Message, t_req: float, last_modified: float, strong_in_ranges: bool = False
+) -> bool:
+    """May a 200 to GET or HEAD be answered with 304?
 
     ``If-Modified-Since`` counts only where there is no ``If-None-Match`` (RFC 9110 section 13.2.2).
 
     :param t_req: when the request arrived; a date after that is ignored
     :param last_modified: the object's time of modification as stored, used where the response carries none
+    :param strong_in_ranges: compare entity tags strongly when the request has a Range, as Varnish does
     """
     if response.status != 200:
         return False
-    wanted = request.get("if-none-match")
+    wanted = request.joined("if-none-match")
     if wanted is not None:
-        etag = response.get("etag")
-        if etag is None:
-            return False
-        if request.has("range"):
-            return strong_match(wanted, etag)
-        return weak_match(wanted, etag)
+        return none_match(wanted, response.get("etag"), strong_in_ranges and request.has("range"))
     since = request.get("if-modified-since")
     if since is None:
         return False

@@ -51,6 +51,7 @@ _TAKEN: Final = Delivered.TAKEN
 _STREAM: Final = BocState.STREAM
 _FINISHED: Final = BocState.FINISHED
 
+_CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))  # RFC 9110 sections 13.2.1 and 13.1.3
 _PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
 _PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
 
@@ -141,8 +142,10 @@ def step_deliver(wrk: Worker, req: Request) -> str:
     now = clock.now()
     log.timestamp("Process", now)
     req.t_prev = now
-    if req.topreq is req and resp.status == 200 and not_modified(req.http, resp, req.t_req, stobj.last_modified):
-        _put_status(resp, 304)
+    if req.topreq is req and resp.status == 200 and req.http0.method in _CONDITIONAL_METHODS:
+        strong = params.feature.cache_compat
+        if not_modified(req.http, resp, req.t_req, stobj.last_modified, strong):
+            _put_status(resp, 304)
     return "transmit"
 
 
@@ -288,7 +291,7 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
         pass
     elif status < 200 or status == 204 or status == 304:
         resp.unset("content-length")
-    elif head:
+    elif head and not processors:
         length = 0  # what is stored is the answer to a HEAD, whose Content-Length speaks of the GET's body
     else:
         resp.unset("content-length")
@@ -350,7 +353,7 @@ def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length
         first.close()
         first.cut = True
         return _finished(transport.deliver(wrk, req, _source(req, first.low, first.high - first.low)))
-    chain = Chain(processors, _source(req, 0, -1), req)
+    chain = Chain(processors, _source(req, 0, -1), req, length)
     if transport.pull_may_block:
         return _finished(transport.deliver(wrk, req, PullSource(chain, length)))
     limit = req.boc.transit_buffer if req.boc is not None else 0

@@ -109,7 +109,7 @@ class EsiTransport:
 
 
 def _is_gzip(response: Message) -> bool:
-    return (response.get("content-encoding") or "").lower() == "gzip"
+    return (response.joined("content-encoding") or "").lower() == "gzip"
 
 
 class EsiDelivery(DeliveryProcessor):

@@ -130,7 +130,7 @@ def default_fetch_filters(bo: BusyObject) -> str:
         return ""
     do_gzip = bo.do_gzip and params.http_gzip_support
     do_gunzip = bo.do_gunzip and params.http_gzip_support
-    coding = bo.beresp.get("content-encoding")
+    coding = bo.beresp.joined("content-encoding")
     is_gzip = coding is not None and coding.lower() == "gzip"
     do_gunzip = do_gunzip and is_gzip
     do_gzip = do_gzip and coding is None
@@ -157,6 +157,11 @@ def default_delivery_filters(req: Request) -> str:
             names = " esi"
         if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
             names += " gunzip"
-    if req.resp.status == 200 and params.http_range_support and req.http.has("range"):
+    if (
+        req.resp.status == 200
+        and params.http_range_support
+        and req.http.has("range")
+        and (req.http0.method == "GET" or params.feature.cache_compat)
+    ):
         names += " range"
     return names

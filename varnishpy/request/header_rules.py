@@ -69,6 +69,7 @@ RULES: Final[dict[str, int]] = {
     "pragma": 0,
     "proxy-authenticate": FETCH | INSERT,
     "proxy-authorization": FETCH | INSERT,
+    "proxy-connection": _ALL,
     "range": FETCH | INSERT,
     "referer": 0,
     "retry-after": 0,

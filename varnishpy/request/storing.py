@@ -76,7 +76,9 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
     spec: bytes | None = None
     if not oc.flags & OC_PRIVATE:
         try:
-            spec = vary.build(beresp, bo.bereq)
+            spec = vary.build(beresp, bo.bereq, params.feature.cache_compat)
+        except vary.NeverMatches:
+            bo.uncacheable = True
         except vary.VaryError as exc:
             bo.log.put(_ERROR, str(exc))
             bo.log.put(_ERROR, "Illegal 'Vary' header from backend, making this a pass.")

@@ -97,11 +97,14 @@ class DeliveryProcessor:
 
 
 class Chain:
-    """Processors stacked on a stored body: iterate over it for the result, and close it in any case."""
+    """Processors stacked on a stored body: iterate over it for the result, and close it in any case.
+
+    :param length: octets of the result, -1 when they are not known
+    """
 
     __slots__ = ("_closed", "_counts", "_processors", "_req", "_result", "_source", "_streams")
 
-    def __init__(self, processors: list[DeliveryProcessor], source: Source, req: Request) -> None:
+    def __init__(self, processors: list[DeliveryProcessor], source: Source, req: Request, length: int = -1) -> None:
         self._processors = processors
         self._source = source
         self._req = req
@@ -116,6 +119,9 @@ class Chain:
             if counted:
                 pieces = self._count(pieces)
                 self._streams.append(pieces)
+        if length >= 0 and processors:
+            pieces = _hold_end_back(pieces, length)
+            self._streams.append(pieces)
         self._result = pieces
 
     @property
@@ -162,6 +168,23 @@ class Chain:
         for processor, counts in zip(self._processors, self._counts, strict=False):
             processor.context.log.put(_VDP_ACCT, f"{processor.name} {counts[0]} {counts[1]}")
         self._source.close()
+
+
+def _hold_end_back(pieces: Pieces, length: int) -> Pieces:
+    """Let the last of so many octets go only when the processors have come to their end without a complaint.
+
+    Who knows how long a body is takes its last octet for the end, whatever goes wrong after that.
+    """
+    left = length
+    for piece in pieces:
+        left -= len(piece)
+        if left > 0 or not len(piece):
+            yield piece
+            continue
+        for following in pieces:
+            yield piece
+            piece = following
+        yield piece
 
 
 def _for_ever() -> float:

@@ -96,7 +96,7 @@ class _GzipProcessor(FetchProcessor):
 
 
 def _is_gzip(context: FetchContext) -> bool:
-    return (context.response.get("content-encoding") or "").strip().lower() == "gzip"
+    return (context.response.joined("content-encoding") or "").strip().lower() == "gzip"
 
 
 class Gunzip(_GzipProcessor):

@@ -237,14 +237,16 @@ sub vcl_beresp_cookie {
 }
 
 sub vcl_beresp_control {
+	# Surrogate-Control speaks for Cache-Control only where it says how long, or that nothing may be stored
 	if (beresp.http.Surrogate-Control ~ "(?i)no-store" ||
-	    (!beresp.http.Surrogate-Control && beresp.http.Cache-Control ~ "(?i:no-cache|no-store|private)")) {
+	    (beresp.http.Surrogate-Control !~ "(?i)max-age" &&
+	    beresp.http.Cache-Control ~ "(?i:no-cache|no-store|private)")) {
 		call vcl_beresp_hitmiss;
 	}
 }
 
 sub vcl_beresp_vary {
-	if (beresp.http.Vary == "*") {
+	if (beresp.http.Vary ~ "(^|,)[ \t]*\*[ \t]*(,|$)") {
 		call vcl_beresp_hitmiss;
 	}
 }

@@ -1,0 +1,172 @@
+"""What RFC 9110 demands of conditions, ranges and methods, through the state machines."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from typing import Any
+
+import pytest
+
+from tests.conftest import Setting
+from tests.request.request_harness import Answer, Cache
+
+ETAG = {"ETag": '"b"', "Cache-Control": "max-age=100"}
+KEEP = "sub vcl_backend_response { set beresp.ttl = 100s; return (deliver); }"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("If-None-Match", '"a", "b"')], 304),
+        ([("If-None-Match", '"a"'), ("If-None-Match", '"b"')], 304),
+        ([("If-None-Match", 'W/"b"')], 304),
+        ([("If-None-Match", '"x,y" , "b"')], 304),
+        ([("If-None-Match", '"b, c"')], 200),
+        ([("If-None-Match", "*")], 304),
+        ([("If-None-Match", '"a"'), ("If-None-Match", '"c"')], 200),
+        ([("If-None-Match", '"*"')], 200),
+        ([("If-None-Match", "b")], 200),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_if_none_match_is_a_list(cache: Cache, headers: list[tuple[str, str]], status: int, method: str) -> None:
+    """Section 13.1.2: false when any listed tag matches by the weak comparison, or for ``*`` when there is anything."""
+    cache.origin.on("/c", Answer(b"body", headers=ETAG))
+    cache.get("/c")
+    client = cache.get("/c", method=method, headers=headers)
+    assert client.status == status
+    assert client.body == (b"body" if status == 200 and method == "GET" else b"")
+
+
+def test_a_star_matches_what_has_no_tag(cache: Cache) -> None:
+    cache.origin.on("/n", Answer(b"body", headers={"Cache-Control": "max-age=100"}))
+    cache.get("/n")
+    assert cache.get("/n", headers={"If-None-Match": "*"}).status == 304
+    assert cache.get("/n", headers={"If-None-Match": '"b"'}).status == 200
+
+
+def test_tags_are_compared_weakly_in_ranges_too(cache: Cache, setting: Setting) -> None:
+    """Section 13.1.2; with ``feature=+cache_compat`` strongly, as Varnish does."""
+    cache.origin.on("/w", Answer(b"body", headers={**ETAG, "ETag": 'W/"b"'}))
+    cache.get("/w")
+    asked = {"If-None-Match": 'W/"b"', "Range": "bytes=0-1"}
+    assert cache.get("/w", headers=asked).status == 304
+    setting("feature", "+cache_compat")
+    assert cache.get("/w", headers=asked).status == 206
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_conditions_are_for_get_and_head(cache: Cache, method: str) -> None:
+    """Sections 13.2.1 and 13.1.3: the origin has acted on the request; its answer must not be turned into a 304."""
+    date = "Thu, 26 Nov 2020 13:46:59 GMT"
+    cache.origin.on("/p", Answer(b"done", headers={**ETAG, "Last-Modified": date}))
+    for headers in ({"If-None-Match": '"b"'}, {"If-Modified-Since": date}):
+        client = cache.get("/p", method=method, headers=headers)
+        assert (client.status, client.body) == (200, b"done")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("wanted", ["bytes=900-", "bytes=0-1"])
+def test_ranges_are_for_get(cache: Cache, method: str, wanted: str) -> None:
+    """Section 14.2: a server MUST ignore a Range header field received with another method than GET."""
+    cache.origin.on("/r", Answer(b"done"))
+    client = cache.get("/r", method=method, headers={"Range": wanted})
+    assert (client.status, client.body) == (200, b"done")
+
+
+def test_a_head_ignores_ranges(cache: Cache) -> None:
+    cache.origin.on("/h", Answer(b"0123456789", headers=ETAG))
+    cache.get("/h")
+    client = cache.get("/h", method="HEAD", headers={"Range": "bytes=0-1"})
+    assert (client.status, client.headers["content-length"]) == (200, "10")
+    assert "content-range" not in client.headers
+
+
+def test_a_purge_ignores_ranges(cache: Cache) -> None:
+    cache.vcl('sub vcl_recv { if (req.method == "PURGE") { return (purge); } }')
+    client = cache.get("/h", method="PURGE", headers={"Range": "bytes=90000-"})
+    assert client.status == 200
+
+
+@pytest.mark.parametrize("way", ["gunzip", "esi"])
+def test_head_announces_what_get_would_send(cache: Cache, way: str) -> None:
+    """Section 9.3.2: the same fields as for GET; Content-Length may be left out, but not be another one."""
+    plain = b"<p>" + b"x" * 1000 + b"</p><esi:remove>y</esi:remove>"
+    if way == "esi":
+        cache.vcl("sub vcl_backend_response { set beresp.do_esi = true; }")
+        cache.origin.on("/x", Answer(plain, headers=ETAG))
+    else:
+        cache.origin.on("/x", Answer(gzip.compress(plain), headers={**ETAG, "Content-Encoding": "gzip"}))
+    cache.get("/x")
+    got = cache.get("/x")
+    head = cache.get("/x", method="HEAD")
+    assert head.body == b""
+    assert head.headers.get("content-length") == got.headers.get("content-length")
+    assert head.headers.get("content-length") == (None if way == "esi" else str(len(plain)))
+
+
+def test_a_passed_head_keeps_what_the_origin_said(cache: Cache) -> None:
+    cache.vcl("sub vcl_recv { return (pass); }")
+    cache.origin.on("/x", Answer(b"x" * 37, headers={"Content-Encoding": "gzip"}))
+    head = cache.get("/x", method="HEAD", headers={"Accept-Encoding": "gzip"})
+    assert (head.headers["content-length"], head.headers["content-encoding"]) == ("37", "gzip")
+
+
+@pytest.mark.parametrize("taking", [False, True], ids=["pulling", "pushing"])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_gzip_stream_without_its_end_is_no_complete_body(cache: Cache, taking: bool, pieces: int) -> None:
+    """Section 6.1: a message is complete when all octets of its framing are received; so the last must not be sent."""
+    whole = gzip.compress(b"".join(str(n).encode() for n in range(3000)))[:-4]
+    size = len(whole) // pieces + 1
+    parts: list[Any] = [whole[at : at + size] for at in range(0, len(whole), size)]
+    gate = threading.Event()
+    answer = Answer([gate, *parts], headers={"Content-Encoding": "gzip"}, kind="length", length=len(whole))
+    cache.origin.on("/g", answer)
+    client, req = cache.request("/g", headers={"Accept-Encoding": "gzip"}, taking=taking)
+    client.send(req)
+    assert client.started.wait(4)  # it is told the length before anybody can know
+    gate.set()
+    client.wait()
+    assert client.headers["content-length"] == str(len(whole))
+    assert client.error is not None
+    assert len(client.body) < len(whole)
+
+
+def test_two_lines_of_content_encoding_are_a_list(cache: Cache) -> None:
+    """Section 5.3: ``gzip`` twice was packed twice, whether in one line or in two; nobody unpacks it here."""
+    packed = gzip.compress(gzip.compress(b"x"))
+    cache.origin.on("/t", Answer(packed, headers=[("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]))
+    client = cache.get("/t")
+    assert client.body == packed
+    assert client.headers["content-encoding"] == "gzip"
+
+
+def test_proxy_connection_is_for_this_hop(cache: Cache) -> None:
+    """Section 7.6.1."""
+    cache.origin.on("/pc", Answer(b"x", headers={"Proxy-Connection": "keep-alive"}))
+    client = cache.get("/pc", headers={"Proxy-Connection": "keep-alive"})
+    assert not cache.origin.requests[-1].has("proxy-connection")
+    assert "proxy-connection" not in client.headers
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "cached"),
+    [("content=\"ESI/1.0\"", False), ("max-age=5", True), ("no-store", False), ("no-store, max-age=5", False)],
+)  # fmt: skip
+def test_a_surrogate_control_that_says_nothing_of_storing(cache: Cache, surrogate: str, cached: bool) -> None:
+    """RFC 9111 section 5.2.2.7: a shared cache must not store what is private."""
+    cache.origin.on("/s", Answer(b"x", headers={"Surrogate-Control": surrogate, "Cache-Control": "private, max-age=9"}))
+    for _ in range(2):
+        cache.get("/s")
+    assert len(cache.origin.requests) == (1 if cached else 2)
+
+
+@pytest.mark.parametrize("value", ["Foo, *", "*", "*,*"])
+def test_a_star_among_vary_is_shared_with_nobody(cache: Cache, value: str) -> None:
+    """RFC 9111 section 4.1, whatever VCL makes of it."""
+    cache.vcl(KEEP)
+    cache.origin.on("/v", Answer(b"x", headers={"Vary": value, "Cache-Control": "max-age=9"}))
+    for _ in range(2):
+        assert cache.get("/v").body == b"x"
+    assert len(cache.origin.requests) == 2
