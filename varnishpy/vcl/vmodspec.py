@@ -251,7 +251,7 @@ def _locate(name: str, vmod_path: list[str], source: str | None) -> tuple[str, s
     if name in _extensions:
         return f"varnishpy_vmod_{name}", _extensions[name]
     builtin = f"varnishpy.vmods.{name}"
-    if name not in ("api",) and importlib.util.find_spec(builtin) is not None:
+    if name != "api" and not name.startswith("_") and importlib.util.find_spec(builtin) is not None:
         return builtin, ""
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if entry.name == name:

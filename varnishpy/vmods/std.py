@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import functools
 import math
 import os
 import re
@@ -13,6 +12,7 @@ import time as _time
 from typing import Any
 
 from varnishpy.base import clock
+from varnishpy.base.shell_pattern import glob_regex
 from varnishpy.base.testable_random import testable_random
 from varnishpy.cache.objcore import OC_PRIVATE
 from varnishpy.http import freshness
@@ -109,45 +109,7 @@ def fnmatch(
     for name, value in (("pattern", pattern), ("subject", subject)):
         if value is None:
             raise VclFailure(f"std.fnmatch(): {name} is NULL")
-    return _glob(pattern or "", pathname, noescape, period).fullmatch(subject or "") is not None
-
-
-@functools.lru_cache(maxsize=256)
-def _glob(pattern: str, pathname: bool, noescape: bool, period: bool) -> re.Pattern[str]:
-    """The regular expression of a shell pattern (fnmatch(3))."""
-    single = "[^/]" if pathname else "."
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        leading = at == 0 or (pathname and pattern[at - 1] == "/")
-        at += 1
-        guard = r"(?!\.)" if period and leading and char in "*?[" else ""
-        if char == "*":
-            out.append(f"{guard}{single}*")
-        elif char == "?":
-            out.append(guard + single)
-        elif char == "[":
-            text, at = _glob_class(pattern, at, pathname)
-            out.append(guard + text)
-        elif char == "\\" and not noescape and at < len(pattern):
-            out.append(re.escape(pattern[at]))
-            at += 1
-        else:
-            out.append(re.escape(char))
-    return re.compile("".join(out), re.DOTALL)
-
-
-def _glob_class(pattern: str, at: int, pathname: bool) -> tuple[str, int]:
-    start = at
-    if pattern[at : at + 1] in ("!", "^"):
-        at += 1
-    end = pattern.find("]", at + 1)
-    if end < 0:
-        return r"\[", start
-    inside = re.sub(r"([\\\[&~|])", r"\\\1", pattern[at:end])
-    slash = "(?!/)" if pathname else ""
-    return f"{slash}[{'^' if at > start else ''}{inside}]", end + 1
+    return glob_regex(pattern or "", pathname, noescape, period).fullmatch(subject or "") is not None
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from varnishpy.log import vsl
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.vcl.specs import BackendSpec
+from varnishpy.vmods._lifetime import Importers
 from varnishpy.vmods.api import DURATION, INT, PRIV_VCL, Ctx, VclFailure, restrict
 from varnishpy.vmods.debug.filters import DELIVERY, FETCH
 
@@ -60,7 +61,7 @@ def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
             raise VclFailure("nuke_limit is not the answer.")
         priv["text"] = "FOO"
         ctx.vcl.host.add_filters(ctx.vcl, FETCH, DELIVERY)
-        _counters.vcl_loaded()
+        _importers.hear(priv, event)
     elif event == "warm":
         _warm(ctx, priv)
     elif event == "cold":
@@ -70,8 +71,7 @@ def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
         if listener is not None:
             ctx.vcl.host.unsubscribe(listener)
             ctx.log(_DEBUG, "Unsubscribed from Object Events")
-        if "text" in priv:
-            _counters.vcl_discarded()
+        _importers.hear(priv, event)
 
 
 def _warm(ctx: Ctx, priv: dict[Any, Any]) -> None:
@@ -179,18 +179,6 @@ class _Counters:
     def __init__(self) -> None:
         self._lock = make_lock("vmod_debug")
         self._segment: stats.Segment | None = None
-        self._vcls = 0
-
-    def vcl_loaded(self) -> None:
-        with self._lock:
-            self._vcls += 1
-
-    def vcl_discarded(self) -> None:
-        with self._lock:
-            self._vcls -= 1
-            gone = not self._vcls
-        if gone:
-            self.destroy()
 
     def make(self) -> None:
         with self._lock:
@@ -211,6 +199,7 @@ class _Counters:
 
 
 _counters = _Counters()
+_importers = Importers("vmod_debug", _counters.destroy, _counters.destroy)
 
 
 def vsc_new(ctx: Ctx) -> None:
