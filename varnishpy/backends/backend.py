@@ -262,7 +262,9 @@ class Backend(Director):
 
     @staticmethod
     def _may_resend(bo: BusyObject) -> bool:
-        """Can the request body, if there is one, be sent once more? If so it stands at its beginning now."""
+        """May the request be sent once more: does VCL allow it, and can its body, rewound here, be sent again?"""
+        if bo.no_retry is not None:
+            return False
         body = bo.bereq_body
         if body is not None:
             if not can_rewind(body):
@@ -302,8 +304,6 @@ class Backend(Director):
         bo.backend = self
         bo.body_reader = None
         conn = self._connect(wrk, bo, False)
-        if bo.bereq.get("host") is None:
-            bo.bereq.add("Host", self.host_header)
         timeout = _choose(bo.first_byte_timeout, self.first_byte_timeout, params.first_byte_timeout)
         try:
             send_request(wrk, bo, conn, timeout, piped=True)

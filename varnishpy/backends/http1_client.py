@@ -31,6 +31,7 @@ _VDP_ACCT: Final = int(Tag.VdpAcct)
 _BOGO_HEADER: Final = int(Tag.BogoHeader)
 _HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
 
+BODY_GONE: Final = "req.body not cached"  # ``bo.no_retry``: why this request cannot be sent once more
 _EOF: Final = "HTC eof (Unexpected end of input)"
 _PIECE: Final = 64 * 1024  # of a request body
 _READ: Final = 16 * 1024
@@ -127,7 +128,7 @@ def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, ch
     A body that cannot be read is sent as far as it could: the backend shall see that there was a request.
     """
     if not can_rewind(body):
-        bo.no_retry = "req.body not cached"
+        bo.no_retry = BODY_GONE
     acct = bo.acct
     left = body.length
     pending = head

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
+from varnishpy.backends.http1_client import BODY_GONE
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
 from varnishpy.http.dates import format_date
@@ -32,7 +33,6 @@ _BERESP_METHOD: Final = int(Tag.BerespMethod)
 _ERROR: Final = int(Tag.Error)
 _TTL: Final = int(Tag.TTL)
 
-_BODY_GONE: Final = "req.body not cached"
 _BODYLESS_METHODS: Final = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
 
 
@@ -100,7 +100,7 @@ def _make_conditional(bo: BusyObject) -> None:
 
 def step_retry(wrk: Worker, bo: BusyObject) -> str:
     """Another attempt, as another transaction."""
-    if bo.no_retry == _BODY_GONE:  # other reasons only forbid to try another connection
+    if bo.no_retry == BODY_GONE:  # VCL's own reason forbids only to send again what a reused connection lost
         bo.log.put(_ERROR, f"Retry not possible, {bo.no_retry}")
         return "fail"
     now = timestamp(bo, "Retry")
@@ -182,8 +182,6 @@ def _get_response(wrk: Worker, bo: BusyObject) -> bool:
         except BodyError as exc:
             error_once(bo, f"req.body read error: {exc}")
             return False
-        if bo.bereq_body is not None:
-            bo.no_retry = _BODY_GONE
     elif isinstance(bo.bereq_body, CachedBody):
         bo.bereq_body.rewind()
     backend = resolve(bo.director_req, Ctx.for_fetch(bo), bo.log)

@@ -176,7 +176,7 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
     resp = _new_response(req)
     resp.set_proto("HTTP/1.1")
     resp.set_status(req.err_code)
-    resp.set_reason(req.err_reason or reason(req.err_code))
+    resp.set_reason(reason(req.err_code) if req.err_reason is None else req.err_reason)
     now = clock.now()
     resp.add("Date", format_date(now))
     resp.add_field(SERVER)

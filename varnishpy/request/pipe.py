@@ -26,6 +26,7 @@ from varnishpy.request import bodystatus
 from varnishpy.request.fetch import new_busy_object
 from varnishpy.request.finish_fetch import log_end
 from varnishpy.request.header_rules import CLOSE, filter_headers
+from varnishpy.request.reqbody import take_body
 from varnishpy.request.request import Request, Step
 from varnishpy.request.vclstep import client_left
 from varnishpy.vcl.context import Ctx, end_task
@@ -132,7 +133,9 @@ def _run(wrk: Worker, req: Request, bo: BusyObject) -> str | Step:
         wrk.stats["pipe_limited"] += 1
         return "vclfail"
     try:
-        if req.body_status is not bodystatus.CACHED:
+        if req.body_status is bodystatus.CACHED:
+            bo.bereq_body = take_body(req, bo.log)  # read already: it goes out with the head
+        else:
             req.body_status = bodystatus.NO_BODY
         req.doclose = _pipe(wrk, req, bo)
     finally:
@@ -157,6 +160,7 @@ def _pipe(wrk: Worker, req: Request, bo: BusyObject) -> str:
             upstream.sock.setblocking(False)
             _timestamp(req, "Pipe")
             acct.bereq = bo.acct.bereq_hdrbytes
+            acct.client_in = bo.acct.bereq_bodybytes
             early = _take_early(req)
             deadline = bo.task_deadline if bo.task_deadline is not None else params.pipe_task_deadline
             ends = clock.NEVER if deadline <= 0 else req.sess.t_idle + deadline

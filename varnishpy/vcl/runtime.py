@@ -507,7 +507,9 @@ def hash_data(ctx: Ctx, *texts: str | None) -> None:
     parts = ctx.req.hash_parts
     log = ctx.vsl
     for text in texts:
-        if text is not None:
+        if text is None:
+            parts.append("\0")  # what is not there differs from what is empty
+        else:
             parts.append(text)
             log.put(_HASH, text)
     parts.append("\0")
