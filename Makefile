@@ -39,11 +39,11 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix varnishpy tests tools/*
 	$(BIN)/ruff format varnishpy tests tools/*
 
-# The pools are tested alone first: they count threads, and other rooms' tests start some in the same process. A test that
-# fails is tried twice more, and reported as such: many of them wait for several processes on a machine that may be busy.
+# The pools are tested alone first: they count threads, and other rooms' tests start some in the same process. Nothing is
+# tried twice: a test that fails now and then has found something.
 test: lint
 	$(BIN)/python -m pytest -q tests/threads
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --reruns 2 --reruns-delay 1 --ignore tests/threads $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/threads $(PYTEST_ARGS)
 
 # the whole suite once more, with coverage of every process of it (slower: several minutes)
 coverage: $(STAMP)
