@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -94,10 +95,12 @@ class Manager:
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
-        self.workdir = self._make_workdir()
+        with _signals_held():
+            self.workdir = self._make_workdir()
         self.ident = self._platform()
         self._open_listen()
-        self.memory = ManagerShm(self.workdir, self.identity)
+        with _signals_held():
+            self.memory = ManagerShm(self.workdir, self.identity)
         self.memory.mgt.set("uptime", 0)
         self._set_up_cli()
         stevedores = [spec.ident for spec in self.storage_specs]
@@ -206,7 +209,8 @@ class Manager:
         self._open_cli()  # before there is a secret: who sees that finds the address as well
         if options.secret != "none":
             if options.secret is None:
-                path = self._make_secret()
+                with _signals_held():
+                    path = self._make_secret()
             else:
                 path = Path(options.secret).absolute()
                 try:
@@ -275,10 +279,11 @@ class Manager:
         if name is None:
             return
         try:
-            Path(name).write_text("")
+            with _signals_held():
+                Path(name).write_text("")
+                self._pid_file = Path(name).absolute()
         except OSError as error:
             raise StartupError(f"Could not open pid-file ({name}): {error.strerror}") from None
-        self._pid_file = Path(name).absolute()
 
     def _run_cli_file(self) -> None:
         name = self._options.cli_file
@@ -475,6 +480,16 @@ class Manager:
             self.exit_status |= 0x40
         elif code:
             self.exit_status |= 0x20
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """A signal that ends the start comes before or after the block: what the block makes is then known to `close`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make_directories(path: Path) -> list[Path]:
