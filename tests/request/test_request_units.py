@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from varnishpy.base import clock
 from varnishpy.http.message import Message
-from varnishpy.request.conditional import accepts_gzip, not_modified
+from varnishpy.request.conditional import not_modified
 from varnishpy.request.esi_codes import Encoder, Include, Skip, Verbatim, decode
 from varnishpy.request.esi_parse import EsiParser
 from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
@@ -290,22 +290,6 @@ def test_connection_options() -> None:
     assert connection_options(message(proto="HTTP/1.0"), "REQ_CLOSE")[0] == "REQ_HTTP10"
     assert connection_options(message(("Connection", "keep-alive"), proto="HTTP/1.0"), "REQ_CLOSE")[0] is None
     assert connection_options(message(("Connection", "Cookie")), "REQ_CLOSE")[0] == "RX_BAD"
-
-
-@pytest.mark.parametrize(
-    ("value", "accepted"),
-    [
-        ("gzip", True),
-        ("deflate, gzip;q=0.5", True),
-        ("gzip;q=0", False),
-        ("x-gzip", True),
-        ("br", False),
-        ("gzip;q=0, x-gzip", True),
-        ("gzip;q=\xb2", False),
-    ],
-)
-def test_accepts_gzip(value: str, accepted: bool) -> None:
-    assert accepts_gzip(message(("Accept-Encoding", value))) is accepted
 
 
 def test_if_none_match_goes_before_if_modified_since() -> None:

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base import clock, perturb
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED
+from varnishpy.http.coding import accepts_gzip
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
-from varnishpy.request.conditional import accepts_gzip
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
 from varnishpy.request.finish import leave

@@ -116,30 +116,3 @@ def vary_on_encoding(response: Message) -> None:
         return
     old = response.get("vary")
     response.set("Vary", "Accept-Encoding" if old is None else f"{old}, Accept-Encoding")
-
-
-def accepts_gzip(request: Message) -> bool:
-    """Does the client take gzip? ``x-gzip`` knows no weights, ``gzip`` must not have weight 0 (section 12.5.3)."""
-    value = request.joined("accept-encoding")
-    if value is None:
-        return False
-    if value == "gzip":
-        return True
-    for part in value.split(","):
-        coding, _, rest = part.partition(";")
-        coding = coding.strip(" \t").lower()
-        if coding == "x-gzip":
-            return True
-        if coding == "gzip" and _weight(rest) > 0.0:
-            return True
-    return False
-
-
-def _weight(parameters: str) -> float:
-    """The ``q`` of a field element; 1 where there is none, 0 where it makes no sense."""
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip(" \t").lower() == "q":
-            text = value.strip(" \t")
-            return float(text) if text.replace(".", "", 1).isdecimal() else 0.0
-    return 1.0

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
+from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import FIRST_LINE, HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
 from varnishpy.params import params
-from varnishpy.request.conditional import accepts_gzip, not_modified, weaken_etag
+from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
 from varnishpy.request.header_rules import CLOSE, append
 from varnishpy.request.reqbody import ignore_body

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from varnishpy.http.coding import accepts_gzip
 from varnishpy.params import params
-from varnishpy.request.conditional import accepts_gzip
 from varnishpy.request.esi_deliver import EsiDelivery
 from varnishpy.request.vdp import DeliveryProcessor
 from varnishpy.request.vdp_gunzip import GunzipDelivery

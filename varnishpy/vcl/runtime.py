@@ -14,6 +14,7 @@ from typing import Any
 from varnishpy.backends.director import resolve as follow
 from varnishpy.base.regex import Regex, RegexMatchError, compile_pattern
 from varnishpy.cache.objcore import OC_DYING, OC_TRANSIENT
+from varnishpy.http.coding import accepts_gzip as accepts_gzip
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import Message
 from varnishpy.http.status import reason as reason_phrase
@@ -242,21 +243,6 @@ def set_client_identity(ctx: Ctx, value: str) -> None:
         ctx.log(_LOST_HEADER, "client.identity")
         return
     ctx.req.client_identity = value
-
-
-_ACCEPTS_GZIP = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:;\s*q=([0-9.]+))?\s*(?=,|$)", re.IGNORECASE).search
-
-
-def can_gzip(message: Message) -> bool:
-    """Does the client take gzip? (RFC 9110 section 12.5.3)"""
-    value = message.joined("accept-encoding")
-    found = _ACCEPTS_GZIP(value) if value else None
-    if found is None:
-        return False
-    try:
-        return found.group(1) is None or float(found.group(1)) > 0
-    except ValueError:
-        return False
 
 
 def set_req_esi(req: Any, value: bool) -> None:

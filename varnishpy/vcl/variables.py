@@ -143,7 +143,7 @@ _add(
     "req.backend_hint", "BACKEND", "client", "client",
     read="{req}.director_hint", write="{req}.director_hint = {value}",
 )  # fmt: skip
-_add("req.can_gzip", "BOOL", "client", read="rt.can_gzip({http_req})")
+_add("req.can_gzip", "BOOL", "client", read="rt.accepts_gzip({http_req})")
 _add(
     "req.esi", "BOOL", "client", "client",
     read="not {req}.disable_esi", write="rt.set_req_esi({req}, {value})", until=40,
