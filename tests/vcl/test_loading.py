@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.vcl.vcl_bench import HEAD, Bench, FakeHost
+from varnishpy.cli.vcl_list import list_text
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.loader import VclLoadError, load
 from varnishpy.vcl.registry import VclRegistry
@@ -48,7 +49,7 @@ def test_registry_life() -> None:
     registry.use("one")
     vcl = registry.active()
     assert (vcl.name, vcl.busy) == ("one", 1)
-    assert registry.list_text().splitlines() == [
+    assert list_text(registry.rows()).splitlines() == [
         "active      auto   warm   1   one",
         "available   cold   cold   0   two",
     ]
@@ -57,11 +58,11 @@ def test_registry_life() -> None:
     registry.use("two")
     registry.discard("one")
     assert not vcl.discarded
-    assert [row["status"] for row in registry.rows()] == ["active", "discarded"]
+    assert [row.status for row in registry.rows()] == ["active", "discarded"]
     vcl.rel()
     registry.poke()
     assert vcl.discarded
-    assert [row["name"] for row in registry.rows()] == ["two"]
+    assert [row.name for row in registry.rows()] == ["two"]
 
 
 def test_labels() -> None:
@@ -75,7 +76,7 @@ def test_labels() -> None:
     req = bench.request(Host="a")
     assert bench.run("recv", req) == "vcl"
     assert bench.ctx.selected is registry.get("target")
-    assert registry.list_text().splitlines() == [
+    assert list_text(registry.rows()).splitlines() == [
         "available   auto    warm   0   target   <-   (1 label)",
         "available   label   warm   0   lbl      ->   target (1 return(vcl))",
         "active      auto    warm   1   main",
@@ -117,7 +118,7 @@ def test_what_holds_a_program_keeps_it_cooling() -> None:
         "Failed <vcl.state one auto>\nMessage:\n\tVCL one is waiting for:\n\t- a thread of mine"
     )
     registry.discard("one")
-    assert (registry.rows()[0]["status"], registry.rows()[0]["temperature"]) == ("discarded", "cooling")
+    assert (registry.rows()[0].status, registry.rows()[0].temperature) == ("discarded", "cooling")
     hold.release()
     registry.poke()
     assert registry.rows() == []

@@ -11,6 +11,7 @@ from varnishpy.backends import admin
 from varnishpy.base import panic, testable_random
 from varnishpy.cli.dispatch import CliCall, Dispatcher, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
+from varnishpy.cli.vcl_list import list_text
 from varnishpy.params import ParamError
 from varnishpy.params import table as params_table
 from varnishpy.request import vfp
@@ -102,8 +103,8 @@ class ChildCommands:
     def vcl_list(self, call: CliCall) -> str:
         self._child.vcls.poke()
         if call.json:
-            return _json(call, self._child.vcls.list_json())
-        return self._child.vcls.list_text()
+            return _json(call, [row.as_json() for row in self._child.vcls.rows()])
+        return list_text(self._child.vcls.rows())
 
     # -- bans, backends --------------------------------------------------------------------------------------------
 
@@ -149,7 +150,7 @@ class ChildCommands:
         return [director for vcl in self._child.vcls.all() for director in vcl.directors()]
 
     def _active_vcl(self) -> str:
-        return next((row["name"] for row in self._child.vcls.rows() if row["status"] == "active"), "")
+        return next((row.name for row in self._child.vcls.rows() if row.status == "active"), "")
 
     # -- traffic ---------------------------------------------------------------------------------------------------
 

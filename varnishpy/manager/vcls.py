@@ -20,6 +20,7 @@ from typing import Any
 
 from varnishpy.cli.dispatch import CliCall, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
+from varnishpy.cli.vcl_list import VclRow, columns, list_text
 from varnishpy.manager.compiler import CompiledVcl, CompilerSettings, compile_in_subprocess
 from varnishpy.manager.complain import StartupError
 
@@ -317,37 +318,21 @@ class VclPrograms:
         answer = self._tell(["vcl.list", *(["-j"] if call.json else [])])
         if answer is not None:
             return answer
-        return self._list_json(call) if call.json else self._list_text()
+        rows = [self._row(program) for program in self.programs.values()]
+        return (
+            json_answer(call, *(json.dumps(row.as_json(), indent=2) for row in rows)) if call.json else list_text(rows)
+        )
 
-    def _list_text(self) -> str:
-        rows = []
-        for program in self.programs.values():
-            refs = len(self._referrers(program))
-            status = "active" if program is self.active else "available"
-            row = [status, program.state, "warm" if program.warm else "cold", "-", program.name]
-            if program.target is not None:
-                row += ["->", program.target.name + (f" ({refs} return(vcl){'s' * (refs > 1)})" if refs else "")]
-            elif refs:
-                row += ["<-", f"({refs} label{'s' * (refs > 1)})"]
-            rows.append(row)
-        return table(rows)
-
-    def _list_json(self, call: CliCall) -> str:
-        elements = []
-        for program in self.programs.values():
-            refs = len(self._referrers(program))
-            row: dict[str, Any] = {
-                "status": "active" if program is self.active else "available",
-                "state": program.state,
-                "temperature": "warm" if program.warm else "cold",
-                "name": program.name,
-            }
-            if program.target is not None:
-                row["label"] = {"name": program.target.name} | ({"refs": refs} if refs else {})
-            elif refs:
-                row["labels"] = refs
-            elements.append(json.dumps(row, indent=2))
-        return json_answer(call, *elements)
+    def _row(self, program: Program) -> VclRow:
+        return VclRow(
+            status="active" if program is self.active else "available",
+            state=program.state,
+            temperature="warm" if program.warm else "cold",
+            busy=None,
+            name=program.name,
+            target=None if program.target is None else program.target.name,
+            users=len(self._referrers(program)),
+        )
 
     def cli_show(self, call: CliCall) -> str:
         """``vcl.show``"""
@@ -379,7 +364,7 @@ class VclPrograms:
         rows = []
         for program in self.programs.values():
             rows += [[program.name, other.name] for other in program.points_to()] or [[program.name]]
-        return table(rows)
+        return columns(rows)
 
     def cli_symtab(self, call: CliCall) -> str:
         """``vcl.symtab``"""
@@ -462,18 +447,3 @@ def _read_along_path(filename: str, params: Any) -> tuple[str, str]:
         except FileNotFoundError:
             continue
     raise error
-
-
-def table(rows: list[list[str]]) -> str:
-    """Rows of words in columns as wide as their widest word."""
-    widths: list[int] = []
-    for row in rows:
-        for column, word in enumerate(row):
-            if column == len(widths):
-                widths.append(0)
-            widths[column] = max(widths[column], len(word))
-    lines = []
-    for row in rows:
-        cells = [word.ljust(widths[column] + 3) for column, word in enumerate(row)]
-        lines.append("".join(cells).rstrip() + "\n")
-    return "".join(lines)

@@ -7,9 +7,9 @@ program with `VclRegistry.active`, which counts it, and lets go with ``vcl.rel()
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from varnishpy import stats
+from varnishpy.cli.vcl_list import VclRow
 from varnishpy.vcl.loader import Vcl, VclHost, VclLoadError, load
 
 
@@ -192,56 +192,32 @@ class VclRegistry:
 
     # -- showing --------------------------------------------------------------------------------------------------
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What ``vcl.list -j`` shows."""
-        out: list[dict[str, Any]] = []
+    def rows(self) -> list[VclRow]:
+        """What ``vcl.list`` shows."""
         with self._lock:
-            entries: list[Vcl | Label] = [*self._vcls.values(), *self._discarded]
-            for entry in entries:
-                vcl = entry.target if isinstance(entry, Label) else entry
-                if entry is self._active:
-                    status = "active"
-                else:
-                    status = "discarded" if entry in self._discarded else "available"
-                row: dict[str, Any] = {
-                    "status": status,
-                    "state": "label" if isinstance(entry, Label) else entry.state,
-                    "temperature": vcl.temperature,
-                    "busy": 0 if isinstance(entry, Label) else vcl.busy,
-                    "name": entry.name,
-                }
-                if isinstance(entry, Label):
-                    row["label"] = {"name": vcl.name}
-                    if entry.references:
-                        row["label"]["refs"] = entry.references
-                elif vcl.label_count:
-                    row["labels"] = vcl.label_count
-                out.append(row)
-        return out
+            return [self._row(entry) for entry in (*self._vcls.values(), *self._discarded)]
 
-    def list_json(self) -> list[dict[str, Any]]:
-        return self.rows()
-
-    def list_text(self) -> str:
-        """``vcl.list``: columns as wide as they must be, the count of tasks to the right."""
-        table = [self._text_row(row) for row in self.rows()]
-        if not table:
-            return ""
-        count = max(len(cells) for cells in table)
-        widths = [max((len(cells[at]) for cells in table if at < len(cells)), default=0) for at in range(count)]
-        lines = []
-        for cells in table:
-            parts = [text.rjust(widths[at]) if at == 3 else text.ljust(widths[at]) for at, text in enumerate(cells)]
-            lines.append("   ".join(parts).rstrip())
-        return "\n".join(lines) + "\n"
-
-    @staticmethod
-    def _text_row(row: dict[str, Any]) -> list[str]:
-        cells = [row["status"], row["state"], row["temperature"], str(row["busy"]), row["name"]]
-        if "label" in row:
-            refs = row["label"].get("refs", 0)
-            users = f" ({refs} return(vcl){chr(39) + 's' if refs > 1 else ''})" if refs else ""
-            cells += ["->", row["label"]["name"] + users]
-        elif "labels" in row:
-            cells += ["<-", f"({row['labels']} label{'s' if row['labels'] > 1 else ''})"]
-        return cells
+    def _row(self, entry: Vcl | Label) -> VclRow:
+        if entry is self._active:
+            status = "active"
+        else:
+            status = "discarded" if entry in self._discarded else "available"
+        if isinstance(entry, Label):
+            target = entry.target
+            return VclRow(
+                status=status,
+                state="label",
+                temperature=target.temperature,
+                busy=0,
+                name=entry.name,
+                target=target.name,
+                users=entry.references,
+            )
+        return VclRow(
+            status=status,
+            state=entry.state,
+            temperature=entry.temperature,
+            busy=entry.busy,
+            name=entry.name,
+            users=entry.label_count,
+        )
