@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from varnishpy import stats
 from varnishpy.http.status import REASONS
 from varnishpy.log.tags import Tag
+from varnishpy.params import params
 
 _ERROR: Final = int(Tag.Error)
 _LOST_HEADER: Final = int(Tag.LostHeader)
@@ -104,6 +105,13 @@ class Message:
         self.ws = ws
         self.max_headers = max_headers
         self.failed = False
+
+    def attach(self, log: RecordSink, first_tag: int, ws: Account) -> None:
+        """Part of a task from now on: logged there as one of its kind, charged there, as long as parameters allow."""
+        self.log = log
+        self.first_tag = first_tag
+        self.ws = ws
+        self.max_headers = params.http_max_hdr - FIRST_LINE
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

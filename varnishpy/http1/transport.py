@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
-from varnishpy.http.message import FIRST_LINE, UNSET
+from varnishpy.http.message import UNSET
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
 from varnishpy.http.wire_fields import FieldBlock, WireError
@@ -198,10 +198,7 @@ class Http1Transport:
         del conn.buf[: conn.head_len]
         req.acct.req_hdrbytes = len(head) + conn.skipped
         message = req.http
-        message.log = log
-        message.first_tag = _REQ_METHOD
-        message.ws = ws
-        message.max_headers = params.http_max_hdr - FIRST_LINE
+        message.attach(log, _REQ_METHOD, ws)
         try:
             if conn.complaint is not None:
                 raise conn.complaint
@@ -209,7 +206,7 @@ class Http1Transport:
                 head,
                 message,
                 hdr_len=params.http_req_hdr_len,
-                max_hdr=params.http_max_hdr - FIRST_LINE,
+                max_hdr=message.max_headers,
                 https_scheme=params.feature.https_scheme,
                 lenient=conn.lenient,
             )

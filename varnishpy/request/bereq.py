@@ -10,7 +10,6 @@ from varnishpy.backends.http1_client import BODY_GONE
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
 from varnishpy.http.dates import format_date
-from varnishpy.http.message import FIRST_LINE
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -42,10 +41,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     oc = bo.objcore
     assert req is not None and oc is not None
     bereq0 = bo.bereq0
-    bereq0.log = bo.log
-    bereq0.first_tag = _BEREQ_METHOD
-    bereq0.max_headers = params.http_max_hdr - FIRST_LINE
-    bereq0.ws = bo.ws
+    bereq0.attach(bo.log, _BEREQ_METHOD, bo.ws)
     source = req.http
     bereq0.method = source.method
     bereq0.url = source.url
@@ -68,10 +64,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     _make_conditional(bo)
     bereq = bo.bereq
     bereq.copy_from(bereq0)
-    bereq.log = bo.log
-    bereq.first_tag = _BEREQ_METHOD
-    bereq.max_headers = bereq0.max_headers
-    bereq.ws = bo.ws
+    bereq.attach(bo.log, _BEREQ_METHOD, bo.ws)
     bereq.failed = bereq0.failed
     bo.ws_snapshot = bo.ws.snapshot()
     if req.body_status.available == 0:
@@ -146,10 +139,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     if action in ("abandon", "fail"):
         return "fail"
     beresp = bo.beresp
-    beresp.log = bo.log
-    beresp.first_tag = _BERESP_METHOD
-    beresp.max_headers = params.http_max_hdr - FIRST_LINE
-    beresp.ws = bo.ws
+    beresp.attach(bo.log, _BERESP_METHOD, bo.ws)
     beresp.headers = []
     beresp.failed = False
     if action == "error":

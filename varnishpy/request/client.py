@@ -63,6 +63,7 @@ _VCL_USE: Final = int(Tag.VCL_use)
 _DONE: Final = Step.DONE
 _DISEMBARK: Final = Step.DISEMBARK
 _LOOKUP_HIT: Final = Lookup.HIT
+_LOOKUP_HIT_GRACE: Final = Lookup.HIT_GRACE
 _LOOKUP_BUSY: Final = Lookup.BUSY
 _FINISHED: Final = BocState.FINISHED
 
@@ -273,8 +274,6 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     action, ctx = run_vcl(wrk, req, "recv")
     if action == "fail":
         return "vclfail"
-    if action == "hash" and not req.want100cont and req.body is None:
-        return _hash(wrk, req, action)
     if action == "vcl" and req.restarts == 0 and req.topreq.vcl0 is None and ctx is not None:
         _switch_vcl(wrk, req, ctx.selected)
         _prepare(req, client.ip)
@@ -353,20 +352,14 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
     """Ask the cache; a request that must wait for another's fetch leaves its thread here and comes back here."""
     waited = req.waiting_on is not None
     found, oc, busy = req.env.hash.lookup(wrk, req, req.digest)
-    if found is not _LOOKUP_BUSY and req.catflap is not None:
-        req.catflap = None
-    if found is _LOOKUP_HIT and not waited:
-        assert oc is not None
-        req.objcore = oc
-        _log_hit(req, oc)
-        return _hit(wrk, req, found, busy)
     if found is _LOOKUP_BUSY:
         return Step.DISEMBARK
+    req.catflap = None
     if waited:
         now = clock.now()
         req.log.timestamp("Waitinglist", now)
         req.t_prev = now
-    if found is Lookup.HIT:
+    if found is _LOOKUP_HIT or found is _LOOKUP_HIT_GRACE:
         assert oc is not None
         req.objcore = oc
         _log_hit(req, oc)
@@ -379,16 +372,12 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
         req.stale_oc = oc
         req.is_hitmiss = found is Lookup.HITMISS
         return "miss"
-    if found is Lookup.HITPASS:
-        if req.hitmiss_info is not None:
-            xid, left = req.hitmiss_info
-            req.log.put(_HIT_PASS, f"{xid} {left:.6f}")
-        req.is_hitpass = True
-        return "pass"
-    assert oc is not None
-    req.objcore = oc
-    _log_hit(req, oc)
-    return _hit(wrk, req, found, busy)
+    assert found is Lookup.HITPASS
+    if req.hitmiss_info is not None:
+        xid, left = req.hitmiss_info
+        req.log.put(_HIT_PASS, f"{xid} {left:.6f}")
+    req.is_hitpass = True
+    return "pass"
 
 
 @lru_cache(256)

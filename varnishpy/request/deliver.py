@@ -10,7 +10,7 @@ from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
 from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.dates import format_date
-from varnishpy.http.message import FIRST_LINE, HEADER, PROTOCOL, REASON, STATUS, Field, Message
+from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
@@ -61,10 +61,7 @@ def _new_response(req: Request) -> Message:
     resp = req.resp
     if resp.log is not None:  # used before: this is another response to the same request
         resp = req.resp = Message()
-    resp.log = req.log
-    resp.first_tag = _RESP_METHOD
-    resp.ws = req.ws
-    resp.max_headers = params.http_max_hdr - FIRST_LINE
+    resp.attach(req.log, _RESP_METHOD, req.ws)
     return resp
 
 

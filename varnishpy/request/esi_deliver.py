@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
-from varnishpy.http.message import FIRST_LINE, Message
+from varnishpy.http.message import Message
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import params
@@ -326,10 +326,7 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
 
     http = child.http
     http.copy_from(parent.http0)
-    http.log = log
-    http.first_tag = _REQ_METHOD
-    http.max_headers = params.http_max_hdr - FIRST_LINE
-    http.ws = child.ws
+    http.attach(log, _REQ_METHOD, child.ws)
     http.set_url(instruction.url)
     if instruction.host:
         http.set("Host", instruction.host)

@@ -19,7 +19,6 @@ from varnishpy.backends.backend import Backend
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
-from varnishpy.http.message import FIRST_LINE
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -91,10 +90,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     bo.log.start_clock(now)
     bo.log.timestamp("Start", now)
     bereq = bo.bereq
-    bereq.log = bo.log
-    bereq.first_tag = _BEREQ_METHOD
-    bereq.max_headers = params.http_max_hdr - FIRST_LINE
-    bereq.ws = req.ws
+    bereq.attach(bo.log, _BEREQ_METHOD, req.ws)
     bereq.method, bereq.url, bereq.proto = req.http.method, req.http.url, req.http.proto
     bereq.headers = filter_headers(req.http.headers, 0, req.hop_headers)
     bereq.log_request()
