@@ -24,3 +24,10 @@ def test_hit_cost(options: list[str], begins: str) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(begins)
     assert ("  http2\n" in done.stdout) == ("--profile" in options)
+
+
+def test_hit_cost_keeps_within_the_connection_window() -> None:
+    """A client that gave more window back than it was sent would go over 2^31-1 after some two thousand bursts."""
+    command = [sys.executable, str(TOOLS / "hit-cost"), "--bursts", "2100", "--size", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
