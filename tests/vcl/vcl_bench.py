@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from varnishpy.base.workspace import make_workspace
+from varnishpy.cache.expire import Expiry
+from varnishpy.cache.keys import KeyIndex
 from varnishpy.http.message import Message
 from varnishpy.log.tags import Tag
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
@@ -64,6 +66,7 @@ class FakeHost:
         self.specs: dict[str, Any] = {}
         self.bans: list[str] = []
         self.calls: list[Any] = []
+        self.keys = KeyIndex(Expiry(), list)
 
     def new_backend(self, vcl: Vcl, spec: Any, via: Any) -> FakeBackend:
         self.specs[spec.vcl_name] = spec
@@ -93,6 +96,9 @@ class FakeHost:
 
     def add_filters(self, vcl: Any, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
         """Nobody filters here."""
+
+    def key_index(self) -> KeyIndex:
+        return self.keys
 
     def forget(self, vcl: Any) -> None:
         """Nothing is kept."""

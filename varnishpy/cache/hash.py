@@ -23,6 +23,7 @@ from varnishpy.base.panic import invariant
 from varnishpy.cache import vary, waitinglist
 from varnishpy.cache.background import BackgroundCounts, Counting
 from varnishpy.cache.catflap import Verdict
+from varnishpy.cache.keys import KeyIndex
 from varnishpy.cache.objcore import (
     EXP_NEW,
     EXP_REFD,
@@ -80,6 +81,7 @@ class Hash:
         self.bans = bans
         expiry.attach(self)
         bans.attach(self)
+        self.keys = KeyIndex(expiry, self.all_objects)
 
     def __len__(self) -> int:
         return len(self._heads)

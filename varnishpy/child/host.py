@@ -12,6 +12,7 @@ from varnishpy.vcl.context import VclFailure
 from varnishpy.vcl.loader import Vcl, VclLoadError
 
 if TYPE_CHECKING:
+    from varnishpy.cache.keys import KeyIndex
     from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
     from varnishpy.vcl.context import Ctx
@@ -92,6 +93,10 @@ class Host:
     def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
         """Undo `subscribe`."""
         self._env.hash.expiry.unsubscribe(listener)
+
+    def key_index(self) -> KeyIndex:
+        """Objects by their keys."""
+        return self._env.hash.keys
 
     def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Wrapper | None) -> None:
         """Have the response of a request sent by a task of its own."""

@@ -104,6 +104,14 @@ _VCP = (
 
 _DEBUG = (counter("count", "Counts", "What VMOD debug was told to count.", "debug"),)
 
+_XKEY = (
+    gauge("g_keys", "Keys", "Keys that objects of the cache have."),
+    gauge("g_bytes", "Bytes for keys", "What the index of keys takes, about.", format="bytes"),
+    gauge("g_hashhead_bytes", "Bytes for the keys themselves", "", "debug", "bytes"),
+    gauge("g_ochead_bytes", "Bytes for objects that have keys", "", "debug", "bytes"),
+    gauge("g_oc_bytes", "Bytes for which object has which key", "", "debug", "bytes"),
+)
+
 CLASSES: dict[str, CounterClass] = {
     table.name: table
     for table in (
@@ -116,6 +124,7 @@ CLASSES: dict[str, CounterClass] = {
         CounterClass("LCK", "Locks", 70, _LCK),
         CounterClass("WAITER", "Waiters", 80, _WAITER),
         CounterClass("VCP", "Pools of backend connections", 80, _VCP),
+        CounterClass("XKEY", "Surrogate keys", 85, _XKEY),
         CounterClass("DEBUG", "VMOD debug", 90, _DEBUG),
     )
 }

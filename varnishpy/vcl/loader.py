@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import invariant
@@ -23,6 +23,9 @@ from varnishpy.vcl.codegen import TRACE_MARK
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private, module_name
 from varnishpy.vcl.methods import METHODS
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
+
+if TYPE_CHECKING:
+    from varnishpy.cache.keys import KeyIndex
 
 _VCL_CALL = int(Tag.VCL_call)
 _VCL_RETURN = int(Tag.VCL_return)
@@ -75,6 +78,9 @@ class VclHost(Protocol):
 
     def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
         """Undo `subscribe`."""
+
+    def key_index(self) -> KeyIndex:
+        """Objects by their keys (see ``cache/keys.py``)."""
 
     def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Any) -> None:
         """Have the response of ``ctx.req`` sent by a task of its own (see ``http1/elsewhere.py``)."""
