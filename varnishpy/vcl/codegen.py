@@ -4,13 +4,18 @@ A function takes the context and returns the action that ends the method, or ``N
 Variable access becomes attribute access on local names that are set up once per function; literals, patterns, headers
 and addresses become module constants. Lines that end with `TRACE_MARK` are for VCL_trace only: the loader drops them
 from the variant that normally runs.
+
+Compiled for coverage (`CompileOptions.coverage`), a module counts in ``HITS`` how often each of its ``COVERAGE`` points
+was passed: the entry of a subroutine, each statement, and both arms of each condition, the one that does nothing too.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from varnishpy.vcl import methods
 from varnishpy.vcl.codegen_expr import ExpressionWriter
-from varnishpy.vcl.source import position
+from varnishpy.vcl.source import Token, position
 from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vcl.symbols import Symbol
 from varnishpy.vcl.tree import (
@@ -37,6 +42,20 @@ TRACE_MARK = "  #T"
 _INDENT = "    "
 
 
+class CoveragePoint(NamedTuple):
+    """A place of a program whose passing is counted. ``line`` and ``column`` count from 1.
+
+    ``kind`` is ``sub`` (a subroutine's block is entered; at its first word), ``line`` (a statement), or ``true`` and
+    ``false``, the arms of a condition, at its ``if`` or ``else``; the two of one condition have the same place.
+    """
+
+    kind: str
+    source: int  # index into SOURCES
+    line: int
+    column: int
+    sub: str
+
+
 class ModuleWriter:
     """Writes a whole program."""
 
@@ -45,6 +64,8 @@ class ModuleWriter:
         self.name = name
         self.constants: dict[str, str] = {}  # Python expression -> name
         self.constant_lines: list[str] = []
+        self.covers = unit.options.coverage
+        self.points: list[CoveragePoint] = []
 
     def constant(self, prefix: str, expression: str) -> str:
         """The name of a module constant, made when it is first asked for."""
@@ -53,6 +74,12 @@ class ModuleWriter:
             name = self.constants[expression] = f"{prefix}{len(self.constants) + 1}"
             self.constant_lines.append(f"{name} = {expression}")
         return name
+
+    def point(self, kind: str, token: Token, sub: str) -> int:
+        """The number of a new coverage point."""
+        line, column = position(token.source, token.begin)
+        self.points.append(CoveragePoint(kind, token.source.index, line, column, sub))
+        return len(self.points) - 1
 
     def write(self) -> str:
         unit = self.unit
@@ -90,6 +117,9 @@ class ModuleWriter:
             lines.append(f"{symbol.code} = None")
         lines.append(f"OBJECTS = {[(symbol.name, symbol.code) for symbol in unit.objects]!r}")
         lines += self.constant_lines
+        if self.covers:
+            lines += ["COVERAGE = [", *(f"    {tuple(point)!r}," for point in self.points), "]"]
+            lines.append(f"HITS = [0] * {len(self.points)}")
         lines += functions
         lines += self._tables(subs)
         return "\n".join(lines) + "\n"
@@ -139,6 +169,7 @@ class SubWriter(ExpressionWriter):
 
     def write(self) -> list[str]:
         for block in self.sub.blocks:
+            self._pass(1, "sub", block.token)
             self._block(block, 1)
         head = ["", "", f"def {self.sub.symbol.code}(ctx):"]
         if self.globals:
@@ -149,15 +180,31 @@ class SubWriter(ExpressionWriter):
     def _line(self, depth: int, text: str) -> None:
         self.lines.append(_INDENT * depth + text)
 
+    def _pass(self, depth: int, kind: str, token: Token) -> None:
+        """Count that a coverage point is passed."""
+        if self.module.covers:
+            self._line(depth, f"HITS[{self.module.point(kind, token, self.sub.symbol.name)}] += 1")
+
     def _block(self, block: Block, depth: int) -> None:
         self._trace(block.reference, depth)
         start = len(self.lines)
-        for statement in block.body:
+        for index, statement in enumerate(block.body):
+            if not isinstance(statement, Block):
+                self._pass(depth, "line", statement.token)
             self._statement(statement, depth)
             if isinstance(statement, Return):
-                break  # what follows is never reached
+                self._never(block.body[index + 1 :])
+                break
         if all(line.endswith(TRACE_MARK) for line in self.lines[start:]):
             self._line(depth, "pass")
+
+    def _never(self, rest: list[Stmt]) -> None:
+        """Nothing is generated for statements behind a return; they are points all the same."""
+        for statement in rest if self.module.covers else ():
+            if isinstance(statement, Block):
+                self._never(statement.body)
+            else:
+                self.module.point("line", statement.token, self.sub.symbol.name)
 
     def _trace(self, reference: int, depth: int) -> None:
         if reference:
@@ -204,18 +251,25 @@ class SubWriter(ExpressionWriter):
     def _if(self, statement: If, depth: int) -> None:
         word = "if"
         called = False
-        for condition, block in statement.branches:
+        failed: list[str] = []  # counts the conditions so far as false
+        for (condition, block), token in zip(statement.branches, statement.places, strict=True):
             self.called_vmod = called
             self._line(depth, f"{word} {self.condition(condition)}:")
             called = self.called_vmod
+            self.lines += [_INDENT * (depth + 1) + line for line in failed]
+            self._pass(depth + 1, "true", token)
             self._after_vmod(depth + 1)
             self._block(block, depth + 1)
             word = "elif"
-        if statement.otherwise is not None:
+            if self.module.covers:
+                failed.append(f"HITS[{self.module.point('false', token, self.sub.symbol.name)}] += 1")
+        if statement.otherwise is not None or failed:
             self._line(depth, "else:")
             self.called_vmod = called
+            self.lines += [_INDENT * (depth + 1) + line for line in failed]
             self._after_vmod(depth + 1)
-            self._block(statement.otherwise, depth + 1)
+            if statement.otherwise is not None:
+                self._block(statement.otherwise, depth + 1)
         self.called_vmod = called
         self._after_vmod(depth)
         self._trace(statement.reference, depth)
@@ -225,7 +279,7 @@ class SubWriter(ExpressionWriter):
         assert callee is not None
         code = statement.symbol.code
         if not any(block.body for block in callee.blocks):
-            self._line(depth, f"{code}(ctx){TRACE_MARK}")
+            self._line(depth, f"{code}(ctx)" + ("" if self.module.covers else TRACE_MARK))
         elif not self.module.unit.uses_dynamic_calls and never_ends(callee):
             self._line(depth, f"{code}(ctx)")
         else:

@@ -99,21 +99,24 @@ def _object_call(unit: Unit, token: Token, symbol: Symbol) -> Stmt:
 
 def _if(unit: Unit, token: Token) -> Stmt:
     branches = [_branch(unit)]
+    places = [token]
     otherwise: Block | None = None
     while unit.token.kind == ID:
+        place = unit.token
         if unit.token.is_id("else"):
             unit.next()
             if unit.token.kind == "{":
                 otherwise = parse_block(unit)
                 # as in the reference, nothing can be traced behind an else
-                return If(token, branches, otherwise, 0)
+                return If(token, branches, otherwise, 0, places)
             if not unit.token.is_id("if"):
                 unit.report.fail("'else' must be followed by 'if' or '{'\n", unit.token)
         elif unit.token.text not in ("elseif", "elsif", "elif"):
             break
         unit.next()
         branches.append(_branch(unit))
-    return If(token, branches, otherwise, unit.mark())
+        places.append(place)
+    return If(token, branches, otherwise, unit.mark(), places)
 
 
 def _branch(unit: Unit) -> tuple[Expr, Block]:

@@ -173,6 +173,7 @@ class If(Stmt):
     branches: list[tuple[Expr, Block]]
     otherwise: Block | None
     reference: int  # of the point behind it
+    places: list[Token]  # where each branch begins: ``if`` or ``else`` or ``elseif``
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ class CompileOptions:
     unsafe_path: bool = True
     stevedores: tuple[str, ...] = ("s0", "Transient")
     labels: tuple[str, ...] = ()
+    coverage: bool = False  # count in the running program which statements and branches are passed
     builtin_source: str | None = None  # another builtin VCL (-f '' uses none of the user's)
 
 
