@@ -33,6 +33,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check varnishpy tests tools/*
 	$(BIN)/ruff format --check varnishpy tests tools/*
 	$(BIN)/mypy
+	$(BIN)/python tools/genviews --check
 	$(BIN)/python tools/gendocs --check
 
 format: $(STAMP)
@@ -56,6 +57,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python tools/bench
 
 docs: $(STAMP)
+	$(BIN)/python tools/genviews
 	$(BIN)/python tools/gendocs
 
 clean:

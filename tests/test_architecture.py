@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def test_lower_floors_never_import_upper_ones(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "h2").glob("*.py")), ids=lambda path: path.name)
 def test_the_protocol_of_http2_knows_neither_sockets_nor_threads_of_the_pool(path: Path) -> None:
-    assert imports(path) <= {"h2", "base", "http", "log", "params", "storage"}
+    assert imports(path) <= {"h2", "base", "http", "log", "params", "stats", "storage"}
     names = {name for node in ast.walk(ast.parse(path.read_text())) for name in _imported(node)}
     assert not names & {"socket", "select", "selectors", "ssl"}
 
@@ -89,6 +91,16 @@ def test_files_have_one_subject_and_say_so(path: Path) -> None:
     if text.strip():
         docstring = ast.get_docstring(ast.parse(text))
         assert docstring, "a module opens with what it is for"
+
+
+def test_the_typed_views_are_what_the_tables_give() -> None:
+    told = subprocess.run(
+        [sys.executable, str(PACKAGE.parent / "tools" / "genviews"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_no_room_for_what_has_no_name() -> None:

@@ -66,8 +66,8 @@ def test_simple_fetch_logs_and_counts(rig: Any, origin: Any, scripts: Any) -> No
     assert re.fullmatch(r"\d+ b recycle", closed)
     assert [text.split(":")[0] for text in rig.texts(bo, Tag.Timestamp)] == ["Connected", "Bereq"]
     assert rig.texts(bo, Tag.BerespStatus) == ["200"]
-    assert rig.wrk.stats["backend_conn"] == rig.wrk.stats["backend_req"] == rig.wrk.stats["fetch_length"] == 1
-    assert rig.wrk.stats["backend_recycle"] == 1
+    assert rig.wrk.stats.backend_conn == rig.wrk.stats.backend_req == rig.wrk.stats.fetch_length == 1
+    assert rig.wrk.stats.backend_recycle == 1
     assert bo.acct.bereq_hdrbytes == len(b"GET /x?y=1 HTTP/1.1\r\nHost: origin.test\r\n\r\n")
     vsc = backend.vsc
     assert (vsc.get("req"), vsc.get("conn"), vsc.get("beresp_bodybytes")) == (1, 0, 5)
@@ -83,7 +83,7 @@ def test_connection_is_reused(rig: Any, origin: Any, scripts: Any) -> None:
         assert rig.fetch(backend, bo) == b"hello"
     assert origin.connections == 1
     assert re.fullmatch(r"\d+ b \S+ \d+ \S+ \d+ reuse \d+\.\d{6} 2", rig.texts(bo, Tag.BackendOpen)[0])
-    assert rig.wrk.stats["backend_reuse"] == 2
+    assert rig.wrk.stats.backend_reuse == 2
 
 
 def test_backends_of_one_endpoint_share_connections(rig: Any, origin: Any, scripts: Any) -> None:
@@ -106,7 +106,7 @@ def test_idle_connection_closed_by_origin_is_noticed(rig: Any, origin: Any, scri
     until(lambda: backend.pool.idle == 0)
     assert rig.fetch(backend, rig.bo()) == b"ok"
     assert origin.connections == 2
-    assert "backend_retry" not in rig.wrk.stats
+    assert not rig.wrk.stats.backend_retry
 
 
 def test_idle_timeout_closes(rig: Any, origin: Any, scripts: Any, until: Any) -> None:
@@ -135,7 +135,7 @@ def test_reused_connection_that_died_is_tried_once_more(rig: Any, origin: Any, s
     assert rig.fetch(backend, rig.bo()) == b"ok"
     bo = rig.bo()
     assert rig.fetch(backend, bo) == b"fresh"
-    assert rig.wrk.stats["backend_retry"] == 1
+    assert rig.wrk.stats.backend_retry == 1
     assert rig.texts(bo, Tag.FetchError) == [EOF]
     assert len(rig.texts(bo, Tag.BackendOpen)) == 2
     assert backend.n_conn == 0
@@ -146,7 +146,7 @@ def test_no_second_try_after_part_of_a_response(rig: Any, origin: Any) -> None:
     backend = rig.backend(origin)
     rig.fetch(backend, rig.bo())
     assert get_error(rig, backend, rig.bo()) == EOF
-    assert rig.wrk.stats["backend_retry"] == 0
+    assert rig.wrk.stats.backend_retry == 0
     assert origin.connections == 1
 
 
@@ -285,7 +285,7 @@ def test_body_to_the_end_of_connection(rig: Any, origin: Any, scripts: Any) -> N
     bo = rig.bo()
     assert rig.fetch(rig.backend(origin), bo) == b"z" * 100000
     assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RESP_CLOSE")
-    assert rig.wrk.stats["fetch_eof"] == 1
+    assert rig.wrk.stats.fetch_eof == 1
 
 
 def test_large_body(rig: Any, origin: Any, scripts: Any) -> None:
@@ -395,7 +395,7 @@ def test_responses_without_body_keep_the_connection(
     for _ in range(2):
         assert rig.fetch(backend, rig.bo(method)) == b""
     assert origin.connections == 1
-    assert rig.wrk.stats[counter] == 2
+    assert getattr(rig.wrk.stats, counter) == 2
 
 
 @pytest.mark.parametrize(
@@ -493,7 +493,7 @@ def test_refused_then_held_down(rig: Any) -> None:
     assert get_error(rig, backend, rig.bo()) == "backend b: fail errno 0 (Connection refused)"
     vsc = backend.vsc
     assert (vsc.get("fail_econnrefused"), vsc.get("helddown"), vsc.get("fail")) == (1, 1, 2)
-    assert rig.wrk.stats["backend_fail"] == 2
+    assert rig.wrk.stats.backend_fail == 2
     assert backend.n_conn == 0
 
 
@@ -544,7 +544,7 @@ def test_sick_backend_is_not_tried(rig: Any, origin: Any) -> None:
     backend = rig.backend(origin)
     backend.set_admin_health("sick")
     assert get_error(rig, backend, rig.bo()) == "backend b: unhealthy"
-    assert backend.vsc.get("unhealthy") == rig.wrk.stats["backend_unhealthy"] == 1
+    assert backend.vsc.get("unhealthy") == rig.wrk.stats.backend_unhealthy == 1
     assert origin.connections == 0
 
 
@@ -554,7 +554,7 @@ def test_max_connections(rig: Any, origin: Any, scripts: Any) -> None:
     first = rig.bo()
     backend.get_response(rig.wrk, first)
     assert get_error(rig, backend, rig.bo()) == "backend b: busy"
-    assert backend.vsc.get("busy") == rig.wrk.stats["backend_busy"] == 1
+    assert backend.vsc.get("busy") == rig.wrk.stats.backend_busy == 1
     first.body_reader.read(10)
     backend.finish(rig.wrk, first)
     assert rig.fetch(backend, rig.bo()) == b"hello"
@@ -583,7 +583,7 @@ def test_waiting_for_a_connection(rig: Any, origin: Any, scripts: Any, until: An
     backend.finish(rig.wrk, first)
     thread.join(10)
     assert bodies == [b"hello"]
-    assert other.stats["backend_wait"] == 1 and other.stats["backend_wait_fail"] == 0
+    assert other.stats.backend_wait == 1 and other.stats.backend_wait_fail == 0
     assert backend.n_conn == 0
 
 
@@ -593,7 +593,7 @@ def test_waiting_in_vain(rig: Any, origin: Any, scripts: Any) -> None:
     first = rig.bo()
     backend.get_response(rig.wrk, first)
     assert get_error(rig, backend, rig.bo()) == "backend b: busy"
-    assert rig.wrk.stats["backend_wait_fail"] == 1
+    assert rig.wrk.stats.backend_wait_fail == 1
     backend.finish(rig.wrk, first)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
+from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.cache.ban import Bans
 from varnishpy.cache.expire import Expiry
@@ -20,7 +20,13 @@ class Worker:
     """Counters, as a worker has them."""
 
     def __init__(self) -> None:
-        self.stats: defaultdict[str, int] = defaultdict(int)
+        self.stats = stats.TaskCounters()
+
+
+def counted(counters: stats.TaskCounters) -> dict[str, int]:
+    """What a task has counted so far."""
+    counts = {column.name: getattr(counters, column.name) for column in stats.MAIN.columns if column.task}
+    return {name: count for name, count in counts.items() if count}
 
 
 class Log:

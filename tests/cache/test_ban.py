@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cache.cache_parts import Cache
+from tests.cache.cache_parts import Cache, counted
 from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.cache.ban_lurker import Lurker
@@ -239,7 +239,7 @@ def lurker(cache: Cache) -> Lurker:
 
 
 def counts(lurker: Lurker) -> dict[str, int]:
-    return {name: value for name, value in lurker._counts.stats.items() if value and name.startswith("bans")}
+    return {name: value for name, value in counted(lurker._counts.stats).items() if name.startswith("bans")}
 
 
 def test_the_lurker_kills_what_is_banned_and_shortens_the_list(cache: Cache, lurker: Lurker) -> None:

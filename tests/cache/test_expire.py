@@ -15,7 +15,7 @@ from varnishpy.log.tags import Tag
 
 
 def expired(cache: Cache) -> int:
-    return cache.expiry._counts.stats["n_expired"]
+    return cache.expiry._counts.stats.n_expired
 
 
 def test_an_object_leaves_after_ttl_grace_and_keep(cache: Cache) -> None:

@@ -31,7 +31,7 @@ def test_miss_then_hit(cache: Cache) -> None:
     assert busy is not None
     cache.hash.withdraw(cache.wrk, busy)
     cache.settle()
-    assert cache.wrk.stats["n_objectcore"] == 1
+    assert cache.wrk.stats.n_objectcore == 1
     cache.clear()
 
 
@@ -114,7 +114,7 @@ def test_hit_for_miss(cache: Cache) -> None:
     found, marker2, busy2 = cache.lookup(cache.request())
     assert found is Lookup.HITMISS
     assert busy2 is not None
-    assert cache.wrk.stats["cache_hitmiss"] == 2
+    assert cache.wrk.stats.cache_hitmiss == 2
     for each in (marker, marker2):
         cache.deref(each)
     # a cacheable answer replaces the marker, being the newer object
@@ -141,7 +141,7 @@ def test_an_expired_hit_for_miss_marker_still_prevents_waiting(cache: Cache) -> 
         found, marker, busy = cache.lookup(cache.request())
         assert (found, marker) == (Lookup.HITMISS, None)
         assert busy is not None
-    assert cache.wrk.stats["cache_hitmiss"] == 2
+    assert cache.wrk.stats.cache_hitmiss == 2
 
 
 def test_hit_for_pass(cache: Cache) -> None:
@@ -149,7 +149,7 @@ def test_hit_for_pass(cache: Cache) -> None:
     req = cache.request()
     assert cache.lookup(req) == (Lookup.HITPASS, None, None)
     assert req.hitmiss_info[0] == oc.xid
-    assert cache.wrk.stats["cache_hitpass"] == 1
+    assert cache.wrk.stats.cache_hitpass == 1
     assert oc.refcount == 1
     cache.clear()
 
@@ -238,7 +238,7 @@ def test_a_purge_takes_all_variants(cache: Cache) -> None:
     _, _, untouched = cache.lookup(cache.request(Foo="3"))
     assert untouched is not None
     assert cache.hash.purge(cache.wrk, streaming.digest, streaming.t_req) == 2
-    assert (cache.wrk.stats["n_purges"], cache.wrk.stats["n_obj_purged"]) == (1, 2)
+    assert (cache.wrk.stats.n_purges, cache.wrk.stats.n_obj_purged) == (1, 2)
     found, _, again = cache.lookup(cache.request(Foo="1"))
     assert found is Lookup.MISS
     assert busy.flags & OC_DYING
@@ -258,7 +258,7 @@ def test_a_soft_purge_lowers_times(cache: Cache) -> None:
     cache.hash.purge(cache.wrk, req.digest, req.t_req, 0.0, math.nan, 60.0)
     assert oc.expires() == pytest.approx(req.t_req)
     assert (oc.grace, oc.keep) == (50.0, 5.0)
-    assert cache.wrk.stats["n_purges"] == 0
+    assert cache.wrk.stats.n_purges == 0
     later = cache.request()
     later.t_req = req.t_req + 1.0
     found, stale, busy = cache.lookup(later)
@@ -290,7 +290,7 @@ def test_failed_objects_are_not_found(cache: Cache) -> None:
 def test_private_objects_are_never_found(cache: Cache) -> None:
     oc = cache.hash.insert_private(cache.wrk)
     cache.fetch(cache.request(), oc)
-    assert cache.wrk.stats["n_objectcore"] == 0
+    assert cache.wrk.stats.n_objectcore == 0
     assert cache.stevedore.used_space == 0
     assert len(cache.hash) == 0
 
@@ -308,7 +308,7 @@ def test_references_are_counted(cache: Cache) -> None:
     assert cache.hash.deref(cache.wrk, oc) == 0
     assert oc.stobj is None
     cache.clear()
-    assert cache.wrk.stats["n_objectcore"] + cache.expiry._counts.stats["n_objectcore"] <= 0
+    assert cache.wrk.stats.n_objectcore + cache.expiry._counts.stats.n_objectcore <= 0
 
 
 def test_a_withdrawn_core_must_be_untouched(cache: Cache) -> None:

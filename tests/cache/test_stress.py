@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache.cache_parts import HFM, HFP, Cache, FakeRequest, Worker
+from tests.cache.cache_parts import HFM, HFP, Cache, FakeRequest, Worker, counted
 from tests.waiting import wait_for
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import ObjectCore
@@ -59,8 +59,8 @@ class Storm:
             raise
         finally:
             with self.lock:
-                for name, value in wrk.stats.items():
-                    self.cache.wrk.stats[name] += value
+                for name, value in counted(wrk.stats).items():
+                    setattr(self.cache.wrk.stats, name, getattr(self.cache.wrk.stats, name) + value)
 
     def serve(self, req: FakeRequest, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache

@@ -28,7 +28,7 @@ def test_one_fetch_serves_all_who_wait_exponentially(cache: Cache) -> None:
     _, _, busy = cache.lookup(first)
     assert busy is not None
     waiting = waiters(cache, 100)
-    assert cache.wrk.stats["busy_sleep"] == 100
+    assert cache.wrk.stats.busy_sleep == 100
     cache.fetch(first, busy)
     woken = cache.transport.woken
     assert woken == waiting[:3]  # rush_exponent
@@ -43,7 +43,7 @@ def test_one_fetch_serves_all_who_wait_exponentially(cache: Cache) -> None:
         assert req.waiting_on is None
         cache.deref(oc)
     assert woken == waiting
-    assert cache.wrk.stats["busy_wakeup"] == 100
+    assert cache.wrk.stats.busy_wakeup == 100
     assert busy.hits == 100
     cache.clear()
 

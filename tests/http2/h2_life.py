@@ -171,7 +171,7 @@ class Life:
         assert h2.open_streams == sum(
             1 for s in h2.streams.values() if s.state in (State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE)
         )
-        assert h2.stats["h2_streams_live"] == h2.open_streams
+        assert h2.stats.h2_streams_live == h2.open_streams
         assert h2.rx_window <= MAX_WINDOW
         assert h2.transmitter.stuck == sum(1 for s in h2.streams.values() if s.t_window_dry)
         for stream in h2.streams.values():

@@ -211,7 +211,7 @@ def test_floods(talk, frame):
     for _ in range(PURSE // 100 + 1):
         talk.send(frame * 100)
     assert talk.error() == "ENHANCE_YOUR_CALM"
-    assert talk.h2.stats["h2_floods"] == 1
+    assert talk.h2.stats.h2_floods == 1
 
 
 def test_empty_continuations(talk):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from varnishpy.log.tags import Tag
-from varnishpy.params import Flag, ParamError, ParamTable, PoolParam, TagMask
+from varnishpy.params import Flag, ParamError, Params, ParamTable, PoolParam, TagMask
 from varnishpy.params.bits import VSL_TAGS
 
 
@@ -25,6 +25,22 @@ def test_defaults_are_typed(table: ParamTable) -> None:
     assert view.acceptor_sleep_decay == 0.9
     with pytest.raises(AttributeError):
         _ = view.feature.htp2
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in ParamTable().specs.values()])
+def test_the_view_begins_with_the_defaults_of_the_table(name: str, table: ParamTable) -> None:
+    fresh, set_by_table = getattr(Params(), name), getattr(table.view, name)
+    assert type(fresh) is type(set_by_table)
+    bits = table.specs[name].bits
+    if not bits:
+        assert fresh == set_by_table
+    elif not isinstance(fresh, TagMask):
+        assert [bit for bit in bits if getattr(fresh, bit)] == [], "bits begin as none; the table sets the default"
+        defaults = {bit for bit in bits if getattr(set_by_table, bit)}
+        fresh.assign(frozenset(bits))
+        assert all(getattr(fresh, bit) for bit in bits)
+        fresh.assign(frozenset(defaults))
+        assert {bit for bit in bits if getattr(fresh, bit)} == defaults
 
 
 def test_defaults_survive_a_round_trip(table: ParamTable) -> None:

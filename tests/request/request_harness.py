@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ from varnishpy.request.finish import finish_request
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError, Delivered
 from varnishpy.session.address import SockAddr
+from varnishpy.stats import TaskCounters
 from varnishpy.storage.config import StorageSet, parse_storage
 from varnishpy.storage.source import END, Source, SourceError
 from varnishpy.threads.pool import Priority
@@ -344,7 +344,7 @@ class Cache:
     """The process."""
 
     def __init__(self) -> None:
-        self.counts: Any = defaultdict(int)
+        self.counts = TaskCounters()
         expiry = Expiry()
         bans = Bans()
         self.storage = StorageSet(parse_storage(["s0=malloc,64m"]))

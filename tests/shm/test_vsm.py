@@ -14,6 +14,7 @@ from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET, SetWriter, ShmEr
 from varnishpy.stats.publisher import Publisher
 from varnishpy.stats.segments import Registry
 from varnishpy.stats.statdoc import HIDDEN, READY
+from varnishpy.stats.tables import VBE
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_segments_in_a_cluster_are_found_at_their_offset(workdir: Path) -> None:
 def test_counters_are_followed_across_a_restart_of_the_child(workdir: Path) -> None:
     def child() -> tuple[Publisher, Registry]:
         registry = Registry()
-        registry.new("VBE", "boot.a").inc("req", 5)
+        registry.new(VBE, "boot.a").inc("req", 5)
         publisher = Publisher(registry, SetWriter(workdir / CHILD_SET))
         publisher.start(thread=False)
         return publisher, registry
@@ -154,7 +155,7 @@ def test_counters_are_followed_across_a_restart_of_the_child(workdir: Path) -> N
     old = (workdir / CHILD_SET).rename(workdir / "old")
     (workdir / CHILD_SET).mkdir()
     _, registry = child()
-    registry.new("VBE", "boot.b").dec("conn")
+    registry.new(VBE, "boot.b").dec("conn")
     assert counters.refresh()
     values = {point.name: point for point in counters.points()}
     assert "VBE.boot.b.req" in values
@@ -167,7 +168,7 @@ def test_counters_their_writer_hides_are_not_shown(workdir: Path) -> None:
     """varnishd hides the backends of a VCL that has gone cold without taking them out of the index."""
     registry = Registry()
     for name in ("a", "b"):
-        registry.new("VBE", f"boot.{name}")
+        registry.new(VBE, f"boot.{name}")
     SetWriter(workdir / MANAGER_SET)
     (workdir / CHILD_SET).mkdir()
     Publisher(registry, SetWriter(workdir / CHILD_SET)).start(thread=False)

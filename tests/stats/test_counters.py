@@ -2,14 +2,14 @@
 
 import json
 import threading
-from collections import defaultdict
 
 import pytest
 
 from varnishpy.stats.publisher import Publisher
-from varnishpy.stats.segments import Registry, Segment, StatsError
+from varnishpy.stats.segments import Counters, Registry, StatsError
 from varnishpy.stats.statdoc import HEAD, HEAD_SIZE, doc_id, document
-from varnishpy.stats.tables import CLASSES
+from varnishpy.stats.tables import CLASSES, MAIN, MGT, SMA, VBE
+from varnishpy.stats.task_counters import TaskCounters
 
 
 class Piece:
@@ -71,7 +71,7 @@ def test_a_document_says_where_each_counter_stands() -> None:
 
 
 def test_counting() -> None:
-    segment = Segment(CLASSES["VBE"], "boot.default")
+    segment = Counters(VBE, "boot.default")
     segment.inc("req")
     segment.inc("req", 2)
     segment.inc("conn")
@@ -79,33 +79,46 @@ def test_counting() -> None:
     segment.set("happy", 0xFF)
     assert (segment.get("req"), segment.get("conn"), segment.get("happy")) == (3, 0, 255)
     assert segment.name == "VBE.boot.default"
-    for action in (lambda: segment.inc("nope"), lambda: segment.set("nope", 1), lambda: segment.get("nope")):
+    for action in (lambda: segment.add("nope", 1), lambda: segment.store("nope", 1), lambda: segment.value("nope")):
         with pytest.raises(StatsError):
             action()
 
 
-def test_merging_clears_and_keeps_unknown_names_in_sight() -> None:
-    segment = Segment(CLASSES["MAIN"])
-    mine: defaultdict[str, int] = defaultdict(int)
-    mine["cache_hit"] += 2
-    mine["no_such_counter"] += 1
+def test_merging_moves_what_a_task_has_counted() -> None:
+    segment = Counters(MAIN)
+    mine = TaskCounters()
+    mine.cache_hit += 2
+    mine.n_objecthead -= 1
     with segment._lock:
         assert not segment.merge(mine, wait=False), "the counters are in somebody else's hands"
     assert segment.merge(mine, wait=False)
-    assert not mine
+    assert segment.merge(mine)
+    assert (segment.get("cache_hit"), segment.get("n_objecthead")) == (2, -1)
+    assert (segment.merges, segment.version) == (1, 1), "the second time there was nothing"
+
+
+def test_every_counter_of_a_task_is_moved() -> None:
+    names = [column.name for column in MAIN.columns if column.task]
+    mine = TaskCounters()
+    for number, name in enumerate(names, 1):
+        assert getattr(mine, name) == 0
+        setattr(mine, name, number)
+    segment = Counters(MAIN)
     segment.merge(mine)
-    assert segment.get("cache_hit") == 2
-    assert segment.unknown == {"no_such_counter": 1}
-    assert segment.merges == 1
+    moved = {name: value for name, value in segment.snapshot().items() if value}
+    assert moved == {name: number for number, name in enumerate(names, 1)}
+    assert not any(getattr(mine, name) for name in names)
 
 
 def test_no_increment_is_lost_between_threads() -> None:
-    segment = Segment(CLASSES["MAIN"])
+    segment = Counters(MAIN)
 
     def work() -> None:
+        mine = TaskCounters()
         for _ in range(2000):
             segment.inc("cache_hit")
-            segment.merge({"cache_hit": 1})
+            mine.cache_hit += 1
+            segment.merge(mine)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -117,12 +130,12 @@ def test_no_increment_is_lost_between_threads() -> None:
 
 def test_publishing_follows_segments() -> None:
     registry, heap = Registry(), Heap()
-    first = registry.new("VBE", "a")
+    first = registry.new(VBE, "a")
     first.inc("req", 7)
     publisher = Publisher(registry, heap)
     publisher.start(thread=False)
     assert heap.value("VBE.a", "req") == 7
-    second = registry.new("VBE", "b")
+    second = registry.new(VBE, "b")
     assert heap.value("VBE.b", "req") == 0
     second.dec("conn")
     publisher.flush()
@@ -138,7 +151,7 @@ def test_publishing_follows_segments() -> None:
 
 def test_collectors_run_before_publishing() -> None:
     registry, heap = Registry(), Heap()
-    segment = registry.new("SMA", "s0")
+    segment = registry.new(SMA, "s0")
 
     def collect() -> None:
         segment.set("g_bytes", 4711)
@@ -155,7 +168,7 @@ def test_collectors_run_before_publishing() -> None:
 
 def test_the_thread_publishes_by_itself_and_survives_a_failing_collector() -> None:
     registry, heap = Registry(), Heap()
-    registry.new("MGT")
+    registry.new(MGT)
     ticks = threading.Semaphore(0)
     publisher = Publisher(registry, heap, tick=ticks.release, interval=0.01)
     publisher.start()
@@ -177,12 +190,10 @@ def test_the_thread_publishes_by_itself_and_survives_a_failing_collector() -> No
     assert heap.swept
 
 
-def test_unknown_classes_and_names_with_line_breaks_are_refused() -> None:
+def test_names_with_line_breaks_are_refused() -> None:
     registry = Registry()
     with pytest.raises(StatsError):
-        registry.new("NOPE")
-    with pytest.raises(StatsError):
-        registry.new("VBE", "a\nb")
+        registry.new(VBE, "a\nb")
 
 
 def test_head_is_what_the_c_programs_expect() -> None:

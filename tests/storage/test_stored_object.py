@@ -31,11 +31,11 @@ def stevedore(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Steved
     made.close()
 
 
-def segment(stevedore: Stevedore) -> stats.Segment:
+def segment(stevedore: Stevedore) -> stats.Counters[stats.SmfName]:
     """Its counters as published now."""
     stats.registry.collect()
     counters = stevedore._counters  # type: ignore[attr-defined]
-    assert isinstance(counters, stats.Segment)
+    assert isinstance(counters, stats.Counters)
     return counters
 
 

@@ -390,7 +390,7 @@ def test_stats_are_merged_when_idle(pool: Pool, until: Until) -> None:
     before = stats.main.get("cache_hit")
 
     def task(wrk: Worker) -> None:
-        wrk.stats["cache_hit"] += 3
+        wrk.stats.cache_hit += 3
 
     pool.schedule(task, Priority.REQ)
     until(lambda: stats.main.get("cache_hit") == before + 3)
@@ -402,7 +402,7 @@ def test_a_task_that_never_ends_offers_what_it_counts(pool: Pool, until: Until) 
 
     def task(wrk: Worker) -> None:
         while not seen.is_set():
-            wrk.stats["cache_hit"] += 1
+            wrk.stats.cache_hit += 1
             wrk.offer_stats()
             seen.wait(0.01)
 

@@ -106,7 +106,7 @@ def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instanc
     child = ChildShm(manager.new_child(), params.vsl_layout, 1 << 20)
     made = Instance(tmp_path, manager, child)
     try:
-        backend = stats.new_segment("VBE", "boot.default")
+        backend = stats.new_segment(stats.VBE, "boot.default")
         backend.inc("req", 3)
         made.fill()
         child.flush()

@@ -39,7 +39,7 @@ _CONNECTION_ROOM: Final = 136  # octets of workspace_backend: what the reference
 _BACKEND_OPEN: Final = int(Tag.BackendOpen)
 _BACKEND_CLOSE: Final = int(Tag.BackendClose)
 
-_ERRNO_COUNTERS: Final = {
+_ERRNO_COUNTERS: Final[dict[int, stats.VbeName]] = {
     errno.EACCES: "fail_eacces",
     errno.EPERM: "fail_eacces",
     errno.EADDRNOTAVAIL: "fail_eaddrnotavail",
@@ -69,7 +69,7 @@ class Backend(Director):
         self.probe: Probe | None = None
         self.sick = False  # set by the probe
         self.changed = clock.now()
-        self.vsc = stats.new_segment("VBE", self.cli_name)
+        self.vsc = stats.new_segment(stats.VBE, self.cli_name)
         self.vsc.set("happy", 0xFFFFFFFFFFFFFFFF)
         self.vsc.hide()
         self.n_conn = 0
@@ -129,7 +129,7 @@ class Backend(Director):
                 return False
             condition = make_condition("director", self._lock)
             self._waiting.append(condition)
-            wrk.stats["backend_wait"] += 1
+            wrk.stats.backend_wait += 1
             deadline = clock.mono() + timeout
             wrk.will_block()
             while self._busy() or self._waiting[0] is not condition:
@@ -142,7 +142,7 @@ class Backend(Director):
             if admitted:
                 self.n_conn += 1
             else:
-                wrk.stats["backend_wait_fail"] += 1
+                wrk.stats.backend_wait_fail += 1
             self._next_in_line()
         wrk.unblocked()
         return admitted
@@ -166,11 +166,11 @@ class Backend(Director):
         """A connection for this fetch, as ``bo.backend_conn``. :raises FetchError: logged and counted"""
         if not self.healthy(None)[0]:
             self.vsc.inc("unhealthy")
-            wrk.stats["backend_unhealthy"] += 1
+            wrk.stats.backend_unhealthy += 1
             raise self._fail(bo, "unhealthy")
         if not self._admit(wrk):
             self.vsc.inc("busy")
-            wrk.stats["backend_busy"] += 1
+            wrk.stats.backend_busy += 1
             raise self._fail(bo, "busy")
         bo.doclose = None
         timeout = _choose(bo.connect_timeout, self.connect_timeout, params.connect_timeout)
@@ -180,12 +180,15 @@ class Backend(Director):
         except ConnectError as exc:
             self._leave()
             self.count_failure(exc.errno)
-            wrk.stats["backend_fail"] += 1
+            wrk.stats.backend_fail += 1
             raise self._fail(bo, f"fail errno {exc.errno} ({exc.text})") from None
         except BaseException:
             self._leave()
             raise
-        wrk.stats["backend_reuse" if conn.reused else "backend_conn"] += 1
+        if conn.reused:
+            wrk.stats.backend_reuse += 1
+        else:
+            wrk.stats.backend_conn += 1
         acct = bo.acct
         conn.charged = (acct.bereq_hdrbytes, acct.bereq_bodybytes, acct.beresp_hdrbytes)
         now = clock.now()
@@ -201,7 +204,7 @@ class Backend(Director):
         except OSError as exc:
             self.pool.close(conn)
             self._leave()
-            wrk.stats["backend_fail"] += 1
+            wrk.stats.backend_fail += 1
             number = exc.errno or errno.ETIMEDOUT
             raise self._fail(bo, f"proxy write errno {number} ({os.strerror(number)})") from None
         self.vsc.inc("conn")
@@ -257,7 +260,7 @@ class Backend(Director):
                 bo.doclose = bo.doclose or "TX_ERROR"
                 self.finish(wrk, bo)
                 raise
-            wrk.stats["backend_retry"] += 1
+            wrk.stats.backend_retry += 1
             fresh = True
 
     @staticmethod
@@ -287,7 +290,7 @@ class Backend(Director):
         else:
             bo.log.put(_BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} recycle")
             if self.pool.recycle(conn):
-                wrk.stats["backend_recycle"] += 1
+                wrk.stats.backend_recycle += 1
         self._leave()
         vsc, acct, before = self.vsc, bo.acct, conn.charged
         vsc.dec("conn")

@@ -264,7 +264,7 @@ class ConnPools:
         self._waiter = waiter
         self._lock = threading.Lock()
         self._pools: dict[Endpoint, ConnPool] = {}
-        self._stats = stats.new_segment("VCP")
+        self._stats = stats.new_segment(stats.VCP)
 
     def ref(self, endpoint: Endpoint) -> ConnPool:
         """The pool of an endpoint, with one more reference."""

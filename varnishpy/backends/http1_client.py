@@ -175,7 +175,7 @@ def receive_response(
 
     :raises ExchangeError:
     """
-    wrk.stats["backend_req"] += 1
+    wrk.stats.backend_req += 1
     buf = conn.buf
     deadline = clock.mono() + first_byte_timeout
     for _ in range(_MAX_INFORMATIONAL):
@@ -275,27 +275,27 @@ def _reader(wrk: Worker, bo: BusyObject, conn: Connection, framing: Framing) -> 
     status = beresp.status
     counts = wrk.stats
     if bo.bereq.method == "HEAD":
-        counts["fetch_head"] += 1
+        counts.fetch_head += 1
     elif status < 200:
-        counts["fetch_1xx"] += 1
+        counts.fetch_1xx += 1
         raise _refuse(bo, "RX_JUNK", f"Unexpected status {status}")
     elif status == 204:
-        counts["fetch_204"] += 1
+        counts.fetch_204 += 1
         if (beresp.get("content-length") or "0") != "0" or beresp.has("transfer-encoding"):
-            counts["fetch_bad"] += 1
+            counts.fetch_bad += 1
             raise _refuse(bo, "RX_JUNK", "Status 204 with a body")  # RFC 9110 section 8.6, RFC 9112 section 6.1
     elif status == 304:
-        counts["fetch_304"] += 1
+        counts.fetch_304 += 1
     elif framing.kind is BodyKind.CHUNKED:
-        counts["fetch_chunked"] += 1
+        counts.fetch_chunked += 1
         return ChunkedBody(wrk, conn, bo.log)
     elif framing.kind is BodyKind.LENGTH:
-        counts["fetch_length"] += 1
+        counts.fetch_length += 1
         return LengthBody(wrk, conn, bo.log, framing.length)
     elif framing.kind is BodyKind.EOF:
-        counts["fetch_eof"] += 1
+        counts.fetch_eof += 1
         bo.doclose = "RESP_CLOSE"
         return EofBody(wrk, conn, bo.log)
     else:
-        counts["fetch_none"] += 1
+        counts.fetch_none += 1
     return BodyReader(wrk, conn, bo.log)

@@ -6,9 +6,8 @@ Counters of their own, and a body that ends the process rather than die silently
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from varnishpy import stats
 from varnishpy.base.panic import Panic, panic
@@ -18,7 +17,7 @@ class Counting(Protocol):
     """What this room needs of a worker: its counters."""
 
     @property
-    def stats(self) -> Any: ...
+    def stats(self) -> stats.TaskCounters: ...
 
 
 class BackgroundCounts:
@@ -27,12 +26,11 @@ class BackgroundCounts:
     __slots__ = ("stats",)
 
     def __init__(self) -> None:
-        self.stats: defaultdict[str, int] = defaultdict(int)
+        self.stats = stats.TaskCounters()
 
     def flush(self) -> None:
         """Add them to the process's."""
-        if self.stats:
-            stats.main.merge(self.stats)
+        stats.main.merge(self.stats)
 
 
 def start_thread(name: str, body: Callable[[], None]) -> threading.Thread:

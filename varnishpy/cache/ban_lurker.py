@@ -157,15 +157,15 @@ class Lurker:
                 continue
             if kill:
                 log.vsl(_EXPBAN, 0, f"{oc.xid} killed for lurker cutoff")
-                counts["bans_lurker_obj_killed_cutoff"] += 1
+                counts.bans_lurker_obj_killed_cutoff += 1
                 self._hash.kill(oc)
                 return
             banned, tested = test.matches(oc, None)
-            counts["bans_lurker_tested"] += 1
-            counts["bans_lurker_tests_tested"] += tested
+            counts.bans_lurker_tested += 1
+            counts.bans_lurker_tests_tested += tested
             if banned:
                 log.vsl(_EXPBAN, 0, f"{oc.xid} banned by lurker")
-                counts["bans_lurker_obj_killed"] += 1
+                counts.bans_lurker_obj_killed += 1
                 self._hash.kill(oc)
                 return
         self._bans.move(oc, ban, target)

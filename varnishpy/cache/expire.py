@@ -206,7 +206,7 @@ class Expiry:
                 oc.exp_flags = 0 if flags & EXP_REMOVE else flags & EXP_REFD
                 mail.append((oc, flags))
         if mail:
-            self._counts.stats["exp_received"] += len(mail)
+            self._counts.stats.exp_received += len(mail)
             now = clock.now()
             for oc, flags in mail:
                 self._handle(oc, flags, now)
@@ -265,7 +265,7 @@ class Expiry:
                     oc.exp_flags |= EXP_REMOVE
                 else:
                     oc.exp_flags &= ~EXP_REFD
-            self._counts.stats["n_expired"] += 1
+            self._counts.stats.n_expired += 1
             if posted:  # the inbox has it: it is removed there
                 return now
             if self._hash is not None and not oc.flags & OC_DYING:

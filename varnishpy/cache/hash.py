@@ -204,10 +204,10 @@ class Hash:
             if oc.flags & OC_HFP:
                 if head.waiting:
                     woken = rush(wrk, oc)
-                wrk.stats["cache_hitpass"] += 1
+                wrk.stats.cache_hitpass += 1
                 return Lookup.HITPASS, None, None
             oc.refcount += 1
-            wrk.stats["cache_hitmiss"] += 1
+            wrk.stats.cache_hitmiss += 1
             return Lookup.HITMISS, oc, self._insert_busy(wrk, head, None, req)
         finally:
             head.lock.release()
@@ -232,7 +232,7 @@ class Hash:
         """
         if stale is not None and stale.flags & OC_HFM:
             req.hitmiss_info = (stale.xid, stale.expires(req.d_ttl) - req.t_req)
-            wrk.stats["cache_hitmiss"] += 1
+            wrk.stats.cache_hitmiss += 1
             return Lookup.HITMISS, None, self._insert_busy(wrk, head, None, req)
 
         in_grace = stale is not None and self._graced(stale, req)
@@ -261,7 +261,7 @@ class Hash:
                 fresh = ObjectHead(digest)
                 head = heads.setdefault(digest, fresh)
                 if head is fresh:
-                    wrk.stats["n_objecthead"] += 1
+                    wrk.stats.n_objecthead += 1
             head.lock.acquire()
             if not head.dead:
                 return head
@@ -300,7 +300,7 @@ class Hash:
         """
         oc = ObjectCore(head, OC_BUSY)
         head.objcs.append(oc)
-        wrk.stats["n_objectcore"] += 1
+        wrk.stats.n_objectcore += 1
         if like is not None and oc.boc is not None:
             oc.boc.variant = vary.predict(like, req.http)
         return oc
@@ -315,7 +315,7 @@ class Hash:
     def insert_private(self, wrk: Counting) -> ObjectCore:
         """An object core that no lookup finds: a pass, or a cached request body."""
         self._turn = turn = (self._turn + 1) % _PRIVATE_HEADS  # a lost update does no harm: any head will do
-        wrk.stats["n_objectcore"] += 1
+        wrk.stats.n_objectcore += 1
         return ObjectCore(self._private[turn], OC_PRIVATE)
 
     def set_state(self, wrk: Counting, oc: ObjectCore, state: BocState) -> None:
@@ -411,11 +411,11 @@ class Hash:
                 if head.waiting and not any(other.flags & OC_BUSY for other in head.objcs):
                     # nobody fetches any more: those who wait would wait for ever
                     woken = [head.waiting.popitem(last=False)[0].req]
-                    wrk.stats["busy_wakeup"] += 1
+                    wrk.stats.busy_wakeup += 1
                 elif not head.objcs and not head.waiting:
                     head.dead = True
                     del self._heads[head.digest]
-                    wrk.stats["n_objecthead"] -= 1
+                    wrk.stats.n_objecthead -= 1
         finally:
             lock.release()
         invariant(left == 0, "more references given back than taken")
@@ -431,8 +431,8 @@ class Hash:
             if oc.last_lru:
                 stobj.stevedore.lru.remove(oc)
             stobj.free()
-            wrk.stats["n_object"] -= 1
-        wrk.stats["n_objectcore"] -= 1
+            wrk.stats.n_object -= 1
+        wrk.stats.n_objectcore -= 1
         return 0
 
     def drop_stobj(self, wrk: Counting, oc: ObjectCore) -> None:
@@ -440,7 +440,7 @@ class Hash:
         stobj, oc.stobj = oc.stobj, None
         if stobj is not None:
             stobj.free()
-            wrk.stats["n_object"] -= 1
+            wrk.stats.n_object -= 1
 
     @staticmethod
     def ref_boc(oc: ObjectCore) -> BusyObjectControl | None:
@@ -528,8 +528,8 @@ class Hash:
                 self.expiry.reduce(oc, now, ttl, grace, keep)
             self.deref(wrk, oc)
         if hard:
-            wrk.stats["n_purges"] += 1
-            wrk.stats["n_obj_purged"] += len(met)
+            wrk.stats.n_purges += 1
+            wrk.stats.n_obj_purged += len(met)
         return len(met)
 
     def all_objects(self) -> list[ObjectCore]:

@@ -66,7 +66,7 @@ class KeyIndex:
         self._spaces: dict[str, dict[str, ObjectCore | set[ObjectCore]]] = {}
         self._keys_of: dict[ObjectCore, tuple[tuple[str, str], ...]] = {}
         self._entries = 0
-        self._segment: stats.Segment | None = None
+        self._segment: stats.Counters[stats.XkeyName] | None = None
 
     # -- what is indexed -------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class KeyIndex:
             fresh = self._wanted[source] == 1
             self._sources = tuple(self._wanted)
             if first:
-                self._segment = stats.new_segment("XKEY")
+                self._segment = stats.new_segment(stats.XKEY)
         if first:
             self._expiry.subscribe(self._hear)
             stats.add_collector(self._count)
@@ -223,4 +223,4 @@ class KeyIndex:
         segment.set("g_keys", keys)
         segment.set("g_bytes", sum(sizes.values()))
         for name, size in sizes.items():
-            segment.set(f"g_{name}_bytes", size)
+            segment.store(f"g_{name}_bytes", size)

@@ -34,7 +34,7 @@ def join(wrk: Counting, head: ObjectHead, req: Request) -> None:
     if params.debug.waitinglist:
         req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
         req.log.flush()
-    wrk.stats["busy_sleep"] += 1
+    wrk.stats.busy_sleep += 1
 
 
 def rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
@@ -60,7 +60,7 @@ def rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
         oc.refcount += 1
         woken.append(entry.req)
     if woken:
-        wrk.stats["busy_wakeup"] += len(woken)
+        wrk.stats.busy_wakeup += len(woken)
     return woken
 
 

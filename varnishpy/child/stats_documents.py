@@ -29,7 +29,6 @@ def counters_json(registry: Registry) -> bytes:
     """All counters in the shape of ``varnishstat -j``, with their level and documentation besides."""
     registry.collect()
     counters: dict[str, Any] = {}
-    unknown: dict[str, int] = {}
     for segment in registry.all():
         values = segment.snapshot()
         for column in segment.table.columns:
@@ -42,10 +41,7 @@ def counters_json(registry: Registry) -> bytes:
                 "level": column.level,
                 "value": max(value, 0) if column.kind == "gauge" else value,
             }
-        unknown.update({f"{segment.name}.{name}": n for name, n in segment.unknown.items()})
     document = {"version": 1, "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S"), "counters": counters}
-    if unknown:  # increments of counters that no table has: a defect that should be seen
-        document["unknown"] = unknown
     return to_json(document)
 
 

@@ -13,7 +13,6 @@ cost one wakeup.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from enum import IntEnum
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -32,6 +31,7 @@ from varnishpy.http.message import FIRST_LINE
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import SESSION, TaskLog, is_masked
 from varnishpy.params import params
+from varnishpy.stats import TaskCounters
 
 if TYPE_CHECKING:
     from varnishpy.h2.receive_buffer import ReceiveBuffer
@@ -116,7 +116,7 @@ class Connection:
         self.host = host
         self.vxid = vxid
         self.log = TaskLog(vxid, SESSION)
-        self.stats: defaultdict[str, int] = defaultdict(int)
+        self.stats = TaskCounters()
         self.mutex = make_lock("sess")
         self.thread = get_ident()
         self.awake = True  # the session thread runs, and will look into the inbox before it sleeps; under the mutex
@@ -309,7 +309,7 @@ class Connection:
                 receiving.log_frame(self, parser.type, parser.flags, parser.stream, payload)
             receiving.process(self, parser.type, parser.flags, parser.stream, payload)
         self.frames_rx += frames
-        self.stats["h2_frames_rx"] += frames
+        self.stats.h2_frames_rx += frames
         self.rx_overhead_hdr += frames * FRAME_HEADER
 
     def fail(self, error: H2Error, text: str | None = None, tag: int = _SESS_ERROR) -> None:
@@ -319,7 +319,7 @@ class Connection:
         if self.error is None:
             self.error = error
             if error.code:
-                self.stats["h2_errors"] += 1
+                self.stats.h2_errors += 1
 
     def goaway(self, error: H2Error, last_stream: int | None = None) -> None:
         """Say GOAWAY; never with a higher stream than before (RFC 9113 section 6.8)."""
@@ -370,14 +370,14 @@ class Connection:
         """RST_STREAM for a stream that is gone."""
         self.charge_reset(self.now)
         if self.error is None:
-            self.stats["h2_resets_tx"] += 1
+            self.stats.h2_resets_tx += 1
             self.control(rst_stream_frame(number, error.code))
 
     def charge_reset(self, t_open: float) -> None:
         """Charge the rapid-reset budget for a stream that died young; an overdrawn budget ends the connection."""
         if self.reset_limit <= 0 or self.now - t_open > self.reset_age:
             return
-        self.stats["h2_rapid_reset"] += 1
+        self.stats.h2_rapid_reset += 1
         refill = (self.now - self.t_reset) * self.reset_limit / self.reset_period
         self.reset_budget = min(float(self.reset_limit), self.reset_budget + max(0.0, refill)) - 1.0
         self.t_reset = self.now
@@ -395,7 +395,7 @@ class Connection:
         if self.purse >= 0:
             return True
         self.log.put(_SESS_ERROR, "H2: too many frames without work")
-        self.stats["h2_floods"] += 1
+        self.stats.h2_floods += 1
         return False
 
     def earn(self, count: int = 1) -> None:
@@ -563,7 +563,7 @@ class Connection:
     def bogosity(self, text: str) -> None:
         """Something odd that is ignored."""
         self.bogosities += 1
-        self.stats["h2_bogosity"] += 1
+        self.stats.h2_bogosity += 1
         self.log.put(_DEBUG, text)
         if not self.spend():
             self.fail(CE.ENHANCE_YOUR_CALM)

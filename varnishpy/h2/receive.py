@@ -230,7 +230,7 @@ def _rst_stream(h2: Connection, stream: Stream | None, flags: int, number: int, 
     if len(payload) != 4:
         h2.log.put(_SESS_ERROR, "H2: rx rst with (len != 4)")
         return CE.FRAME_SIZE_ERROR
-    h2.stats["h2_resets_rx"] += 1
+    h2.stats.h2_resets_rx += 1
     if stream is None or stream.state is _CLOSED:
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     code: int = long_unpack(payload)[0]

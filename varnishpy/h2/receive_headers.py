@@ -144,7 +144,7 @@ def _pay_for_dropped(h2: Connection, fragment: bytes) -> bool:
 
 def _list_too_large(h2: Connection) -> H2Error:
     h2.log.put(_SESS_ERROR, "Header list too large")
-    h2.stats["h2_lists_too_large"] += 1
+    h2.stats.h2_lists_too_large += 1
     return CE.ENHANCE_YOUR_CALM
 
 
@@ -187,7 +187,7 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
         return error
     if block.error is not None:
         if block.error is SE.REQ_SIZE:
-            h2.stats["h2_lists_too_large"] += 1
+            h2.stats.h2_lists_too_large += 1
         if block.on_connection and block.complaint is not None:
             h2.log.put(*block.complaint)
         h2.host.reject(stream, block, len(data))
@@ -203,7 +203,7 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
     # streams that were reset while a request thread held them count too, or a client could pile them up
     if h2.open_streams > h2.max_streams or len(h2.streams) > 2 * h2.max_streams + 1:
         h2.log.put(_DEBUG, f"H2: stream {stream.number}: Hit maximum number of concurrent streams")
-        h2.stats["h2_streams_refused"] += 1
+        h2.stats.h2_streams_refused += 1
         h2.host.reject(stream, block, len(data))
         return SE.REFUSED_STREAM
     if stream.priority is None:
@@ -211,7 +211,7 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
     stream.block = block
     h2.earn()
     if not h2.host.start(stream, block, len(data)):
-        h2.stats["h2_streams_refused"] += 1
+        h2.stats.h2_streams_refused += 1
         kill(stream, SE.REFUSED_STREAM, charge=False)
     return None
 

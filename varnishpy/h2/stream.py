@@ -133,14 +133,14 @@ def advance(stream: Stream, event: Event) -> None:
         panic(f"Assert error: stream {stream.number} in state {stream.state.name} on {event.name}")
     if event == _EVENT_RECEIVED_HEADERS:
         h2.open_streams += 1
-        h2.stats["h2_streams"] += 1
-        h2.stats["h2_streams_live"] += 1
+        h2.stats.h2_streams += 1
+        h2.stats.h2_streams_live += 1
     elif event != _EVENT_SENT_END:
         stream.rx_ended = True
     stream.state = state
     if state is _CLOSED:
         h2.open_streams -= 1
-        h2.stats["h2_streams_live"] -= 1
+        h2.stats.h2_streams_live -= 1
         h2.closed_memory[stream.number >> 1 & MEMORY - 1] = stream.number << 3 | event
 
 
@@ -164,7 +164,7 @@ def kill(stream: Stream, error: H2Error, by_peer: bool = False, charge: bool = T
         )
     first = stream.error is None
     if first and not by_peer and h2.error is None and stream.state not in (State.CLOSED, _STATE_IDLE):
-        h2.stats["h2_resets_tx"] += 1
+        h2.stats.h2_resets_tx += 1
         h2.control(rst_stream_frame(stream.number, error.code))
     if first or stream.error is SE.NO_ERROR:
         stream.error = error

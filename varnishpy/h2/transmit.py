@@ -166,7 +166,7 @@ class Transmitter:
         used = self._control_used
         end = used + len(frame)
         if end > CONTROL_SIZE:
-            h2.stats["h2_control_full"] += 1
+            h2.stats.h2_control_full += 1
             if not h2.host.flush():
                 return  # the host has failed the connection
             used = self._control_used
@@ -178,7 +178,7 @@ class Transmitter:
                 return
         buffer[used:end] = frame
         self._control_used = end
-        h2.stats["h2_frames_tx"] += 1
+        h2.stats.h2_frames_tx += 1
         h2.overhead_tx(len(frame))
         if not (is_masked(_TX_HDR) and is_masked(_TX_BODY)):
             self._log(frame[:FRAME_HEADER], frame[FRAME_HEADER:])
@@ -452,7 +452,7 @@ class Transmitter:
         batch.append(front + block + middle)
         batch.append(piece)
         self._rest_bytes += size + left + 2 * FRAME_HEADER
-        h2.stats["h2_frames_tx"] += 2
+        h2.stats.h2_frames_tx += 2
         h2.tx_overhead += 2 * FRAME_HEADER
         entry.where = _ENDING
         self._ending.append(entry)
@@ -534,14 +534,14 @@ class Transmitter:
             if not stream.t_window_dry:
                 stream.t_window_dry = h2.now
                 self.stuck += 1
-                h2.stats["h2_window_stuck"] += 1
+                h2.stats.h2_window_stuck += 1
                 h2.due(h2.now + h2.window_timeout())
         else:
             entry.where = _HELD
             self._held.append(entry)
             if not h2.t_window_dry:
                 h2.t_window_dry = h2.now
-                h2.stats["h2_window_stuck"] += 1
+                h2.stats.h2_window_stuck += 1
                 h2.due(h2.now + h2.window_timeout())
 
     def _headers(self, entry: Entry, block: bytes, flags: int, batch: list[Piece]) -> None:
@@ -573,7 +573,7 @@ class Transmitter:
         else:
             batch.append(header + payload)  # one small piece is cheaper than two
         self._rest_bytes += size + FRAME_HEADER
-        h2.stats["h2_frames_tx"] += 1
+        h2.stats.h2_frames_tx += 1
         h2.overhead_tx(FRAME_HEADER)
         if self._log_frames:
             self._log(header, payload)

@@ -104,7 +104,7 @@ def _error(wrk: Worker, conn: Connection, req: Request, text: str) -> None:
     log.put(_RESP_PROTOCOL, "HTTP/1.1")
     log.put(_RESP_STATUS, "500")
     log.put(_RESP_REASON, "Internal Server Error")
-    wrk.stats["client_resp_500"] += 1
+    wrk.stats.client_resp_500 += 1
     conn.send(log, [_RESPONSE_500], len(_RESPONSE_500), clock.mono() + params.idle_send_timeout)
     req.acct.resp_hdrbytes += len(_RESPONSE_500)
     req.doclose = "TX_EOF"
@@ -156,7 +156,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
             if payload < _BATCH and len(bufs) + 4 < max_iovs:
                 continue
             if len(bufs) + 4 >= max_iovs:
-                wrk.stats["http1_iovs_flush"] += 1
+                wrk.stats.http1_iovs_flush += 1
         if chunked:
             if payload:
                 opening = chunk_head(payload)

@@ -138,7 +138,7 @@ class Http1Transport:
 
     def _no_request(self, wrk: Worker, sess: Session, conn: Connection, received: Received) -> None:
         if received is Received.IDLE:
-            wrk.stats["sess_herd"] += 1
+            wrk.stats.sess_herd += 1
             self._park(sess)
         elif received is Received.PREFACE:
             self._prior_knowledge(wrk, sess, conn)
@@ -147,11 +147,11 @@ class Http1Transport:
             if received is Received.OVERFLOW and status:
                 answer = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n\r\n".encode("latin-1")
                 conn.send(TaskLog(), [answer], len(answer), clock.mono() + params.idle_send_timeout)
-            wrk.stats["s_req_hdrbytes"] += len(conn.buf)
+            wrk.stats.s_req_hdrbytes += len(conn.buf)
             self._end(wrk, sess, _CLOSE_REASON[received])
 
     def _end(self, wrk: Worker, sess: Session, reason: str | None) -> None:
-        wrk.stats["sess_closed"] += 1
+        wrk.stats.sess_closed += 1
         sess.delete(reason)
 
     def _park(self, sess: Session) -> None:
@@ -215,7 +215,7 @@ class Http1Transport:
             return self._after(wrk, sess, conn, req)
         log.put(_REQ_TARGET, parsed.target)
         if parsed.absolute_form:
-            wrk.stats["http1_absolute_form"] += 1
+            wrk.stats.http1_absolute_form += 1
             for _, name, value in parsed.hosts:
                 log.put(_REQ_METHOD + UNSET, f"{name}: {value}")
             log.put(_REQ_HEADER, f"Host: {message.get('host')}")
@@ -226,7 +226,7 @@ class Http1Transport:
                 req.field_records = fields.records or _keep_records(fields)
         if not ws.account(len(head)):
             log.put(_ERROR, "workspace_client overflow")
-            wrk.stats["client_req_400"] += 1
+            wrk.stats.client_req_400 += 1
             req.doclose = "RX_OVERFLOW"
             self.minimal_response(wrk, req, 400)
             return self._after(wrk, sess, conn, req)
@@ -246,7 +246,7 @@ class Http1Transport:
         return self._delivered(wrk, sess, conn, req)
 
     def _delivered(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
-        wrk.stats["client_req"] += 1
+        wrk.stats.client_req += 1
         return self._after(wrk, sess, conn, req)
 
     def _after(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
@@ -264,13 +264,13 @@ class Http1Transport:
         now = clock.now()
         sess.t_idle = now
         if conn.buf:
-            wrk.stats["sess_readahead"] += 1
+            wrk.stats.sess_readahead += 1
         return True
 
     def _refuse(self, wrk: Worker, req: Request, head: bytes, error: WireError, answer: bool) -> None:
         """What came is no request: log it, answer 400 (if an answer would be understood), and close."""
         log = req.log
-        wrk.stats["client_req_400"] += 1
+        wrk.stats.client_req_400 += 1
         if error.headers_known:
             self._log_start(req)
             req.http.log_request()

@@ -101,7 +101,7 @@ class RequestDesk:
             stream.scheduled = False
             stream.holders = 0
             self._drop(stream)
-            self.h2.stats["h2_streams_refused"] += 1
+            self.h2.stats.h2_streams_refused += 1
             kill(stream, SE.REFUSED_STREAM, charge=False)
 
     def abandon_starting(self) -> None:

@@ -163,7 +163,7 @@ class Http2Session(SocketDesk):
 
     def resume(self, event: WaitEvent, wrk: Worker) -> None:
         """Task: the waiter had something to say about a parked session."""
-        wrk.stats["h2_parked"] -= 1
+        wrk.stats.h2_parked -= 1
 
         def enter() -> bool:
             if event is WaitEvent.CLOSED:
@@ -301,7 +301,7 @@ class Http2Session(SocketDesk):
         finally:
             wrk.unblocked()
         h2.wake()
-        h2.stats["h2_polls"] += 1
+        h2.stats.h2_polls += 1
         now = h2.now = clock.now()
         self._deadline = now + h2.idle_timeout()
         fd = self.sess.fd
@@ -362,8 +362,8 @@ class Http2Session(SocketDesk):
         h2.parser.compact()
         h2.transmitter.compact()
         fd = self.sess.fd
-        wrk.stats["h2_parks"] += 1
-        wrk.stats["h2_parked"] += 1
+        wrk.stats.h2_parks += 1
+        wrk.stats.h2_parked += 1
         self._leave_role()
         h2.thread = 0
         try:

@@ -106,7 +106,7 @@ class SocketDesk(RequestDesk):
             h2.fail(CE.IO_ERROR, f"H2: Send error ({exc.strerror})", _ERROR)
             tx.stop()
             return False
-        h2.stats["h2_sends"] += 1
+        h2.stats.h2_sends += 1
         tx.sent(count)
         return count == size
 

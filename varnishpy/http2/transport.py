@@ -101,7 +101,7 @@ class Http2Transport:
 
     def finish_request(self, wrk: Worker, req: Request) -> None:
         """A request has come to its end."""
-        wrk.stats["client_req"] += 1
+        wrk.stats.client_req += 1
         self._finish(wrk, req)
 
     def drop_request(self, wrk: Worker, req: Request) -> None:

@@ -20,6 +20,7 @@ from varnishpy.child.heritage import Heritage, read_panic
 from varnishpy.cli.protocol import CANT, COMMS, OK, TRUNCATED, CliError, CliProtocolError, join, read_response
 from varnishpy.manager.complain import complain
 from varnishpy.manager.loop import Loop, Timer, readable
+from varnishpy.stats import MgtName
 
 # A child that lives shorter than this died young; each such death doubles the pause before the next start.
 _YOUNG: Final = 2.0
@@ -52,7 +53,7 @@ class ChildProcess:
         enter: Callable[[Heritage], None],
         introduce: Callable[[], None],
         buried: Callable[[str, int, int, bool], None],
-        count: Callable[[str], None],
+        count: Callable[[MgtName], None],
     ) -> None:
         self._loop = loop
         self._params = params

@@ -41,6 +41,7 @@ from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
 from varnishpy.shm.process import ManagerShm
+from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
 from varnishpy.vcl.vmodspec import VmodError, add_extension
 
@@ -438,7 +439,7 @@ class Manager:
     def _ask_running_child(self, words: list[str]) -> tuple[int, str] | None:
         return self.child.ask(words) if self.child.running else None
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: MgtName) -> None:
         if self.memory is not None:
             self.memory.mgt.inc(name)
             self.memory.publisher.flush()

@@ -7,10 +7,11 @@ of the process, as in Varnish; a test that wants its own makes a `ParamTable`.
 from __future__ import annotations
 
 from varnishpy.params.spec import Flag, Spec
-from varnishpy.params.table import Params, ParamTable
-from varnishpy.params.values import Bits, ParamError, PoolParam, TagMask
+from varnishpy.params.table import ParamTable
+from varnishpy.params.values import ParamError, PoolParam, TagMask
+from varnishpy.params.view import Params
 
 params = Params()
 table = ParamTable(params)
 
-__all__ = ["Bits", "Flag", "ParamError", "ParamTable", "Params", "PoolParam", "Spec", "TagMask", "params", "table"]
+__all__ = ["Flag", "ParamError", "ParamTable", "Params", "PoolParam", "Spec", "TagMask", "params", "table"]

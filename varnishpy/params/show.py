@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import TypeAlias
 
 from varnishpy.params.spec import FLAG_NOTES, TIMEOUT_NOTE, Flag, Spec
+from varnishpy.params.values import Json
+
+#: a parameter as ``param.show -j`` writes it
+Described: TypeAlias = dict[str, Json | list[str]]
 
 _MARGIN = 8
 _WIDTH = 72
@@ -73,11 +77,11 @@ def long_form(spec: Spec, text: str) -> str:
     return "".join(lines) + "\n\n\n"
 
 
-def describe(spec: Spec, value: Any) -> dict[str, Any]:
+def describe(spec: Spec, value: Json) -> Described:
     """The JSON object of a parameter."""
     if spec.flags & Flag.NOT_IMPLEMENTED:
         return {"name": spec.name, "implemented": False}
-    result: dict[str, Any] = {"name": spec.name, "implemented": True, "value": value}
+    result: Described = {"name": spec.name, "implemented": True, "value": value}
     if spec.units:
         result["units"] = spec.units
     result["default"] = spec.default

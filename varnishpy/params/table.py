@@ -12,25 +12,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from varnishpy.params import values
 from varnishpy.params.rows_process import ALIASES
 from varnishpy.params.rows_process import ROWS as PROCESS_ROWS
 from varnishpy.params.rows_traffic import ROWS as TRAFFIC_ROWS
-from varnishpy.params.show import describe, long_form, short_form
+from varnishpy.params.show import Described, describe, long_form, short_form
 from varnishpy.params.spec import Flag, Spec
-from varnishpy.params.values import CLI_AUTH, CLI_CANNOT, Bits, ParamError, TagMask, json_of, text_of
+from varnishpy.params.values import CLI_AUTH, CLI_CANNOT, ParamError, Switches, Value, json_of, text_of
+from varnishpy.params.view import Params
 
 Listener = Callable[[str], None]
-
-
-class Params:
-    """The values now in force, one attribute per parameter: seconds as ``float``, sizes and counts as ``int``."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
 
 class ParamTable:
@@ -42,7 +34,7 @@ class ParamTable:
     def __init__(self, view: Params | None = None) -> None:
         self.view = view if view is not None else Params()
         self.specs: dict[str, Spec] = {}
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Value] = {}
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         for spec in sorted(PROCESS_ROWS + TRAFFIC_ROWS, key=lambda spec: spec.name):
@@ -60,22 +52,21 @@ class ParamTable:
         value = values.parse(spec.default, free, None)
         spec.default = text_of(value, spec)
         self.specs[spec.name] = spec
-        if spec.kind == "bits":
-            setattr(self.view, spec.name, Bits(spec.bits or ()))
-        elif spec.kind == "mask":
-            setattr(self.view, spec.name, TagMask(spec.bits or ()))
         self._store(spec, value)
 
-    def _store(self, spec: Spec, value: Any) -> None:
+    def _store(self, spec: Spec, value: Value) -> None:
         self._values[spec.name] = value
-        if spec.kind in ("bits", "mask"):
-            getattr(self.view, spec.name).assign(value)
+        if isinstance(value, frozenset):
+            switches: Switches = getattr(self.view, spec.name)
+            switches.assign(value)
         else:
             setattr(self.view, spec.name, value)
 
     def _follow(self, name: str) -> None:
         """Move the bounds that depend on a parameter."""
         value = self._values[name]
+        if not isinstance(value, int):
+            return
         if name == "thread_pool_min":
             self.specs["thread_pool_max"].minimum = str(value)
             self.specs["thread_pool_max"].minimum_reason = name
@@ -209,7 +200,7 @@ class ParamTable:
         shown = [(spec, self.text(spec.name)) for spec in specs]
         return "".join(form(spec, text) for spec, text in shown if not changed or text != spec.default)
 
-    def as_json(self, name: str | None = None, changed: bool = False) -> list[dict[str, Any]]:
+    def as_json(self, name: str | None = None, changed: bool = False) -> list[Described]:
         """``param.show -j`` as plain data, one object per parameter. :raises ParamError: for an unknown name"""
         specs = list(self.specs.values()) if name is None else [self.spec(name)]
         result = []

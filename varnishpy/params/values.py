@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from varnishpy.base.units import UnitError, format_bytes, format_duration, parse_bytes, parse_decimal, parse_duration
 from varnishpy.params.spec import Spec
@@ -40,22 +40,22 @@ class PoolParam:
     max_age: float
 
 
-class Bits:
-    """The bits of one parameter as attributes: ``params.feature.http2``."""
+#: what a parameter's text may mean; of bits and masks, the names that are set
+Value: TypeAlias = bool | int | float | str | frozenset[str] | PoolParam
+Json: TypeAlias = bool | int | float | str | dict[str, int | float]
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.__dict__.update(dict.fromkeys(names, False))
 
-    def __getattr__(self, name: str) -> bool:  # only for what is not there
-        raise AttributeError(f"no such bit: {name}")
+class Switches:
+    """A parameter that is a set of names: the bits of one (``view.py``), or the tags of `TagMask`."""
+
+    __slots__ = ()
 
     def assign(self, names: frozenset[str]) -> None:
-        """Turn on exactly these; each bit changes by itself, no reader ever sees one missing."""
-        for name in self.__dict__:
-            setattr(self, name, name in names)
+        """Turn on exactly these."""
+        raise NotImplementedError
 
 
-class TagMask:
+class TagMask(Switches):
     """The tags that are not logged, by number: ``masked[tag]`` is 1 for those. The array itself never changes."""
 
     __slots__ = ("_numbers", "masked")
@@ -176,7 +176,7 @@ def parse_bits(text: str, spec: Spec, current: frozenset[str]) -> frozenset[str]
     return frozenset(chosen)
 
 
-def parse(text: str, spec: Spec, current: Any) -> Any:
+def parse(text: str, spec: Spec, current: Value | None) -> Value:
     """The value that ``text`` means for a parameter whose value is ``current``. :raises ParamError:"""
     kind = spec.kind
     if kind == "timeout" and text == "never":
@@ -194,38 +194,38 @@ def parse(text: str, spec: Spec, current: Any) -> Any:
     if kind == "pool":
         return _pool(text, spec)
     if kind in ("bits", "mask"):
-        return parse_bits(text, spec, current if current is not None else frozenset())
+        return parse_bits(text, spec, current if isinstance(current, frozenset) else frozenset())
     return text
 
 
-def text_of(value: Any, spec: Spec) -> str:
+def text_of(value: Value, spec: Spec) -> str:
     """A value as ``param.show`` writes it."""
     kind = spec.kind
-    if kind in ("timeout", "duration"):
-        return format_duration(value)
-    if kind == "double":
-        return f"{value:g}"
-    if kind == "bool":
+    if isinstance(value, bool):
         return "on" if value else "off"
-    if kind in ("uint", "uint_orzero"):
-        return "unlimited" if value == UINT_MAX else str(value)
-    if kind == "bytes":
-        return format_bytes(value)
-    if kind == "pool":
+    if isinstance(value, PoolParam):
         return f"{value.min_pool},{value.max_pool},{value.max_age:g}"
-    if kind in ("bits", "mask"):
+    if isinstance(value, frozenset):
         assert spec.bits is not None
         sign, every, nothing = ("-", "none", "all") if kind == "mask" else ("+", "all", "none")
         if len(value) == len(spec.bits):
             return every
         return ",".join([nothing, *(sign + name for name in spec.bits if name in value)])
-    return str(value)
+    if isinstance(value, str):
+        return value
+    if kind in ("timeout", "duration"):
+        return format_duration(value)
+    if kind == "double":
+        return f"{value:g}"
+    if kind == "bytes":
+        return format_bytes(int(value))
+    return "unlimited" if value == UINT_MAX else str(value)
 
 
-def json_of(value: Any, spec: Spec) -> Any:
+def json_of(value: Value, spec: Spec) -> Json:
     """A value as ``param.show -j`` writes it: a number, a boolean, a string or an object."""
-    if spec.kind == "pool":
+    if isinstance(value, PoolParam):
         return {"min_pool": value.min_pool, "max_pool": value.max_pool, "max_age": value.max_age}
-    if spec.kind in ("bits", "mask") or value == float("inf"):
+    if isinstance(value, frozenset) or value == float("inf"):
         return text_of(value, spec)
     return value

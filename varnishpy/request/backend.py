@@ -93,7 +93,7 @@ def _run(wrk: Worker, bo: BusyObject, name: str) -> None:
 
 def _contain(wrk: Worker, bo: BusyObject, exc: Exception) -> None:
     """A defect showed: this fetch fails, nothing else does."""
-    wrk.stats["req_contained"] += 1
+    wrk.stats.req_contained += 1
     for entry in traceback.format_exception(exc):
         for line in entry.rstrip("\n").split("\n"):
             bo.log.put(_ERROR, line)
@@ -101,7 +101,7 @@ def _contain(wrk: Worker, bo: BusyObject, exc: Exception) -> None:
     cleanup(bo)
     oc = bo.objcore
     if oc is not None and oc.boc is not None and oc.boc.state < BocState.FINISHED:
-        wrk.stats["fetch_failed"] += 1
+        wrk.stats.fetch_failed += 1
         fail_fetch(wrk, bo)
 
 

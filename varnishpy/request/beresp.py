@@ -210,7 +210,6 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     bo.vfp_context.stats = wrk.stats  # it may be another one than before
     bo.body_reader.moved_to(wrk)
     limited = boc.transit_buffer > 0
-    counter = "transit_buffered" if limited else "transit_stored" if oc.is_transient else ""
     reader = bo.body_reader
     judged = stack.plain()  # nobody has anything to say of the body but its reader
     try:
@@ -228,8 +227,10 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
                 # its end). Where the length is known a client would take the last octets for the end: hold them back.
                 bo.held = stack.read(_READ)
             boc.extend(data, wrk)
-            if counter:
-                wrk.stats[counter] += len(data)
+            if limited:
+                wrk.stats.transit_buffered += len(data)
+            elif oc.is_transient:
+                wrk.stats.transit_stored += len(data)
     except Abandoned:
         # nobody reads on; the object stands, so that it can tell later requests not to wait for each other
         bo.log.put(_DEBUG, "Fetch: Pass delivery abandoned")
@@ -247,7 +248,7 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     cleanup(bo)
     if not bo.do_stream:
         return "error"
-    wrk.stats["fetch_failed"] += 1
+    wrk.stats.fetch_failed += 1
     return "fail"
 
 
@@ -287,7 +288,7 @@ def step_condfetch(wrk: Worker, bo: BusyObject) -> str:
     if stale.flags & OC_FAILED or old is None:
         error_once(bo, "Template object failed")
         cleanup(bo)
-        wrk.stats["fetch_failed"] += 1
+        wrk.stats.fetch_failed += 1
         return "fail"
     try:
         stobj = store_headers(wrk, bo)
@@ -303,7 +304,7 @@ def step_condfetch(wrk: Worker, bo: BusyObject) -> str:
     except StorageError as exc:
         error_once(bo, str(exc))
         cleanup(bo)
-        wrk.stats["fetch_failed"] += 1
+        wrk.stats.fetch_failed += 1
         return "fail"
     return "fetchend"
 
@@ -317,7 +318,7 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
     env = bo.env
     assert oc is not None and oc.boc is not None
     if bo.failed != "error":
-        wrk.stats["fetch_failed"] += 1
+        wrk.stats.fetch_failed += 1
     bo.failed = None
     now = timestamp(bo, "Error")
     if oc.stobj is not None:

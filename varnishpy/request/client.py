@@ -123,7 +123,7 @@ def _start(req: Request) -> None:
 
 def _contain(wrk: Worker, req: Request, exc: Exception) -> Step:
     """A defect showed: this request fails, nothing else does."""
-    wrk.stats["req_contained"] += 1
+    wrk.stats.req_contained += 1
     for entry in traceback.format_exception(exc):
         for line in entry.rstrip("\n").split("\n"):
             req.log.put(_ERROR, line)
@@ -171,7 +171,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
         expect = http.get("expect")
         if expect is not None and expect.lower() != "100-continue":
             req.doclose = "RX_JUNK"
-            wrk.stats["client_req_417"] += 1
+            wrk.stats.client_req_417 += 1
             req.transport.minimal_response(wrk, req, 417)
             return Step.DONE
         if http.proto != "HTTP/1.0":
@@ -181,7 +181,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
         reason, req.hop_headers = connection_options(http, "REQ_CLOSE")
         if reason == "RX_BAD":
             req.doclose = reason
-            wrk.stats["client_req_400"] += 1
+            wrk.stats.client_req_400 += 1
             req.transport.minimal_response(wrk, req, 400)
             return Step.DONE
         if req.doclose is None:
@@ -263,7 +263,7 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     if repeated is not None:
         log.put(_BOGO_HEADER, f"Multiple {repeated}: headers")
         req.doclose = "RX_BAD"
-        wrk.stats["client_req_400"] += 1
+        wrk.stats.client_req_400 += 1
         req.transport.minimal_response(wrk, req, 400)
         return Step.DONE
     _prepare(req, client.ip)
@@ -402,17 +402,17 @@ def _hit(wrk: Worker, req: Request, found: Lookup, busy: ObjectCore | None) -> s
     if action == "deliver":
         if busy is not None:
             start_fetch(wrk, req, busy, req.objcore, Mode.BACKGROUND)
-            wrk.stats["s_fetch"] += 1
-            wrk.stats["s_bgfetch"] += 1
+            wrk.stats.s_fetch += 1
+            wrk.stats.s_bgfetch += 1
         elif req.body is not None:
             ignore_body(req)
-        wrk.stats["cache_hit"] += 1
+        wrk.stats.cache_hit += 1
         if found is Lookup.HIT_GRACE:
-            wrk.stats["cache_hit_grace"] += 1
+            wrk.stats.cache_hit_grace += 1
         req.is_hit = True
         return "deliver"
     if action == "pass":
-        wrk.stats["cache_hit"] += 1
+        wrk.stats.cache_hit += 1
         req.is_hit = True
     hash_ = req.env.hash
     oc, req.objcore = req.objcore, None
@@ -431,7 +431,7 @@ def step_miss(wrk: Worker, req: Request) -> str:
     stale = req.stale_oc
     assert oc is not None
     if action == "fetch":
-        wrk.stats["cache_miss"] += 1
+        wrk.stats.cache_miss += 1
         start_fetch(wrk, req, oc, stale, Mode.NORMAL)
     if stale is not None:
         req.stale_oc = None
@@ -447,7 +447,7 @@ def step_pass(wrk: Worker, req: Request) -> str:
     """vcl_pass."""
     action, _ = run_vcl(wrk, req, "pass")
     if action == "fetch":
-        wrk.stats["s_pass"] += 1
+        wrk.stats.s_pass += 1
         req.objcore = oc = req.env.hash.insert_private(wrk)
         start_fetch(wrk, req, oc, None, Mode.PASS)
         return "fetch"
@@ -456,7 +456,7 @@ def step_pass(wrk: Worker, req: Request) -> str:
 
 def step_fetch(wrk: Worker, req: Request) -> str:
     """A fetch has come far enough to deliver from, or has failed."""
-    wrk.stats["s_fetch"] += 1
+    wrk.stats.s_fetch += 1
     ignore_body(req)
     oc = req.objcore
     assert oc is not None

@@ -168,7 +168,7 @@ def _drop_object(wrk: Worker, req: Request) -> None:
 def step_synth(wrk: Worker, req: Request) -> str | Step:
     """vcl_synth makes the response."""
     req.stored = None
-    wrk.stats["s_synth"] += 1
+    wrk.stats.s_synth += 1
     if req.err_code < 100:
         req.err_code = 501
     resp = _new_response(req)
@@ -209,7 +209,7 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
         log.timestamp("Resp", now)
         req.t_prev = now
         return Step.DONE
-    wrk.stats["transit_stored"] += length
+    wrk.stats.transit_stored += length
     return "transmit"
 
 
@@ -371,7 +371,7 @@ def step_pump(wrk: Worker, req: Request) -> Step:
     try:
         req.pump.run()
     except Exception as exc:
-        wrk.stats["req_contained"] += 1
+        wrk.stats.req_contained += 1
         for entry in traceback.format_exception(exc):
             for line in entry.rstrip("\n").split("\n"):
                 log.put(_ERROR, line)

@@ -311,7 +311,7 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
     vxid = wrk.next_vxid()
     log = TaskLog(vxid, CLIENT)
     child = Request(parent.env, parent.sess, transport, vxid, log, make_workspace("req", params.workspace_client))
-    wrk.stats["esi_req"] += 1
+    wrk.stats.esi_req += 1
     wrk.tally.req_made += 1
     child.wrk = wrk
     child.topreq = parent.topreq

@@ -87,7 +87,7 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         # the fetch has deadlines at every wait of its own: this one always ends
         boc.wait_state(want, clock.NEVER, wrk)
     else:
-        wrk.stats["bgfetch_no_thread"] += 1
+        wrk.stats.bgfetch_no_thread += 1
         bo.log.put(_FETCH_ERROR, "No thread available for bgfetch")
         fail_fetch(wrk, bo)
         release_fetch(wrk, bo)

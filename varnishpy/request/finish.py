@@ -46,14 +46,14 @@ def finish_request(wrk: Worker, req: Request) -> None:
         )
     counters = wrk.stats
     if req.topreq is req:
-        counters["s_req_hdrbytes"] += acct.req_hdrbytes
-        counters["s_req_bodybytes"] += acct.req_bodybytes
-        counters["s_resp_hdrbytes"] += acct.resp_hdrbytes
-        counters["s_resp_bodybytes"] += acct.resp_bodybytes
+        counters.s_req_hdrbytes += acct.req_hdrbytes
+        counters.s_req_bodybytes += acct.req_bodybytes
+        counters.s_resp_hdrbytes += acct.resp_hdrbytes
+        counters.s_resp_bodybytes += acct.resp_bodybytes
     log.end()
     wrk.tally.req_freed += 1
     if req.ws.overflowed:
-        counters["ws_client_overflow"] += 1
+        counters.ws_client_overflow += 1
     del req.topreq  # a reference to itself, which only the garbage collector would find
 
 

@@ -49,4 +49,4 @@ def log_end(wrk: Worker, bo: BusyObject) -> None:
     bo.log.end()
     wrk.tally.bo_freed += 1
     if bo.ws.overflowed:
-        wrk.stats["ws_backend_overflow"] += 1
+        wrk.stats.ws_backend_overflow += 1

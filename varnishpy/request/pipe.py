@@ -82,7 +82,7 @@ def _leave() -> None:
 
 def step_pipe(wrk: Worker, req: Request) -> str | Step:
     """vcl_pipe, then copy until the end."""
-    wrk.stats["s_pipe"] += 1
+    wrk.stats.s_pipe += 1
     bo = new_busy_object(wrk, req, "pipe")
     bo.wrk = wrk
     now = clock.now()
@@ -115,7 +115,7 @@ def _run(wrk: Worker, req: Request, bo: BusyObject) -> str | Step:
     if not req.ws.overflowed and not client_left(wrk, req):
         action = req.vcl.run("pipe", Ctx.for_pipe(req, bo))
         if action == "fail":
-            wrk.stats["vcl_fail"] += 1
+            wrk.stats.vcl_fail += 1
     if action == "synth":
         return "synth"
     if action != "pipe":
@@ -126,7 +126,7 @@ def _run(wrk: Worker, req: Request, bo: BusyObject) -> str | Step:
     bo.log.timestamp("Process", now)
     bo.t_prev = now
     if not _enter():
-        wrk.stats["pipe_limited"] += 1
+        wrk.stats.pipe_limited += 1
         return "vclfail"
     try:
         if req.body_status is bodystatus.CACHED:
@@ -168,9 +168,9 @@ def _pipe(wrk: Worker, req: Request, bo: BusyObject) -> str:
             backend.finish(wrk, bo)
     req.log.put(_PIPE_ACCT, f"{acct.req} {acct.bereq} {acct.client_in} {acct.client_out}")
     counters = wrk.stats
-    counters["s_pipe_hdrbytes"] += acct.req
-    counters["s_pipe_in"] += acct.client_in
-    counters["s_pipe_out"] += acct.client_out
+    counters.s_pipe_hdrbytes += acct.req
+    counters.s_pipe_in += acct.client_in
+    counters.s_pipe_out += acct.client_out
     if isinstance(backend, Backend):
         backend.charge_pipe(acct.bereq, acct.client_in, acct.client_out)
     return why

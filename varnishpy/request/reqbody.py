@@ -290,7 +290,7 @@ def _pull(wrk: Worker, req: Request, limit: int) -> int:
                 if stored.length + len(data) > limit:
                     raise stack.context.error("Request body too big to cache")
                 stored.extend(data)
-                wrk.stats["transit_stored"] += len(data)
+                wrk.stats.transit_stored += len(data)
         stored.trim()
         size = stored.length
     except FetchError:

@@ -20,7 +20,7 @@ def rollback_request(wrk: Worker, req: Request) -> None:
     req.filter_list = None
     req.req_filter_list = None
     if req.ws.overflowed:
-        wrk.stats["ws_client_overflow"] += 1
+        wrk.stats.ws_client_overflow += 1
     req.ws.rollback(req.ws_snapshot)
 
 

@@ -38,10 +38,10 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
     assert oc is not None and transient is not None
     if bo.uncacheable:
         stevedore = transient
-        wrk.stats["beresp_uncacheable"] += 1
+        wrk.stats.beresp_uncacheable += 1
     elif oc.ttl + oc.grace + oc.keep < params.shortlived:
         stevedore = transient
-        wrk.stats["beresp_shortlived"] += 1
+        wrk.stats.beresp_shortlived += 1
     else:
         stevedore = bo.storage_hint
     bo.storage_hint = None

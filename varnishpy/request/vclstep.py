@@ -31,7 +31,7 @@ def _note_reset(wrk: Worker, req: Request) -> None:
     now = clock.now()
     req.log.timestamp("Reset", now)
     req.t_prev = now
-    wrk.stats["req_reset"] += 1
+    wrk.stats.req_reset += 1
     req.req_reset = True
 
 
@@ -52,7 +52,7 @@ def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
         ctx.renew(req)
     action: str = vcl.run(method, ctx)
     if action == "fail":
-        wrk.stats["vcl_fail"] += 1
+        wrk.stats.vcl_fail += 1
     return action, ctx
 
 
@@ -60,5 +60,5 @@ def run_backend_vcl(wrk: Worker, bo: BusyObject, method: str) -> str:
     """Run a backend-side method."""
     action: str = bo.vcl.run(method, Ctx.for_fetch(bo))
     if action == "fail":
-        wrk.stats["vcl_fail"] += 1
+        wrk.stats.vcl_fail += 1
     return action

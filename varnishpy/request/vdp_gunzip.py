@@ -23,7 +23,7 @@ class GunzipDelivery(DeliveryProcessor):
 
     def open(self) -> bool:
         context = self.context
-        context.wrk.stats["n_gunzip"] += 1
+        context.wrk.stats.n_gunzip += 1
         self._meter = Meter("U D -", False)
         context.response.unset("content-encoding")
         context.length = -1

@@ -20,6 +20,7 @@ from varnishpy.log.tasklog import is_masked
 
 if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
+    from varnishpy.stats import TaskCounters
 
 _FETCH_ERROR: Final = int(Tag.FetchError)
 _VFP_ACCT: Final = int(Tag.VfpAcct)
@@ -44,7 +45,7 @@ class FetchContext:
 
     __slots__ = ("attrs", "failed", "flags", "log", "request", "response", "stats", "vcl")
 
-    def __init__(self, log: TaskLog, request: Message, response: Message, stats: dict[str, int], vcl: Any) -> None:
+    def __init__(self, log: TaskLog, request: Message, response: Message, stats: TaskCounters, vcl: Any) -> None:
         self.log = log
         self.request = request
         self.response = response

@@ -114,7 +114,7 @@ class EsiGzip(Esi):
     def open(self) -> bool:
         super().open()
         context = self.context
-        context.stats["n_gzip"] += 1
+        context.stats.n_gzip += 1
         context.flags |= ObjectFlag.GZIPED | ObjectFlag.CHGCE
         weaken_etag(context.response)
         context.response.unset("content-length")

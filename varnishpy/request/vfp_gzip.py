@@ -110,7 +110,7 @@ class Gunzip(_GzipProcessor):
         context = self.context
         if context.response.status == 206 or not _is_gzip(context):
             return False
-        context.stats["n_gunzip"] += 1
+        context.stats.n_gunzip += 1
         context.flags = context.flags & ~ObjectFlag.GZIPED | ObjectFlag.CHGCE
         context.response.unset("content-encoding")
         context.response.unset("content-length")
@@ -161,7 +161,7 @@ class TestGunzip(_GzipProcessor):
         context = self.context
         if context.response.status == 206 or not _is_gzip(context):
             return False
-        context.stats["n_test_gunzip"] += 1
+        context.stats.n_test_gunzip += 1
         context.flags |= ObjectFlag.GZIPED
         vary_on_encoding(context.response)
         self._engine = zlib.decompressobj(GZIP_WBITS)
@@ -204,7 +204,7 @@ class Gzip(_GzipProcessor):
         context = self.context
         if context.response.status == 206 or context.response.has("content-encoding"):
             return False
-        context.stats["n_gzip"] += 1
+        context.stats.n_gzip += 1
         context.flags |= ObjectFlag.GZIPED | ObjectFlag.CHGCE
         context.response.unset("content-length")
         weaken_etag(context.response)

@@ -45,7 +45,7 @@ _BURST: Final = 64
 # Seconds of pause when the process has run out of descriptors or memory, whatever acceptor_sleep_incr adds to it.
 _BREATH: Final = 0.01
 
-_FAILURES: Final = {
+_FAILURES: Final[dict[int, tuple[stats.MainName, bool]]] = {
     errno.ECONNABORTED: ("sess_fail_econnaborted", False),
     errno.EINTR: ("sess_fail_eintr", False),
     errno.EMFILE: ("sess_fail_emfile", True),
@@ -223,8 +223,8 @@ class Acceptor:
             sess = Session(self.env, pool, connection, self.listen, wrk.next_vxid(), self._owner.table_of(pool.name))
             sess.open(connection, peer)
             self._owner.pace.good()
-            wrk.stats["sess_conn"] += 1
-            wrk.stats["s_sess"] += 1
+            wrk.stats.sess_conn += 1
+            wrk.stats.s_sess += 1
             transport: Any = self.env.transports[_FIRST[self.listen.proto]]
             try:
                 transport.new_session(wrk, sess)
@@ -248,7 +248,7 @@ class Acceptors:
     def __init__(self, env: Env, listeners: Sequence[tuple[ListenEndpoint, socket.socket]]) -> None:
         self._pools = env.pools
         self._tables: dict[str, dict[int, Session]] = {}  # live sessions by transaction id, for each worker pool
-        self._mempools: dict[str, stats.Segment] = {}
+        self._mempools: dict[str, stats.Counters[stats.MempoolName]] = {}
         self._lock = make_lock("vcapace")
         self.pace = _Pace()
         self.acceptors = [Acceptor(env, endpoint, sock, self) for endpoint, sock in listeners]
@@ -270,7 +270,7 @@ class Acceptors:
             with self._lock:
                 table = self._tables.setdefault(pool, {})
                 if pool not in self._mempools:
-                    self._mempools[pool] = stats.new_segment("MEMPOOL", f"sess{pool}")
+                    self._mempools[pool] = stats.new_segment(stats.MEMPOOL, f"sess{pool}")
         return table
 
     def start(self) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from varnishpy.stats import MainName
+
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:
     """``name`` stands in the log, ``counter`` in the statistics; errors also count in ``sess_closed_err``."""
 
     name: str
-    counter: str
+    counter: MainName
     is_error: bool
     text: str
 

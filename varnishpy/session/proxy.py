@@ -38,7 +38,7 @@ class ProxyTransport(HandshakeTransport):
         conn = Connection(sess)
         header = self._receive(sess, conn)
         if header is None:
-            wrk.stats["sess_closed"] += 1
+            wrk.stats.sess_closed += 1
             return
         sess.proxy = header
         if header.garbage:

@@ -83,5 +83,5 @@ class TlsTransport(HandshakeTransport):
 
     @staticmethod
     def _end(wrk: Worker, sess: Session, reason: str) -> None:
-        wrk.stats["sess_closed"] += 1
+        wrk.stats.sess_closed += 1
         sess.delete(reason)

@@ -18,7 +18,7 @@ from varnishpy.log.settings import follow
 from varnishpy.params import params, table
 from varnishpy.shm.writer import CHILD_SET, MANAGER_SET, SetWriter
 from varnishpy.stats.publisher import INTERVAL, TEST_INTERVAL, Publisher
-from varnishpy.stats.segments import Registry, Segment
+from varnishpy.stats.segments import Counters, Registry
 
 
 class ManagerShm:
@@ -34,7 +34,7 @@ class ManagerShm:
         self._owner = os.getpid()
         # a registry of its own: a forked child starts with none of the manager's counters
         registry = Registry()
-        self.mgt: Segment = registry.new("MGT")
+        self.mgt: Counters[stats.MgtName] = registry.new(stats.MGT)
         self.publisher = Publisher(registry, self.writer)
         # no thread: the manager forks, and drives the publisher from its loop
         self.publisher.start(thread=False)
@@ -97,8 +97,8 @@ class ChildShm:
     def _collect(self) -> None:
         main = stats.main
         for name, value in self.ring.counters().items():
-            if main.get(name) != value:
-                main.set(name, value)
+            if main.value(name) != value:
+                main.store(name, value)
 
     def flush(self) -> None:
         """Copy the counters to shared memory now."""

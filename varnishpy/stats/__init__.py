@@ -1,17 +1,30 @@
-"""Counters (VSC). ``stats.main`` is class MAIN; ``stats.new_segment("VBE", "boot.default")`` makes others.
+"""Counters (VSC). ``stats.main`` is class MAIN; ``stats.new_segment(stats.VBE, "boot.default")`` makes others.
 
-Tasks count into a ``defaultdict(int)`` of their own (``wrk.stats["cache_hit"] += 1``) that ``stats.main.merge()`` adds
-when they end; everything else calls ``inc``, ``dec``, ``set`` and ``get``.
+Tasks count in slots of their own (``wrk.stats.cache_hit += 1``) that ``stats.main.merge()`` adds when they end;
+everything else calls ``inc``, ``dec``, ``set`` and ``get``. The type checker knows every name (``tools/genviews``).
 """
 
 from __future__ import annotations
 
-from varnishpy.stats.segments import Registry, Segment, StatsError
-from varnishpy.stats.tables import CLASSES
+from varnishpy.stats.names import (
+    DebugName,
+    MainName,
+    MempoolName,
+    MgtName,
+    SmaName,
+    SmfName,
+    VbeName,
+    VcpName,
+    WaiterName,
+    XkeyName,
+)
+from varnishpy.stats.segments import Counters, Registry, Segment, StatsError
+from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, VBE, VCP, WAITER, XKEY
+from varnishpy.stats.task_counters import TaskCounters
 
 registry = Registry()
 #: MAIN exists from the start; the cache process registers it (``shm.ChildShm``), the manager does not
-main = Segment(CLASSES["MAIN"], "", registry)
+main = Counters(MAIN, "", registry)
 
 new_segment = registry.new
 add_collector = registry.add_collector
@@ -19,9 +32,31 @@ remove_collector = registry.remove_collector
 
 __all__ = [
     "CLASSES",
+    "DEBUG",
+    "MAIN",
+    "MEMPOOL",
+    "MGT",
+    "SMA",
+    "SMF",
+    "VBE",
+    "VCP",
+    "WAITER",
+    "XKEY",
+    "Counters",
+    "DebugName",
+    "MainName",
+    "MempoolName",
+    "MgtName",
     "Registry",
     "Segment",
+    "SmaName",
+    "SmfName",
     "StatsError",
+    "TaskCounters",
+    "VbeName",
+    "VcpName",
+    "WaiterName",
+    "XkeyName",
     "add_collector",
     "main",
     "new_segment",

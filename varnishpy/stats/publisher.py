@@ -16,6 +16,7 @@ from varnishpy.base.locks import lock_classes
 from varnishpy.stats.columns import CounterClass
 from varnishpy.stats.segments import Registry, Segment
 from varnishpy.stats.statdoc import HEAD, HEAD_SIZE, READY, doc_id, document
+from varnishpy.stats.tables import LCK
 
 INTERVAL = 0.1
 TEST_INTERVAL = 0.01  # with debug=+vtc_mode
@@ -130,16 +131,16 @@ class Publisher:
         for segment in self._published:
             if segment.table.name in ("MAIN", "MGT"):
                 uptime = int(time.time() - self._started)
-                if uptime != segment.get("uptime"):
-                    segment.set("uptime", uptime)
-                if segment.table.name == "MAIN" and segment.merges != segment.get("summs"):
-                    segment.set("summs", segment.merges)
+                if uptime != segment.value("uptime"):
+                    segment.store("uptime", uptime)
+                if segment.table.name == "MAIN" and segment.merges != segment.value("summs"):
+                    segment.store("summs", segment.merges)
 
     def _collect_locks(self) -> None:
         for kind in lock_classes():
             segment = self._locks.get(kind.name)
             if segment is None:
-                segment = self._locks[kind.name] = self._registry.new("LCK", kind.name)
+                segment = self._locks[kind.name] = self._registry.new(LCK, kind.name)
             for name, value in (
                 ("creat", kind.creat),
                 ("destroy", kind.destroy),
@@ -147,10 +148,10 @@ class Publisher:
                 ("dbg_busy", kind.busy),
                 ("dbg_try_fail", kind.try_fail),
             ):
-                if segment.get(name) != value:
-                    segment.set(name, value)
+                if segment.value(name) != value:
+                    segment.store(name, value)
 
-    def _document(self, table: CounterClass) -> None:
+    def _document(self, table: CounterClass[str]) -> None:
         known = self._docs.get(table.name)
         if known is not None:
             self._docs[table.name] = (known[0], known[1] + 1)

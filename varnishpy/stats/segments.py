@@ -1,16 +1,17 @@
 """Counter segments: the live numbers, each segment with a lock of its own, and the registry of all of them.
 
-A segment is a dictionary of integers; tasks gather their own increments and merge them (one short lock per task), the
-rest of the process uses :meth:`Segment.inc` and its like. Copies reach shared memory by ``publisher.py``.
+A segment is a dictionary of integers; tasks count in slots of their own and merge them (one short lock per task), the
+rest of the process uses :meth:`Counters.inc` and its like. Copies reach shared memory by ``publisher.py``.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from varnishpy.stats.columns import CounterClass
-from varnishpy.stats.tables import CLASSES
+from varnishpy.stats.task_counters import TaskCounters
 
 
 class StatsError(KeyError):
@@ -18,11 +19,11 @@ class StatsError(KeyError):
 
 
 class Segment:
-    """The counters of one thing, e.g. of one backend. Thread safe."""
+    """The counters of one thing, e.g. of one backend, as those see them who know their names as data. Thread safe."""
 
-    __slots__ = ("_lock", "_registry", "_values", "ident", "merges", "table", "unknown", "version")
+    __slots__ = ("_lock", "_registry", "_values", "ident", "merges", "table", "version")
 
-    def __init__(self, table: CounterClass, ident: str = "", registry: Registry | None = None) -> None:
+    def __init__(self, table: CounterClass[str], ident: str = "", registry: Registry | None = None) -> None:
         self.table = table
         self.ident = ident
         self._registry = registry
@@ -30,15 +31,14 @@ class Segment:
         self._values: dict[str, int] = dict.fromkeys(table.names, 0)
         self.version = 0  # grows with every change: the publisher copies only what changed
         self.merges = 0
-        self.unknown: dict[str, int] = {}  # increments merged for names the table lacks; a defect to be shown
 
     @property
     def name(self) -> str:
         """The segment's name as displays show it, e.g. ``VBE.boot.default``."""
         return f"{self.table.name}.{self.ident}" if self.ident else self.table.name
 
-    def inc(self, name: str, n: int = 1) -> None:
-        """Add ``n``. Raises StatsError for an unknown counter (as do the others)."""
+    def add(self, name: str, n: int) -> None:
+        """Add ``n``, which may be negative. Raises StatsError for an unknown counter (as do the others)."""
         values = self._values
         if name not in values:
             raise StatsError(f"{self.table.name} has no counter {name!r}")
@@ -46,11 +46,7 @@ class Segment:
             values[name] += n
             self.version += 1
 
-    def dec(self, name: str, n: int = 1) -> None:
-        """Subtract ``n``."""
-        self.inc(name, -n)
-
-    def set(self, name: str, value: int) -> None:
+    def store(self, name: str, value: int) -> None:
         """Set a gauge, a bitmap, or a counter kept elsewhere."""
         values = self._values
         if name not in values:
@@ -59,34 +55,26 @@ class Segment:
             values[name] = value
             self.version += 1
 
-    def get(self, name: str) -> int:
+    def value(self, name: str) -> int:
         """The present value."""
         try:
             return self._values[name]
         except KeyError:
             raise StatsError(f"{self.table.name} has no counter {name!r}") from None
 
-    def merge(self, increments: MutableMapping[str, int], wait: bool = True) -> bool:
-        """Add a task's own increments and clear them. Unknown names are kept in :attr:`unknown`.
+    def merge(self, counters: TaskCounters, wait: bool = True) -> bool:
+        """Add what a task has counted, and begin again from zero; for MAIN.
 
         :param wait: else nothing is done, and False returned, if the counters are in somebody else's hands just now
         """
-        if not increments:
-            return True
-        values = self._values
         if not self._lock.acquire(wait):
             return False
         try:
-            for name, n in increments.items():
-                if name in values:
-                    values[name] += n
-                else:
-                    self.unknown[name] = self.unknown.get(name, 0) + n
-            self.version += 1
-            self.merges += 1
+            if counters.move(self._values):
+                self.version += 1
+                self.merges += 1
         finally:
             self._lock.release()
-        increments.clear()
         return True
 
     def snapshot(self) -> dict[str, int]:
@@ -115,6 +103,35 @@ class Segment:
             self._registry.remove(self)
 
 
+Name = TypeVar("Name", bound=str, contravariant=True)
+NewName = TypeVar("NewName", bound=str)
+
+
+class Counters(Segment, Generic[Name]):
+    """A segment whose counters' names the type checker knows: ``Counters[VbeName]``."""
+
+    __slots__ = ()
+
+    def __init__(self, table: CounterClass[Name], ident: str = "", registry: Registry | None = None) -> None:
+        super().__init__(table, ident, registry)
+
+    def inc(self, name: Name, n: int = 1) -> None:
+        """Add ``n``."""
+        self.add(name, n)
+
+    def dec(self, name: Name, n: int = 1) -> None:
+        """Subtract ``n``."""
+        self.add(name, -n)
+
+    def set(self, name: Name, value: int) -> None:
+        """Set a gauge, a bitmap, or a counter kept elsewhere."""
+        self.store(name, value)
+
+    def get(self, name: Name) -> int:
+        """The present value."""
+        return self.value(name)
+
+
 class Registry:
     """All segments of this process. ``on_add`` and ``on_remove`` are called outside the registry's lock."""
 
@@ -125,14 +142,11 @@ class Registry:
         self.on_remove: Callable[[Segment], None] | None = None
         self._collectors: list[Callable[[], None]] = []
 
-    def new(self, klass: str, ident: str = "") -> Segment:
+    def new(self, table: CounterClass[NewName], ident: str = "") -> Counters[NewName]:
         """Make and register a segment of a class of ``tables.py``. Raises StatsError."""
-        table = CLASSES.get(klass)
-        if table is None:
-            raise StatsError(f"no such class of counters: {klass}")
         if "\n" in ident:
             raise StatsError("a segment's name cannot hold a line break")
-        segment = Segment(table, ident, self)
+        segment = Counters(table, ident, self)
         self.add(segment)
         return segment
 

@@ -19,12 +19,12 @@ READY = 1
 HIDDEN = 2
 
 
-def doc_id(table: CounterClass) -> int:
+def doc_id(table: CounterClass[str]) -> int:
     """The number that ties segments of the class to their document."""
     return zlib.crc32(table.name.encode()) | 1 << 32
 
 
-def document(table: CounterClass) -> bytes:
+def document(table: CounterClass[str]) -> bytes:
     """The document of a class as JSON text closed by NUL."""
     elements = {
         column.name: {

@@ -6,8 +6,25 @@ JSON documents in shared memory, help texts and the documentation are derived fr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from varnishpy.stats.columns import Column, CounterClass, counter, gauge
 from varnishpy.stats.main_table import MAIN_COLUMNS
+
+if TYPE_CHECKING:
+    from varnishpy.stats.names import (
+        DebugName,
+        LckName,
+        MainName,
+        MempoolName,
+        MgtName,
+        SmaName,
+        SmfName,
+        VbeName,
+        VcpName,
+        WaiterName,
+        XkeyName,
+    )
 
 _MGT = (
     counter("uptime", "Age of the manager", "Seconds since the manager started.", format="duration"),
@@ -112,19 +129,17 @@ _XKEY = (
     gauge("g_oc_bytes", "Bytes for which object has which key", "", "debug", "bytes"),
 )
 
-CLASSES: dict[str, CounterClass] = {
-    table.name: table
-    for table in (
-        CounterClass("MAIN", "The cache process", 10, MAIN_COLUMNS),
-        CounterClass("MGT", "The manager", 20, _MGT),
-        CounterClass("MEMPOOL", "Pools of memory", 30, _MEMPOOL),
-        CounterClass("SMA", "Storage of kind malloc", 40, _STEVEDORE),
-        CounterClass("SMF", "Storage of kind file", 50, _SMF),
-        CounterClass("VBE", "Backends", 60, _VBE),
-        CounterClass("LCK", "Locks", 70, _LCK),
-        CounterClass("WAITER", "Waiters", 80, _WAITER),
-        CounterClass("VCP", "Pools of backend connections", 80, _VCP),
-        CounterClass("XKEY", "Surrogate keys", 85, _XKEY),
-        CounterClass("DEBUG", "VMOD debug", 90, _DEBUG),
-    )
-}
+MAIN: CounterClass[MainName] = CounterClass("MAIN", "The cache process", 10, MAIN_COLUMNS)
+MGT: CounterClass[MgtName] = CounterClass("MGT", "The manager", 20, _MGT)
+MEMPOOL: CounterClass[MempoolName] = CounterClass("MEMPOOL", "Pools of memory", 30, _MEMPOOL)
+SMA: CounterClass[SmaName] = CounterClass("SMA", "Storage of kind malloc", 40, _STEVEDORE)
+SMF: CounterClass[SmfName] = CounterClass("SMF", "Storage of kind file", 50, _SMF)
+VBE: CounterClass[VbeName] = CounterClass("VBE", "Backends", 60, _VBE)
+LCK: CounterClass[LckName] = CounterClass("LCK", "Locks", 70, _LCK)
+WAITER: CounterClass[WaiterName] = CounterClass("WAITER", "Waiters", 80, _WAITER)
+VCP: CounterClass[VcpName] = CounterClass("VCP", "Pools of backend connections", 80, _VCP)
+XKEY: CounterClass[XkeyName] = CounterClass("XKEY", "Surrogate keys", 85, _XKEY)
+DEBUG: CounterClass[DebugName] = CounterClass("DEBUG", "VMOD debug", 90, _DEBUG)
+
+_ALL: tuple[CounterClass[str], ...] = (MAIN, MGT, MEMPOOL, SMA, SMF, VBE, LCK, WAITER, VCP, XKEY, DEBUG)
+CLASSES: dict[str, CounterClass[str]] = {klass.name: klass for klass in _ALL}

@@ -157,7 +157,7 @@ class FileStevedore(Stevedore):
         if self._advice is not None:
             self._map.madvise(self._advice)
         self._extents = Extents(size, self._granularity)
-        self._counters = stats.new_segment("SMF", self.ident)
+        self._counters = stats.new_segment(stats.SMF, self.ident)
         stats.add_collector(self._collect)
         self._collect()
 

@@ -31,7 +31,7 @@ class MallocStevedore(Stevedore):
         self._counters: Counters | None = None
 
     def open(self) -> None:
-        self._counters = stats.new_segment("SMA", self.ident)
+        self._counters = stats.new_segment(stats.SMA, self.ident)
         stats.add_collector(self._collect)
         self._collect()
 

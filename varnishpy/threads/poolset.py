@@ -36,7 +36,7 @@ class PoolSet:
         self._dropped: list[Pool] = []  # their threads may not have ended
         self._serial = itertools.count()
         self._herders: list[Herder] = []
-        self._mempools: list[stats.Segment] = []  # of busy objects, and of each pool's requests
+        self._mempools: list[stats.Counters[stats.MempoolName]] = []  # of busy objects, and of each pool's requests
         self._next = itertools.count()
         self._lock = threading.Lock()
         self._running = False
@@ -44,7 +44,7 @@ class PoolSet:
     def start(self) -> None:
         """Start pools, herders and, through those, the first workers. Returns at once."""
         self._running = True
-        self._mempools.append(stats.new_segment("MEMPOOL", "busyobj"))
+        self._mempools.append(stats.new_segment(stats.MEMPOOL, "busyobj"))
         table.add_listener(self._param_set)
         stats.add_collector(self.refresh_stats)
         panic.add_dumper("pools", self.dump)
@@ -60,7 +60,7 @@ class PoolSet:
                 self.pools = [*self.pools, pool]  # replaced, not changed: any() reads it without the lock
                 herder.start()
                 stats.main.inc("pools")
-                self._mempools.append(stats.new_segment("MEMPOOL", f"req{pool.name}"))
+                self._mempools.append(stats.new_segment(stats.MEMPOOL, f"req{pool.name}"))
                 added.append(pool)
         if self.on_pool is not None:
             for pool in added:
@@ -169,7 +169,7 @@ class PoolSet:
         return out.text()
 
 
-def _show(segment: stats.Segment, made: int, freed: int) -> None:
+def _show(segment: stats.Counters[stats.MempoolName], made: int, freed: int) -> None:
     """Counts of a kind of object. There is no pool of spare ones: Python's allocator is good at that."""
     segment.set("allocs", made)
     segment.set("frees", freed)

@@ -67,7 +67,7 @@ class Waiter:
         self._epoll.register(self._wake.fileno(), select.EPOLLIN)
         self._next_look = 0.0  # when the thread will look at deadlines again, if it is not woken
         self._stopping = False
-        self._stats = stats.new_segment("WAITER", name)
+        self._stats = stats.new_segment(stats.WAITER, name)
         self._thread = threading.Thread(target=self._run, name=f"waiter-{name}", daemon=True)
 
     def start(self) -> None:

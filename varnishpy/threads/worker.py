@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,7 +109,7 @@ class Worker:
     def __init__(self, pool: Pool, name: str) -> None:
         self.pool = pool
         self.name = name
-        self.stats: defaultdict[str, int] = defaultdict(int)
+        self.stats = stats.TaskCounters()
         self.aws = make_workspace("wrk", params.workspace_thread)
         self.tally = Tally()
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
@@ -220,7 +219,7 @@ class Worker:
         self.subject = None
         aws = self.aws
         if aws.overflowed:
-            self.stats["ws_thread_overflow"] += 1
+            self.stats.ws_thread_overflow += 1
         if aws.used or aws.overflowed:
             aws.reset()
         self._done += 1
@@ -231,7 +230,7 @@ class Worker:
         """A task failed in a way it did not foresee: tell, count, go on."""
         if self.aws.reserved >= 0:
             self.aws.release(0)
-        self.stats["req_contained"] += 1
+        self.stats.req_contained += 1
         info = self.task_info() or TaskInfo("task")
         where = f"{info.kind} {info.state}".strip()
         vsl(Tag.Error, 0, f"{self.name}: {where} failed: {type(exc).__name__}: {exc}")

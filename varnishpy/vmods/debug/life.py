@@ -178,12 +178,12 @@ class _Counters:
 
     def __init__(self) -> None:
         self._lock = make_lock("vmod_debug")
-        self._segment: stats.Segment | None = None
+        self._segment: stats.Counters[stats.DebugName] | None = None
 
     def make(self) -> None:
         with self._lock:
             if self._segment is None:
-                self._segment = stats.new_segment("DEBUG")
+                self._segment = stats.new_segment(stats.DEBUG)
 
     def count(self, n: int) -> None:
         with self._lock:
