@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tests.conftest import require_program
 from tests.tools.conftest import Instance
 from tests.waiting import wait_for
+from varnishpy.tools.daemonize import PidFile
+from varnishpy.tools.usage import ToolError
 
 OURS = {"varnishlog": ["log"], "varnishncsa": ["ncsa"]}
 Command = Callable[[str], list[str]]
@@ -105,7 +108,8 @@ def test_appending(instance: Instance, tmp_path: Path, command: Command, daemons
         _logged(instance, out, f"/appended-{append}")
         assert out.read_bytes().startswith(b"from before\n") is kept
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda pid=pid: _gone(pid) and not pid_file.exists(), "the end")  # type: ignore[misc]
+        wait_for(functools.partial(_gone, pid), "the end")
+        wait_for(lambda: not pid_file.exists(), "the pid file's end")
 
 
 def test_background_needs_a_file(instance: Instance, command: Command) -> None:
@@ -114,3 +118,23 @@ def test_background_needs_a_file(instance: Instance, command: Command) -> None:
     )
     assert done.returncode == 1
     assert b"Missing -w option" in done.stderr
+
+
+def test_the_lock_goes_with_the_fork(tmp_path: Path) -> None:
+    """The process in the background writes the file while its parent is still there; others stay out all the time."""
+    path = tmp_path / "pid"
+    held = PidFile(str(path))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            held.write()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert path.read_text() == str(child)
+    with pytest.raises(ToolError):
+        PidFile(str(path))
+    held.remove()
+    PidFile(str(path)).remove()
