@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from collections.abc import Iterator
@@ -82,6 +83,10 @@ def test_cold_probe_does_not_probe(running: Any, origin: Any, scripts: Any, unti
     assert not backend.probe.running and other.probe.running
 
 
+def beyond(count: int, seen: list[bytes]) -> bool:
+    return len(seen) > count
+
+
 def test_what_is_sent(running: Any, origin: Any, until: Any) -> None:
     seen: list[bytes] = []
 
@@ -94,7 +99,7 @@ def test_what_is_sent(running: Any, origin: Any, until: Any) -> None:
         backend = probed(running, origin, interval=100.0, **fields)
         backend.warm()
         count = len(seen)
-        until(lambda count=count: len(seen) > count)  # type: ignore[misc]
+        until(functools.partial(beyond, count, seen))
         backend.cool()
     assert seen[0] == b"GET /health HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n"
     assert seen[1] == b"HEAD /x HTTP/1.1\r\nHost: me\r\n\r\n"

@@ -41,7 +41,12 @@ def test_watched_locks_count() -> None:
         assert lock.locked()
         assert not lock.acquire(blocking=False)
         assert not lock.acquire(timeout=0.001)
-        waiting = threading.Thread(target=lambda: (lock.acquire(), lock.release()))
+
+        def take() -> None:
+            with lock:
+                pass
+
+        waiting = threading.Thread(target=take)
         waiting.start()
     waiting.join(10)
     assert not lock.locked()

@@ -74,10 +74,15 @@ def test_no_signal_is_lost_between_threads(kind: Kind) -> None:
         assert not thread.is_alive()
 
 
+def signal_often(wakeup: Wakeup) -> None:
+    for _ in range(20):
+        wakeup.signal()
+
+
 def test_signal_during_close_never_writes_elsewhere(kind: Kind) -> None:
     for _ in range(50):
         wakeup = Wakeup(kind)
-        thread = threading.Thread(target=lambda w=wakeup: [w.signal() for _ in range(20)])  # type: ignore[misc]
+        thread = threading.Thread(target=signal_often, args=(wakeup,))
         thread.start()
         wakeup.close()
         with Wakeup("pipe") as other:

@@ -14,6 +14,7 @@ from varnishpy.cache.vary import build
 from varnishpy.http.message import Message
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.malloc import MallocStevedore
+from varnishpy.storage.stevedore import Stevedore
 
 
 class Worker:
@@ -86,7 +87,7 @@ class Cache:
         self.expiry = Expiry()
         self.bans = Bans()
         self.hash = Hash(self.expiry, self.bans)
-        self.stevedore = MallocStevedore("t0")
+        self.stevedore: Stevedore = MallocStevedore("t0")
         self.stevedore.lru.reclaimer = self.hash
         self._xid = 1000
 

@@ -12,6 +12,7 @@ from varnishpy.cache.ban_spec import BanError, format_duration, parse_string, pa
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_DYING
 from varnishpy.params import table
+from varnishpy.stats.names import MainName
 
 
 def found(cache: Cache, url: str = "/", **headers: str) -> Lookup:
@@ -152,7 +153,8 @@ def test_an_object_is_tested_once(cache: Cache) -> None:
     oc = cache.insert()
     ban(cache, "req.url == /x")
     ban(cache, "req.url == /y && req.url == /x")
-    before = {name: stats.main.get(name) for name in ("bans_tested", "bans_tests_tested", "bans_obj_killed")}
+    names: tuple[MainName, ...] = ("bans_tested", "bans_tests_tested", "bans_obj_killed")
+    before = {name: stats.main.get(name) for name in names}
     assert found(cache) is Lookup.HIT
     assert oc.ban is cache.bans.newest
     assert found(cache) is Lookup.HIT

@@ -73,7 +73,7 @@ def test_removed_before_it_was_inserted(cache: Cache) -> None:
         cache.hash.purge(cache.wrk, req.digest, req.t_req)
         real_insert(wrk, oc)  # type: ignore[arg-type]
 
-    cache.expiry.insert = purge_first  # type: ignore[method-assign, assignment]
+    cache.expiry.insert = purge_first  # type: ignore[method-assign]
     cache.fetch(req, busy)
     assert cache.lookup(cache.request())[0] is Lookup.MISS
     assert cache.expiry.pending() == 0

@@ -5,6 +5,7 @@ Lookups, fetches that fail, waiting, purges, bans, eviction and expiry, with thr
 
 from __future__ import annotations
 
+import functools
 import queue
 import random
 import sys
@@ -120,7 +121,8 @@ class Storm:
         got = bytearray()
         try:
             while (piece := source.pull_wait(rng.choice((100, 10_000, 100_000)), lambda: 10.0)) is not END:
-                got += piece  # type: ignore[operator]
+                assert isinstance(piece, (bytes, memoryview))
+                got += piece
             if len(got) != oc.stobj.length:
                 self.errors.append(f"{len(got)} of {oc.stobj.length} octets")
         except SourceError:
@@ -153,10 +155,11 @@ def test_nothing_is_lost_and_nothing_is_left(kind: str, tmp_path: Path, request:
     request.addfinalizer(lambda: sys.setswitchinterval(interval))
     for name, value in PARAMETERS.items():
         table.set(name, value)
-        request.addfinalizer(lambda name=name: table.reset(name))
+        request.addfinalizer(functools.partial(table.reset, name))
     cache = Cache()
-    # type: ignore[assignment]
-    cache.stevedore = MallocStevedore("t0", 1 << 20) if kind == "malloc" else FileStevedore("t0", str(tmp_path), "1m")
+    cache.stevedore = MallocStevedore("t0", 1 << 20)
+    if kind == "file":
+        cache.stevedore = FileStevedore("t0", str(tmp_path), "1m")
     cache.stevedore.open()
     cache.stevedore.lru.reclaimer = cache.hash
     cache.expiry.start()

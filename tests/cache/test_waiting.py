@@ -188,7 +188,7 @@ def test_the_last_who_waits_is_never_forgotten(cache: Cache) -> None:
     assert cache.transport.woken == [one]
     found, _, again = cache.lookup(one)
     assert found is Lookup.MISS and again is not None
-    cache.hash.withdraw(cache.wrk, again)  # type: ignore[arg-type]
+    cache.hash.withdraw(cache.wrk, again)
     assert cache.transport.woken == [one, two]
     assert cache.lookup(two)[0] is Lookup.MISS
 

@@ -104,7 +104,7 @@ class H2Client:
         elif isinstance(event, h2.events.StreamReset):
             self.streams[event.stream_id].reset = int(event.error_code)
         elif isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = int(event.error_code)
+            self.goaway = None if event.error_code is None else int(event.error_code)
 
     def finish(self, *numbers: int) -> list[Stream]:
         """Wait until these streams (all, if none is named) have ended or were reset."""

@@ -24,7 +24,7 @@ class Screen:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self._lock = threading.Lock()
-        self._terminal = Terminal(40, columns, lambda data: os.write(self._master, data) and None)
+        self._terminal = Terminal(40, columns, self._answer)
         # a shell's COLUMNS and LINES would outrank the terminal's own size
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""}
         self.process = subprocess.Popen(
@@ -44,6 +44,9 @@ class Screen:
                 return
             with self._lock:
                 self._terminal.feed(data)
+
+    def _answer(self, data: bytes) -> None:
+        os.write(self._master, data)
 
     def text(self) -> str:
         """What the screen shows."""

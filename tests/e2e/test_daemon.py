@@ -166,7 +166,7 @@ def test_a_cli_peer_that_resets_its_connection(short_tmp: Path, origin: Origin) 
     with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-T", "127.0.0.1:0") as cache:
         reader = SetReader(cache.workdir)
         reader.attach(20)
-        host, port = reader.read_text("Arg", "-T").split()
+        host, port = (reader.read_text("Arg", "-T") or "").split()
         address = (host, int(port))
         os.kill(cache.process.pid, signal.SIGSTOP)  # so that it finds them reset when it accepts them
         for _ in range(5):

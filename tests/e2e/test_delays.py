@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.h2client import H2Client
-from tests.e2e.harness import Cache, Exchange, Origin, running, wait_for
+from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.waiting import wait_for
 
 METHODS = (
     "recv", "pipe", "pass", "hash", "purge", "miss", "hit", "deliver", "synth",

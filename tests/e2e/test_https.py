@@ -56,7 +56,7 @@ class Secure:
         with plain, context.wrap_socket(plain, server_hostname=name) as sock:
             certificate = sock.getpeercert()
             assert certificate
-            return [str(value) for _, value in certificate["subjectAltName"]]
+            return [str(entry[1]) for entry in certificate["subjectAltName"]]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,10 @@ def test_the_log_tells_of_the_handshake(secure: Secure, capsysbinary: pytest.Cap
         assert log_tool.main([*argv, "-q", 'ReqURL eq "/?logged"']) == 0
         return capsysbinary.readouterr().out.decode()
 
-    text = wait_for(lambda: (found := logged()) and "SessClose" in found and found, "the session in the log")
+    def whole() -> str:
+        return found if "SessClose" in (found := logged()) else ""
+
+    text = wait_for(whole, "the session in the log")
     assert re.search(r"^-   TLS +TLSv1\.[23] \S+ alpn=h2 sni=a\.example$", text, re.M), text
     assert re.search(r"^--  ReqStart +127\.0\.0\.1 \d+ web https$", text, re.M), text
 

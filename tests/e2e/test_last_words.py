@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.h2client import H2Client
-from tests.e2e.harness import Cache, Origin, running
+from tests.e2e.harness import Cache, Exchange, Origin, running
 from tests.waiting import wait_for
 
 VCL = """
@@ -34,7 +34,11 @@ sub vcl_backend_response {
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     origin = Origin()
     origin.pages["/"] = lambda exchange: exchange.answer(b"x" * 100)
-    origin.pages["/slow"] = lambda exchange: wait_for(lambda: origin.hits["/over"], "the end of the test")
+
+    @origin.page("/slow")
+    def slow(exchange: Exchange) -> None:
+        wait_for(lambda: origin.hits["/over"], "the end of the test")
+
     directory = tmp_path_factory.mktemp("panic")
     (directory / "v.vcl").write_text(VCL % origin.port)
     with running(

@@ -223,7 +223,12 @@ def test_what_is_no_preface_is_answered(harness: Harness, setting: Setting, feat
 
 def test_a_preface_is_looked_for_at_the_beginning_only(harness: Harness, setting: Setting) -> None:
     setting("feature", "+http2")
-    harness.run = lambda wrk, req: respond(wrk, req, 200, b"") or Step.DONE
+
+    def run(wrk: Worker, req: Request) -> Step:
+        respond(wrk, req, 200, b"")
+        return Step.DONE
+
+    harness.run = run
     peer = harness.connect()
     peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     peer.response()

@@ -156,6 +156,16 @@ class Conversation:
     def frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> Conversation:
         return self.send(frames.frame(kind, flags, stream, payload))
 
+    def fields(self, block: bytes) -> list[tuple[str, str]]:
+        """The fields of a header block that came."""
+        return [(str(name), str(value)) for name, value, *_ in self.decoder.decode(block)]
+
+    def rx_buffer(self, stream: int) -> ReceiveBuffer:
+        """What has been received of a request body."""
+        buffer = self.h2.streams[stream].rx_buffer
+        assert buffer is not None
+        return buffer
+
     def headers(
         self,
         stream: int,

@@ -318,9 +318,9 @@ def test_everything_at_once(hostile: Stalls) -> None:
             client.join(SECONDS + PATIENCE)
             assert not client.is_alive()
             assert client.error is None
-        wait_for(lambda: all(session.ended for session in room.sessions), PATIENCE)
-        wait_for(lambda: not room.pool.counts()["queued"], PATIENCE)
-        wait_for(lambda: stats.main.get("h2_sessions_live") == live, PATIENCE)
+        wait_for(lambda: all(session.ended for session in room.sessions), "the sessions to end", PATIENCE)
+        wait_for(lambda: not room.pool.counts()["queued"], "the queue to be empty", PATIENCE)
+        wait_for(lambda: stats.main.get("h2_sessions_live") == live, "the gauge of sessions to go back", PATIENCE)
         waiting.over.set()
         waiting.thread.join(PATIENCE)
         assert not waiting.waiting
@@ -340,7 +340,9 @@ def test_everything_at_once(hostile: Stalls) -> None:
     handler.again.clear()
     handler.balky.clear()
     clients.clear()
-    wait_for(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, PATIENCE)
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, "descriptors to be closed", PATIENCE)
     wait_for(
-        lambda: not [t for t in left(*kinds) if id(t) not in already and "aws" not in getattr(t, "name", "")], PATIENCE
+        lambda: not [t for t in left(*kinds) if id(t) not in already and "aws" not in getattr(t, "name", "")],
+        "what is left to be collected",
+        PATIENCE,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.http2.h2_harness import Conversation
@@ -18,7 +20,7 @@ GET = b"\x82\x86\x84\x01\x01a"
 # -- time ---
 
 
-def test_an_unfinished_header_block(talk):
+def test_an_unfinished_header_block(talk: Conversation) -> None:
     talk.frame(F.HEADERS, 0, 1, b"")
     assert talk.h2.next_due == T0 + 5
     talk.at(T0 + 4.9)
@@ -27,7 +29,7 @@ def test_an_unfinished_header_block(talk):
     assert talk.error() == "COMPRESSION_ERROR"
 
 
-def test_a_dry_stream_among_others_is_cancelled():
+def test_a_dry_stream_among_others_is_cancelled() -> None:
     talk = Conversation(settings=[(4, 0)])
     talk.headers(1).headers(3)
     talk.answer(1, b"x")
@@ -38,7 +40,7 @@ def test_a_dry_stream_among_others_is_cancelled():
     assert talk.error() is None
 
 
-def test_all_streams_dry_is_bankruptcy():
+def test_all_streams_dry_is_bankruptcy() -> None:
     talk = Conversation(settings=[(4, 0)])
     talk.headers(1).headers(3)
     talk.answer(1, b"x")
@@ -48,7 +50,7 @@ def test_all_streams_dry_is_bankruptcy():
     assert talk.error() == "BANKRUPT"
 
 
-def test_a_dry_connection_is_bankrupt(talk):
+def test_a_dry_connection_is_bankrupt(talk: Conversation) -> None:
     talk.settings((4, 1 << 20))
     talk.headers(1).headers(3)
     talk.answer(1, bytes(65536))
@@ -57,7 +59,7 @@ def test_a_dry_connection_is_bankrupt(talk):
     assert talk.error() == "BANKRUPT"
 
 
-def test_a_dry_connection_that_nobody_waits_for_is_not_bankrupt(talk):
+def test_a_dry_connection_that_nobody_waits_for_is_not_bankrupt(talk: Conversation) -> None:
     talk.settings((4, 1 << 20))
     talk.headers(1).headers(3)
     talk.answer(1, bytes(65536))
@@ -68,7 +70,7 @@ def test_a_dry_connection_that_nobody_waits_for_is_not_bankrupt(talk):
     assert list(talk.h2.streams) == [3]
 
 
-def test_credit_stops_the_countdown():
+def test_credit_stops_the_countdown() -> None:
     talk = Conversation(settings=[(4, 0)])
     talk.headers(1).headers(3)
     talk.answer(1, b"xy")
@@ -83,7 +85,7 @@ def test_credit_stops_the_countdown():
     assert talk.resets() == [(1, 8)]
 
 
-def test_send_timeout():
+def test_send_timeout() -> None:
     table.set("send_timeout", "3")
     try:
         talk = Conversation(settings=[(4, 0)])
@@ -96,7 +98,7 @@ def test_send_timeout():
         table.reset("send_timeout")
 
 
-def test_an_unfinished_response_does_not_outlive_its_stream(talk):
+def test_an_unfinished_response_does_not_outlive_its_stream(talk: Conversation) -> None:
     talk.headers(1)
     talk.answer(1, b"x")
     talk.frames()
@@ -114,31 +116,31 @@ def reset_storm(talk: Conversation, count: int, first: int = 1) -> None:
         talk.reset(first + 2 * i)
 
 
-def test_resets_by_the_client(talk):
+def test_resets_by_the_client(talk: Conversation) -> None:
     reset_storm(talk, 100)
     assert talk.error() is None
     reset_storm(talk, 1, 201)
     assert talk.error() == "RAPID_RESET"
-    assert talk.h2.error.reason == "RAPID_RESET"
+    assert talk.h2.error is not None and talk.h2.error.reason == "RAPID_RESET"
     (goaway,) = [f for f in talk.close() if f.kind == F.GOAWAY]
     assert goaway.code == 11
     assert talk.h2.open_streams == 0
 
 
-def test_resets_we_are_made_to_send(talk):
+def test_resets_we_are_made_to_send(talk: Conversation) -> None:
     for i in range(101):
         talk.headers(2 * i + 1)
         talk.window(2 * i + 1, 0)
     assert talk.error() == "RAPID_RESET"
 
 
-def test_refused_streams_are_charged(talk):
+def test_refused_streams_are_charged(talk: Conversation) -> None:
     for i in range(202):
         talk.headers(2 * i + 1)
     assert talk.error() == "RAPID_RESET"
 
 
-def test_dead_streams_that_are_still_held_are_bounded(talk):
+def test_dead_streams_that_are_still_held_are_bounded(talk: Conversation) -> None:
     talk.h2.reset_limit = 0
     for i in range(300):
         talk.headers(2 * i + 1)
@@ -147,14 +149,14 @@ def test_dead_streams_that_are_still_held_are_bounded(talk):
     assert {code for _, code in talk.resets()} == {7}
 
 
-def test_data_on_dead_streams_is_charged(talk):
+def test_data_on_dead_streams_is_charged(talk: Conversation) -> None:
     talk.headers(1, end=False).reset(1)
     for _ in range(101):
         talk.data(1, b"x")
     assert talk.error() == "RAPID_RESET"
 
 
-def test_the_budget_is_refilled(talk):
+def test_the_budget_is_refilled(talk: Conversation) -> None:
     reset_storm(talk, 100)
     talk.at(T0 + 30)
     reset_storm(talk, 50, 1001)
@@ -163,7 +165,7 @@ def test_the_budget_is_refilled(talk):
     assert talk.error() == "RAPID_RESET"
 
 
-def test_old_streams_are_free(talk):
+def test_old_streams_are_free(talk: Conversation) -> None:
     for i in range(99):
         talk.headers(2 * i + 1)
     talk.at(T0 + 2)
@@ -172,7 +174,7 @@ def test_old_streams_are_free(talk):
     assert talk.h2.reset_budget == 100
 
 
-def test_no_limit():
+def test_no_limit() -> None:
     table.set("h2_rapid_reset_limit", "0")
     try:
         talk = Conversation()
@@ -204,7 +206,7 @@ def test_no_limit():
         frames.frame(F.DATA, 0, 5, b"x"),
     ],
 )
-def test_floods(talk, frame):
+def test_floods(talk: Conversation, frame: bytes) -> None:
     talk.headers(1, end=False).headers(3).reset(3).headers(5).window(5, 0)  # 5 is reset by us
     talk.send(frame * 100)
     assert talk.error() is None
@@ -214,13 +216,13 @@ def test_floods(talk, frame):
     assert talk.h2.stats.h2_floods == 1
 
 
-def test_empty_continuations(talk):
+def test_empty_continuations(talk: Conversation) -> None:
     talk.frame(F.HEADERS, END_STREAM, 1, GET)
     talk.send(frames.frame(F.CONTINUATION, 0, 1) * (PURSE + 1))
     assert talk.error() == "ENHANCE_YOUR_CALM"
 
 
-def test_endless_continuations(talk):
+def test_endless_continuations(talk: Conversation) -> None:
     talk.frame(F.HEADERS, END_STREAM, 1, GET)
     for _ in range(10):
         talk.frame(F.CONTINUATION, 0, 1, bytes(16384))
@@ -228,12 +230,12 @@ def test_endless_continuations(talk):
     assert talk.h2.header_size < 1 << 17
 
 
-def test_zero_length_headers(talk):
+def test_zero_length_headers(talk: Conversation) -> None:
     talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, GET + b"\x00\x00\x00" * 5000)
     assert talk.error() == "ENHANCE_YOUR_CALM"
 
 
-def test_window_dribbling(talk):
+def test_window_dribbling(talk: Conversation) -> None:
     talk.settings((4, 0))
     talk.headers(1)
     talk.answer(1, bytes(100_000))
@@ -245,7 +247,7 @@ def test_window_dribbling(talk):
     assert talk.error() == "ENHANCE_YOUR_CALM"
 
 
-def test_honest_clients_earn_what_they_spend(talk):
+def test_honest_clients_earn_what_they_spend(talk: Conversation) -> None:
     for i in range(3 * PURSE // 4):
         talk.headers(2 * i + 1, end=True)
         talk.frame(F.PING, 0, 0, bytes(8))
@@ -255,7 +257,7 @@ def test_honest_clients_earn_what_they_spend(talk):
     assert talk.error() is None
 
 
-def test_dropped_header_blocks_are_paid_for_by_size(talk):
+def test_dropped_header_blocks_are_paid_for_by_size(talk: Conversation) -> None:
     talk.headers(1).window(1, 0)
     block = GET + b"\x00\x01x\x01y" * 300  # 1500 octets more
     for _ in range(PURSE // 90):
@@ -263,7 +265,7 @@ def test_dropped_header_blocks_are_paid_for_by_size(talk):
     assert talk.error() == "ENHANCE_YOUR_CALM"
 
 
-def test_after_goaway_new_streams_are_paid_for(talk):
+def test_after_goaway_new_streams_are_paid_for(talk: Conversation) -> None:
     talk.headers(1)
     talk.h2.end_drain()
     for number in range(3, 3 + 2 * (PURSE + 1), 2):
@@ -272,7 +274,7 @@ def test_after_goaway_new_streams_are_paid_for(talk):
     assert len(talk.host.started) == 1
 
 
-def test_a_download_earns_the_windows_it_needs(talk):
+def test_a_download_earns_the_windows_it_needs(talk: Conversation) -> None:
     """Some clients say how far they are every four kilobytes, for the stream and for the connection."""
     megabyte = bytes(1 << 20)
     talk.headers(1)
@@ -285,31 +287,31 @@ def test_a_download_earns_the_windows_it_needs(talk):
         assert talk.error() is None
 
 
-def test_time_fills_the_purse(talk):
+def test_time_fills_the_purse(talk: Conversation) -> None:
     talk.send(frames.frame(F.PING, 0, 0, bytes(8)) * (PURSE - 10))
     talk.at(T0 + 2)
     talk.send(frames.frame(F.PING, 0, 0, bytes(8)) * int(2 * PURSE_REFILL))
     assert talk.error() is None
 
 
-def test_tiny_data_frames_cost_no_more_memory_than_large_ones(talk):
+def test_tiny_data_frames_cost_no_more_memory_than_large_ones(talk: Conversation) -> None:
     talk.headers(1, end=False)
     talk.send(frames.frame(F.DATA, 0, 1, b"x") * 60_000)
     assert talk.error() is None
-    assert talk.h2.streams[1].rx_buffer.size == 65535
+    assert talk.rx_buffer(1).size == 65535
 
 
 # -- request bodies ---
 
 
-def test_windows_are_refilled_as_the_reader_drains(talk):
+def test_windows_are_refilled_as_the_reader_drains(talk: Conversation) -> None:
     talk.headers(1, end=False)
     for _ in range(3):
         talk.data(1, bytes(16384))
     connection = [f for f in talk.frames() if f.kind == F.WINDOW_UPDATE]
     assert {f.stream for f in connection} == {0}  # the connection's window is low from the start
     stream = talk.h2.streams[1]
-    stream.rx_buffer.tail += 16384
+    talk.rx_buffer(1).tail += 16384
     stream.rx_asked = True
     talk.h2.attention(stream)
     talk.h2.take_inbox()
@@ -318,7 +320,7 @@ def test_windows_are_refilled_as_the_reader_drains(talk):
     assert stream.rx_window == 65535 - 2 * 16384
 
 
-def test_padding_does_not_dry_a_window_out(talk):
+def test_padding_does_not_dry_a_window_out(talk: Conversation) -> None:
     talk.headers(1, end=False)
     padding = frames.frame(F.DATA, 8, 1, b"\xff" + bytes(255))
     talk.send(padding * 255)
@@ -327,13 +329,13 @@ def test_padding_does_not_dry_a_window_out(talk):
     assert talk.h2.streams[1].rx_window == 65535
 
 
-def test_a_single_frame_needs_a_small_buffer(talk):
+def test_a_single_frame_needs_a_small_buffer(talk: Conversation) -> None:
     talk.headers(1, end=False)
     talk.data(1, b"just this", end=True)
-    assert talk.h2.streams[1].rx_buffer.size == 9
+    assert talk.rx_buffer(1).size == 9
 
 
-def test_no_buffer_resets_the_stream(talk, monkeypatch):
+def test_no_buffer_resets_the_stream(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(talk.host, "receive_buffer", lambda stream, size: None)
     talk.headers(1, end=False)
     talk.data(1, b"x")
@@ -343,7 +345,7 @@ def test_no_buffer_resets_the_stream(talk, monkeypatch):
 # -- draining ---
 
 
-def test_graceful_shutdown(talk):
+def test_graceful_shutdown(talk: Conversation) -> None:
     talk.headers(1)
     talk.h2.begin_drain()
     goaway, ping = talk.frames()
@@ -368,14 +370,14 @@ def test_graceful_shutdown(talk):
 # -- request threads ---
 
 
-def test_an_asynchronous_error_kills_the_stream(talk):
+def test_an_asynchronous_error_kills_the_stream(talk: Conversation) -> None:
     talk.headers(1)
     talk.h2.ask_reset(talk.h2.streams[1], SE.INTERNAL_ERROR)
     talk.h2.take_inbox()
     assert talk.resets() == [(1, 2)]
 
 
-def test_a_request_that_never_answers_resets_its_stream(talk):
+def test_a_request_that_never_answers_resets_its_stream(talk: Conversation) -> None:
     talk.headers(1)
     talk.h2.post(Post.RELEASED, talk.h2.streams[1])
     talk.h2.take_inbox()
@@ -383,7 +385,7 @@ def test_a_request_that_never_answers_resets_its_stream(talk):
     assert not talk.h2.streams
 
 
-def test_a_held_request_is_finished_by_its_last_holder(talk):
+def test_a_held_request_is_finished_by_its_last_holder(talk: Conversation) -> None:
     talk.headers(1)
     stream = talk.h2.streams[1]
     stream.holders = 1
@@ -397,7 +399,7 @@ def test_a_held_request_is_finished_by_its_last_holder(talk):
     assert not talk.h2.streams
 
 
-def test_the_first_error_stays(talk):
+def test_the_first_error_stays(talk: Conversation) -> None:
     from varnishpy.h2.stream import kill
 
     talk.headers(1)
@@ -410,7 +412,7 @@ def test_the_first_error_stays(talk):
     assert talk.resets() == [(1, 0)]
 
 
-def test_posts_signal_only_a_sleeping_session(talk):
+def test_posts_signal_only_a_sleeping_session(talk: Conversation) -> None:
     talk.headers(1)
     stream = talk.h2.streams[1]
     talk.h2.attention(stream)
@@ -424,7 +426,7 @@ def test_posts_signal_only_a_sleeping_session(talk):
     assert (talk.h2.wakeups, talk.h2.wakeups_spared) == (1, 2)
 
 
-def test_killing_waiting_requests_walks_them_away(talk):
+def test_killing_waiting_requests_walks_them_away(talk: Conversation) -> None:
     talk.headers(1)
     talk.reset(1)
     assert talk.host.walked == [1]
@@ -433,7 +435,7 @@ def test_killing_waiting_requests_walks_them_away(talk):
 # -- the rules as assertions ---
 
 
-def on_another_thread(function) -> BaseException | None:
+def on_another_thread(function: Callable[[], object]) -> BaseException | None:
     import threading
 
     caught: list[BaseException] = []
@@ -450,7 +452,7 @@ def on_another_thread(function) -> BaseException | None:
     return caught[0] if caught else None
 
 
-def test_state_changes_off_the_session_thread_panic(talk):
+def test_state_changes_off_the_session_thread_panic(talk: Conversation) -> None:
     from varnishpy.base.panic import Panic
     from varnishpy.h2.stream import advance, kill
     from varnishpy.h2.tables import Event
@@ -467,7 +469,7 @@ def test_state_changes_off_the_session_thread_panic(talk):
         assert isinstance(on_another_thread(change), Panic)
 
 
-def test_waiting_on_the_session_thread_panics(talk):
+def test_waiting_on_the_session_thread_panics(talk: Conversation) -> None:
     from varnishpy.base.panic import Panic
     from varnishpy.http2.reqbody import StreamBody
 
@@ -476,7 +478,7 @@ def test_waiting_on_the_session_thread_panics(talk):
         StreamBody(talk.h2.streams[1], lambda: 1.0).read(10)
 
 
-def test_moves_that_the_table_does_not_have_panic(talk):
+def test_moves_that_the_table_does_not_have_panic(talk: Conversation) -> None:
     from varnishpy.base.panic import Panic
     from varnishpy.h2.stream import advance
     from varnishpy.h2.tables import Event
@@ -486,7 +488,7 @@ def test_moves_that_the_table_does_not_have_panic(talk):
         advance(talk.h2.streams[1], Event.RECEIVED_END)
 
 
-def test_errors_latch_once(talk):
+def test_errors_latch_once(talk: Conversation) -> None:
     talk.h2.fail(CE.PROTOCOL_ERROR)
     talk.h2.fail(CE.INTERNAL_ERROR)
     assert talk.error() == "PROTOCOL_ERROR"

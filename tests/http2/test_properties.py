@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +69,7 @@ step = st.integers(0, 29).flatmap(lambda n: any_frame if n == 0 else actions if 
 steps = st.lists(step, min_size=20, max_size=120)
 
 
-def live(plan) -> Iterator[Life]:
+def live(plan: Any) -> Iterator[Life]:
     """Take the steps, looking at the connection after each, until it dies of one."""
     life = Life()
     for step in plan:
@@ -87,7 +89,7 @@ def live(plan) -> Iterator[Life]:
 
 @PROFILE
 @given(steps)
-def test_invariants(plan):
+def test_invariants(plan: Any) -> None:
     for _ in live(plan):
         pass
 
@@ -104,14 +106,14 @@ def test_invariants(plan):
     ],
     ids=["stuck", "connection dry", "dead but held", "told to stop", "body read", "window below zero"],
 )
-def test_plans_get_somewhere(place):
+def test_plans_get_somewhere(place: Any) -> None:
     """An invariant is worth what its connections live through."""
     find(steps, lambda plan: any(place(life.h2) for life in live(plan)), settings=ONE_IS_ENOUGH)
 
 
 @PROFILE
 @given(st.lists(any_frame, max_size=20), st.lists(st.integers(1, 40), min_size=1, max_size=50))
-def test_pieces_do_not_matter(plan, cuts):
+def test_pieces_do_not_matter(plan: Any, cuts: Any) -> None:
     whole = b"".join(plan)
     one = Conversation()
     one.send(whole)
@@ -132,7 +134,7 @@ def test_pieces_do_not_matter(plan, cuts):
 
 @PROFILE
 @given(st.binary(max_size=400))
-def test_garbage(data):
+def test_garbage(data: Any) -> None:
     talk = Conversation()
     talk.send(data)
     talk.close()
@@ -145,7 +147,7 @@ def test_garbage(data):
     st.sampled_from([20_000, 65_535, 1_000_000]),
     st.lists(st.integers(2000, 50000), min_size=1, max_size=10),
 )
-def test_an_independent_client_understands_us(sizes, window, takes):
+def test_an_independent_client_understands_us(sizes: Any, window: int, takes: Any) -> None:
     """The ``h2`` package on the other end; the socket takes what it likes."""
     talk = Conversation(settings=None)
     client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -164,13 +166,12 @@ def test_an_independent_client_understands_us(sizes, window, takes):
     for turn in range(300):
         talk.host.take(limit=takes[turn % len(takes)])
         for event in client.receive_data(bytes(talk.host.sent[seen:])):
-            name = type(event).__name__
-            if name == "DataReceived":
+            assert not isinstance(event, (StreamReset, ConnectionTerminated))
+            if isinstance(event, DataReceived):
                 got[event.stream_id] += len(event.data)
                 client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif name == "StreamEnded":
+            elif isinstance(event, StreamEnded):
                 ended.add(event.stream_id)
-            assert name not in ("StreamReset", "ConnectionTerminated")
         seen = len(talk.host.sent)
         talk.send(client.data_to_send())
         if len(ended) == len(sizes):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Setting
 from tests.http2.h2_harness import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
@@ -45,7 +46,7 @@ def room() -> Iterator[Room]:
     room.stop()
 
 
-def test_get(room):
+def test_get(room: Room) -> None:
     client = room.connect().hello().get(1)
     assert client.until(F.DATA).payload == b"hello"
     wait_for(lambda: room.finished)
@@ -54,13 +55,13 @@ def test_get(room):
     assert req.acct.resp_bodybytes == 5
 
 
-def test_bytes_behind_the_preface_come_first(room):
+def test_bytes_behind_the_preface_come_first(room: Room) -> None:
     early = frames.settings_frame([]) + frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
     client = room.connect(lambda wrk, sess: room.transport.prior_knowledge(wrk, sess, early))
     assert client.until(F.DATA).payload == b"hello"
 
 
-def test_only_requests_that_run_are_counted(room):
+def test_only_requests_that_run_are_counted(room: Room) -> None:
     before = stats.main.get("client_req")
     client = room.connect().hello()
     client.send(frames.frame(F.HEADERS, 5, 1, GET_BLOCK[:1]))  # no :path
@@ -73,16 +74,16 @@ def test_only_requests_that_run_are_counted(room):
     assert stats.main.get("client_req") - before == 1
 
 
-def test_a_hundred_streams(room):
+def test_a_hundred_streams(room: Room) -> None:
     client = room.connect().hello()
     client.send(b"".join(frames.frame(F.HEADERS, 5, n, GET_BLOCK) for n in range(1, 201, 2)))
-    got = set()
+    got: set[int] = set()
     while len(got) < 100:
         got.add(client.until(F.DATA).stream)
     wait_for(lambda: len(room.finished) == 100)
 
 
-def test_many_requests_share_a_wakeup_and_a_write(room):
+def test_many_requests_share_a_wakeup_and_a_write(room: Room) -> None:
     before = stats.main.get("h2_wakeups"), stats.main.get("h2_sends")
     client = room.connect().hello()
     for turn in range(10):
@@ -95,7 +96,7 @@ def test_many_requests_share_a_wakeup_and_a_write(room):
     assert stats.main.get("h2_wakeups") - before[0] < 500
 
 
-def test_request_body(room):
+def test_request_body(room: Room) -> None:
     got = []
 
     def echo(wrk: Any, req: Request) -> Step:
@@ -126,7 +127,7 @@ def test_request_body(room):
     assert (size, got) == (200_000, [200_000])
 
 
-def test_a_body_that_does_not_come(room, setting):
+def test_a_body_that_does_not_come(room: Room, setting: Setting) -> None:
     setting("timeout_idle", "0.05")
     failed = []
 
@@ -143,7 +144,7 @@ def test_a_body_that_does_not_come(room, setting):
     assert failed == ["H2: Request body timed out"]
 
 
-def test_a_reset_wakes_the_reader(room):
+def test_a_reset_wakes_the_reader(room: Room) -> None:
     reading = threading.Event()
     failed = []
 
@@ -163,7 +164,7 @@ def test_a_reset_wakes_the_reader(room):
     assert failed[0].startswith("H2: Request body error")
 
 
-def test_a_growing_body(room):
+def test_a_growing_body(room: Room) -> None:
     class Later(Source):
         def __init__(self) -> None:
             super().__init__(-1, False)
@@ -173,6 +174,11 @@ def test_a_growing_body(room):
         def pull(self, limit: int) -> Any:
             return self.pieces.pop(0) if self.pieces else LATER
 
+        def add(self, piece: Any) -> None:
+            self.pieces.append(piece)
+            assert self.on_ready is not None
+            self.on_ready()
+
         def close(self) -> None:
             self.closed.set()
 
@@ -181,16 +187,14 @@ def test_a_growing_body(room):
     client = room.connect().hello().get(1)
     client.until(F.HEADERS)
     for piece in (b"one", b"two"):
-        source.pieces.append(piece)
-        source.on_ready()
+        source.add(piece)
         assert client.until(F.DATA).payload == piece
-    source.pieces.append(END)
-    source.on_ready()
+    source.add(END)
     assert client.until(F.DATA).flags == 1
     assert source.closed.wait(5)
 
 
-def test_continue_then_the_response(room):
+def test_continue_then_the_response(room: Room) -> None:
     def expect(wrk: Any, req: Request) -> Step:
         req.transport.send_100(wrk, req)
         assert req.body.read(10) == b"body"  # type: ignore[union-attr]
@@ -203,7 +207,7 @@ def test_continue_then_the_response(room):
     assert client.until(F.HEADERS).flags == 5
 
 
-def test_minimal_response(room):
+def test_minimal_response(room: Room) -> None:
     def minimal(wrk: Any, req: Request) -> Step:
         req.transport.minimal_response(wrk, req, 400)
         return Step.DONE
@@ -217,7 +221,7 @@ def test_minimal_response(room):
     client.until(F.HEADERS)
 
 
-def test_a_failed_request_resets_its_stream(room):
+def test_a_failed_request_resets_its_stream(room: Room) -> None:
     def broken(wrk: Any, req: Request) -> Step:
         req.transport.fail(req, "VCL_FAILURE")
         return Step.DONE
@@ -227,7 +231,7 @@ def test_a_failed_request_resets_its_stream(room):
     assert client.until(F.RST_STREAM).code == 2
 
 
-def test_a_request_that_raises_resets_its_stream_only(room):
+def test_a_request_that_raises_resets_its_stream_only(room: Room) -> None:
     def broken(wrk: Any, req: Request) -> Step:
         raise RuntimeError("defect")
 
@@ -240,7 +244,7 @@ def test_a_request_that_raises_resets_its_stream_only(room):
 
 
 @pytest.mark.parametrize("at", ["start", "later", "after parking"])
-def test_a_defect_ends_its_session_only(room, setting, monkeypatch, at):
+def test_a_defect_ends_its_session_only(room: Room, setting: Setting, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """Requests made in the same breath are finished, the socket is closed, and other sessions go on."""
 
     def broken(*_: Any) -> None:
@@ -265,7 +269,7 @@ def test_a_defect_ends_its_session_only(room, setting, monkeypatch, at):
     assert room.connect().hello().get(1).until(F.DATA).payload == b"hello"
 
 
-def test_waiting_requests_come_back(room):
+def test_waiting_requests_come_back(room: Room) -> None:
     arrived = threading.Event()
     waiting: list[Request] = []
 
@@ -283,7 +287,7 @@ def test_waiting_requests_come_back(room):
     assert client.until(F.DATA).payload == b"hello"
 
 
-def test_waiting_requests_walk_away_when_the_client_leaves(room):
+def test_waiting_requests_walk_away_when_the_client_leaves(room: Room) -> None:
     arrived = threading.Event()
 
     def wait(wrk: Any, req: Request) -> Step:
@@ -301,7 +305,7 @@ def test_waiting_requests_walk_away_when_the_client_leaves(room):
     assert len(room.finished) == 1
 
 
-def test_a_request_lost_in_its_thread_keeps_no_socket(room):
+def test_a_request_lost_in_its_thread_keeps_no_socket(room: Room) -> None:
     hold = threading.Event()
     inside = threading.Event()
     gone = []
@@ -327,7 +331,7 @@ def test_a_request_lost_in_its_thread_keeps_no_socket(room):
     assert room.finished[0].doclose == "TX_ERROR"
 
 
-def test_a_late_signal_does_not_disturb_who_clears_up(room, monkeypatch):
+def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request thread stands still between its post and the signal for it, until the session has no thread any more
     and another request thread is just seeing to its end.
     """
@@ -382,7 +386,7 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room, monkeypatch):
     wait_for(lambda: room.sessions[0].ended)
 
 
-def test_protocol_error_says_goaway_and_closes(room):
+def test_protocol_error_says_goaway_and_closes(room: Room) -> None:
     client = room.connect().hello()
     client.send(frames.frame(F.DATA, 0, 0))
     out = client.rest()
@@ -391,7 +395,7 @@ def test_protocol_error_says_goaway_and_closes(room):
     assert room.sessions[0].closed == "RX_JUNK"
 
 
-def test_a_client_that_has_ended_its_half_is_told_goodbye(room):
+def test_a_client_that_has_ended_its_half_is_told_goodbye(room: Room) -> None:
     room.run = lambda wrk, req: room.respond(wrk, req, Endless())
     client = room.connect().hello().get(1)
     client.until(F.HEADERS)
@@ -404,7 +408,7 @@ def test_a_client_that_has_ended_its_half_is_told_goodbye(room):
     wait_for(lambda: room.finished)
 
 
-def test_idle_sessions_are_told_goodbye(room, setting):
+def test_idle_sessions_are_told_goodbye(room: Room, setting: Setting) -> None:
     setting("timeout_idle", "0.1")
     setting("timeout_linger", "10")
     client = room.connect().hello()
@@ -414,7 +418,7 @@ def test_idle_sessions_are_told_goodbye(room, setting):
     assert room.sessions[0].closed == "REM_CLOSE"
 
 
-def test_parked_sessions_hold_no_thread_and_resume(room, setting):
+def test_parked_sessions_hold_no_thread_and_resume(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     client = room.connect().hello((1, 100)).get(1)
     client.until(F.DATA)
@@ -427,7 +431,7 @@ def test_parked_sessions_hold_no_thread_and_resume(room, setting):
     assert client.rest()[-1].code == 6
 
 
-def test_parked_sessions_time_out(room, setting):
+def test_parked_sessions_time_out(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     setting("timeout_idle", "0.2")
     client = room.connect().hello()
@@ -436,7 +440,7 @@ def test_parked_sessions_time_out(room, setting):
     wait_for(lambda: room.sessions[0].ended)
 
 
-def test_parked_sessions_notice_the_client_leaving(room, setting):
+def test_parked_sessions_notice_the_client_leaving(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     client = room.connect().hello()
     wait_for(lambda: len(room.waiter) == 1)
@@ -444,7 +448,7 @@ def test_parked_sessions_notice_the_client_leaving(room, setting):
     wait_for(lambda: room.sessions[0].ended)
 
 
-def test_half_a_frame_survives_parking(room, setting):
+def test_half_a_frame_survives_parking(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     client = room.connect().hello()
     frame = frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
@@ -455,7 +459,7 @@ def test_half_a_frame_survives_parking(room, setting):
 
 
 @pytest.mark.parametrize("linger", ["0.01", "10"])
-def test_draining(room, setting, linger):
+def test_draining(room: Room, setting: Setting, linger: str) -> None:
     setting("timeout_linger", linger)
     client = room.connect().hello()
     client.until(F.SETTINGS)
@@ -485,7 +489,7 @@ def upgrade(room: Room, settings: bytes = b"") -> Client:
     return room.connect(enter)
 
 
-def test_upgrade(room):
+def test_upgrade(room: Room) -> None:
     client = upgrade(room, b"\0\4\0\0\0\2")
     switched = client.sock.recv(1000)
     assert switched.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
@@ -501,7 +505,7 @@ def test_upgrade(room):
 
 
 @pytest.mark.parametrize("answer", [b"GET / HTTP/1.1\r\n\r\n" + bytes(30), b""])
-def test_upgrade_without_preface(room, setting, answer):
+def test_upgrade_without_preface(room: Room, setting: Setting, answer: Any) -> None:
     setting("timeout_idle", "0.1")
     client = upgrade(room)
     client.sock.recv(1000)
@@ -512,7 +516,7 @@ def test_upgrade_without_preface(room, setting, answer):
     assert len(room.finished) == 1
 
 
-def test_a_slow_client_delays_nobody_else(room):
+def test_a_slow_client_delays_nobody_else(room: Room) -> None:
     big = bytes(4 << 20)
     room.run = lambda wrk, req: room.respond(wrk, req, BytesSource([big]))
     slow = room.connect().hello((4, 1 << 30)).send(frames.window_update_frame(0, 1 << 30))
@@ -527,7 +531,7 @@ def test_a_slow_client_delays_nobody_else(room):
         size += len(slow.until(F.DATA).payload)
 
 
-def test_dumps(room):
+def test_dumps(room: Room) -> None:
     hold = threading.Event()
 
     def wait(wrk: Any, req: Request) -> Step:
@@ -578,7 +582,7 @@ class RecordSocket:
         self.sock.close()
 
 
-def test_sockets_that_work_in_records(room):
+def test_sockets_that_work_in_records(room: Room) -> None:
     def enter(wrk: Any, sess: Session) -> None:
         sess.sock = RecordSocket(sess.sock)  # type: ignore[arg-type]
         sess.tls = SimpleNamespace(alpn="h2", version="TLSv1.3")  # type: ignore[assignment]
@@ -591,7 +595,7 @@ def test_sockets_that_work_in_records(room):
         size += len(client.until(F.DATA).payload)
 
 
-def test_request_threads_that_break_the_rules_panic(room):
+def test_request_threads_that_break_the_rules_panic(room: Room) -> None:
     """Each thing that only the session thread may do, done by a request thread of a live session."""
     caught: dict[str, BaseException | None] = {}
 

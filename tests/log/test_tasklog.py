@@ -235,7 +235,7 @@ def test_prepared_records_are_the_same_as_single_ones() -> None:
     configure()
     try:
         for settings in ({}, {"reclen": 40}, {"layout": 1}, {"masked": bytes(256)}, {"sync": True}, {}):
-            configure(**settings)  # type: ignore[arg-type]
+            configure(**settings)
             batches = []
             for together in (False, True):
                 with captured() as memory:

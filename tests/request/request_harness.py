@@ -63,7 +63,7 @@ class Reader:
             elif part:
                 if len(part) > limit:
                     self.parts.insert(0, part[limit:])
-                return part[:limit]
+                return bytes(part[:limit])
         return b""
 
 
@@ -162,7 +162,7 @@ class Body:
         if isinstance(part, Exception):
             raise part
         assert len(part) <= limit
-        return part
+        return bytes(part)
 
     def discard(self) -> bool:
         self.discarded = True
@@ -333,6 +333,18 @@ class Host:
     def forget(self, vcl: Any) -> None:
         """Nothing is kept."""
 
+    def subscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Nobody subscribes here."""
+
+    def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
+        """Nobody subscribed."""
+
+    def deliver_elsewhere(self, ctx: Any, name: str, wrap: Any) -> None:
+        raise NotImplementedError
+
+    def key_index(self) -> Any:
+        return self._cache.env.hash.keys
+
     def default_resp_filters(self, ctx: Any) -> str:
         return filters.default_delivery_filters(ctx.req)
 
@@ -367,7 +379,7 @@ class Cache:
         if "backend " not in text:
             text = 'backend default { .host = "127.0.0.1"; }\n' + text
         source = "vcl 4.1;\n" + text
-        self.env.vcls.load(name, compile_vcl(source, name, CompileOptions(labels=self.labels)).python_source)
+        self.env.vcls.load(name, compile_vcl(source, name, CompileOptions(labels=tuple(self.labels))).python_source)
         if label is not None:
             self.env.vcls.label(label, name)
             self.labels.append(label)

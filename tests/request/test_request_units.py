@@ -111,7 +111,12 @@ def test_include_urls() -> None:
 
 
 def test_instructions_survive_encoding() -> None:
-    given_ = [Verbatim(1, 2, 3), Skip(1 << 40), Include("h", "/\xff", True), Verbatim(70000)]
+    given_: list[Verbatim | Skip | Include] = [
+        Verbatim(1, 2, 3),
+        Skip(1 << 40),
+        Include("h", "/\xff", True),
+        Verbatim(70000),
+    ]
     encoder = Encoder(True)
     for instruction in given_:
         encoder.add(instruction)
@@ -249,7 +254,12 @@ def test_pipe_copies_both_ways_and_passes_the_end_on() -> None:
     )
     pipe.start()
     big = b"x" * 3_000_000
-    sender = threading.Thread(target=lambda: (client.sendall(big), client.shutdown(socket.SHUT_WR)))
+
+    def send() -> None:
+        client.sendall(big)
+        client.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
     sender.start()
     received = b""
     while data := backend.recv(1 << 20):

@@ -15,6 +15,7 @@ from tests.session.conftest import House
 from varnishpy import stats
 from varnishpy.log.tags import Tag
 from varnishpy.session.acceptor import Acceptors, Mode
+from varnishpy.stats.names import MainName
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -129,7 +130,8 @@ def test_out_of_descriptors(house: House, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(acceptor, "sock", Flaky(acceptor.sock))
     pauses: list[float] = []
     monkeypatch.setattr(acceptor, "_pause", pauses.append)
-    before = {name: stats.main.get(name) for name in ("sess_fail", "sess_fail_emfile", "sess_fail_econnaborted")}
+    names: tuple[MainName, ...] = ("sess_fail", "sess_fail_emfile", "sess_fail_econnaborted")
+    before = {name: stats.main.get(name) for name in names}
     acceptors.start()
     assert ask(address)
     assert {name: stats.main.get(name) - n for name, n in before.items()} == dict.fromkeys(before, 1) | {"sess_fail": 2}

@@ -35,7 +35,7 @@ def growing(transit: int = 0) -> tuple[StoredObject, BusyObjectControl]:
 
 
 def drain(source: Source, limit: int = 1 << 20) -> bytes:
-    found = []
+    found: list[bytes | memoryview] = []
     while True:
         piece = source.pull(limit)
         if piece is END or piece is LATER:

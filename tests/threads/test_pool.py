@@ -16,7 +16,7 @@ from varnishpy.base.panic import Panic
 from varnishpy.log.memory import captured
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
-from varnishpy.threads import Pool, PoolSet, Priority, TaskInfo, Worker, current_worker, herder
+from varnishpy.threads import Pool, PoolSet, Priority, Task, TaskInfo, Worker, current_worker, herder
 from varnishpy.threads.herder import Herder
 
 WAIT = 10.0
@@ -243,7 +243,11 @@ def test_queue_limit_refuses_and_counts(pools: PoolSet, pool: Pool, until: Until
 
 def test_many_at_once_are_taken_in_order_up_to_the_limit(pool: Pool, until: Until) -> None:
     order: list[int] = []
-    assert pool.schedule_all([lambda wrk, n=n: order.append(n) for n in range(50)], Priority.STR) == 50
+
+    def note(n: int) -> Task:
+        return lambda wrk: order.append(n)
+
+    assert pool.schedule_all([note(n) for n in range(50)], Priority.STR) == 50
     until(lambda: len(order) == 50)
     assert order == list(range(50))
     table.load([("thread_pool_max", "10"), ("thread_queue_limit", "2")])

@@ -15,6 +15,7 @@ import pytest
 from tests.tools.conftest import Instance
 from varnishpy import log
 from varnishpy.child.stats_socket import MOST_CLIENTS, StatsSocket, StatsSocketError
+from varnishpy.log.grouping import Transaction
 from varnishpy.log.tags import Tag
 from varnishpy.tools import hist, ncsa, scoreboard, stat, top
 from varnishpy.tools import log as log_tool
@@ -123,7 +124,7 @@ def test_following_goes_over_to_a_new_child(instance: Instance, capsys: Text) ->
     seen: list[str] = []
     news = threading.Condition()
 
-    def group(transactions: list[log_tool.Transaction]) -> None:
+    def group(transactions: list[Transaction]) -> None:
         with news:
             seen.extend(r.text for t in transactions for r in t.records)
             news.notify_all()

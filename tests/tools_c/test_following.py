@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tests.e2e.harness import Cache, Origin, running
-from tests.tools_c.conftest import Following, Screen, following, run, screen
+from tests.e2e.screen import Screen
+from tests.tools_c.conftest import Following, following, run, screen
 from tests.waiting import wait_for
 
 

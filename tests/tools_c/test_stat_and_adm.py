@@ -103,6 +103,6 @@ def test_adm_on_a_screen(busy: Busy) -> None:
 def test_adm_by_address_and_secret(busy: Busy) -> None:
     reader = SetReader(busy.cache.workdir)
     reader.attach(0)
-    host, port = reader.read_text("Arg", "-T").split()[:2]
-    secret = reader.read_text("Arg", "-S").strip()
+    host, port = (reader.read_text("Arg", "-T") or "").split()[:2]
+    secret = (reader.read_text("Arg", "-S") or "").strip()
     assert run("varnishadm", "-T", f"{host}:{port}", "-S", secret, "status") == "Child in state running\n"

@@ -132,6 +132,10 @@ class Bench:
         self.ctx = Ctx(None)
 
     def request(self, url: str = "/", workspace: int = 64 * 1024, **headers: str) -> Any:
+        """A request as a session would have received it; ``workspace`` octets of its own."""
+        return self._request(url, workspace, headers)
+
+    def _request(self, url: str, workspace: int, headers: dict[str, str]) -> Any:
         ws = make_workspace("req", workspace)
         address = SockAddr("192.0.2.7", 4711)
         listen = SimpleNamespace(name="a0", endpoint=":80", is_uds=False)
@@ -257,6 +261,6 @@ class Bench:
 
     def recv(self, url: str = "/", **headers: str) -> Any:
         """Run vcl_recv; the request, with the action as ``action``."""
-        req = self.request(url, **({"Host": "example.com"} | headers))
+        req = self._request(url, 64 * 1024, {"Host": "example.com", **headers})
         req.action = self.run("recv", req)
         return req
