@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.http.test_authority import BAD_HOSTS
 from varnishpy.http.message import Message
 from varnishpy.http.wire import (
     CHUNKED_BODY,
@@ -198,7 +199,7 @@ def test_absolute_form_without_a_sane_host(target: bytes) -> None:
     "octets",
     [
         b"GET / HTTP/1.1\nHost: x\n\n",
-        b"GET \t /   HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET  /   HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:\r\n x\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: b\n\tc\r\nHost: x\n\r\n",
         b"G:T / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -278,6 +279,25 @@ def test_status_lines() -> None:
     assert answer(b"HTTP/1.1 404 \r\n\r\n")[0].reason == "Not Found"
     assert answer(b"HTTP/1.7 200 OK\r\n\r\n")[0].proto == "HTTP/1.1"
     assert answer(b"HTTP/1.1 666 foo\tbar\n\n")[0].reason == "foo\tbar"
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+def test_a_host_that_no_uri_has(host: str) -> None:
+    """RFC 9112 section 3.2: a server MUST respond with 400 to a Host with an invalid field value."""
+    octets = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
+    refused(octets)
+    assert read(octets, lenient=True)[0].get("host") == host.strip()
+    if "/" not in host and "?" not in host:  # which end an authority
+        refused(f"GET http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"))
+
+
+def test_an_empty_host_is_one() -> None:
+    """RFC 9112 section 3.2: what a client sends whose target has no authority."""
+    assert read(b"OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n")[0].get("host") == ""
+
+
+def test_a_tab_separates_no_words() -> None:
+    refused(b"GET\t/x\tHTTP/1.1\r\nHost: x\r\n\r\n", lenient=True)
 
 
 def test_a_length_said_twice_is_sent_on_once() -> None:

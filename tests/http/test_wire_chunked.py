@@ -116,3 +116,30 @@ def test_verdict_does_not_depend_on_the_split(parts: list[bytes], step: int) -> 
 def test_an_empty_chunk_would_end_the_body() -> None:
     with pytest.raises(ValueError):
         encode_chunk(b"")
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"5\nhello\n0\n\n",
+        b" 5\r\nhello\r\n0\r\n\r\n",
+        b"\t5 \nhello\r\n0\n\r\n",
+        b"0" * 60 + b"5\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+def test_as_leniently_as_varnish(octets: bytes, step: int) -> None:
+    decoder = ChunkedDecoder(lenient=True)
+    buf = bytearray()
+    data = b""
+    for at in range(0, len(octets), step or len(octets)):
+        buf += octets[at : at + (step or len(octets))]
+        while piece := decoder.decode(buf, 100):
+            data += piece
+    assert (data, decoder.done, bytes(buf)) == (b"hello", True, b"")
+
+
+@pytest.mark.parametrize("octets", [b"x\n", b"\n", b"-5\n", b"5 5\n", b"1" * 600, b"8000000000000000\n"])
+def test_leniency_has_its_limits(octets: bytes) -> None:
+    with pytest.raises(WireError):
+        ChunkedDecoder(lenient=True).decode(bytearray(octets), 100)

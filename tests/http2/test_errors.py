@@ -498,7 +498,7 @@ def test_malformed_requests(talk: Conversation, fields: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ([(":method", "OPTIONS"), (":scheme", "http"), (":path", "*")], "*"),
+        ([(":method", "OPTIONS"), (":scheme", "http"), (":path", "*"), (":authority", "a")], "*"),
         ([(":method", "CONNECT"), (":authority", "a:1")], "a:1"),
         ([*REQUEST, ("te", "trailers")], "/"),
         ([*REQUEST, ("host", "example.com")], "/"),

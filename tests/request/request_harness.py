@@ -78,7 +78,9 @@ class Answer:
         kind: str | None = None,
         length: int | None = None,
         gate: threading.Event | None = None,
+        proto: str = "HTTP/1.1",
     ) -> None:
+        self.proto = proto
         self.parts = [body] if isinstance(body, bytes) else body
         self.status = status
         self.headers = list((headers or {}).items()) if not isinstance(headers, list) else headers
@@ -127,6 +129,7 @@ class Origin(Director):
         if answer.gate is not None:
             with wrk.blocking():
                 assert answer.gate.wait(DEADLINE)
+        bo.beresp.proto = answer.proto
         bo.beresp.status = answer.status
         bo.beresp.reason = "OK"
         for name, value in answer.headers:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.conftest import Setting
-from tests.request.request_harness import Answer, Cache
+from tests.request.request_harness import Answer, Body, Cache
+from varnishpy.request import pipe
+from varnishpy.request.transport import BodyError
 
 ETAG = {"ETag": '"b"', "Cache-Control": "max-age=100"}
 KEEP = "sub vcl_backend_response { set beresp.ttl = 100s; return (deliver); }"
@@ -170,3 +174,81 @@ def test_a_star_among_vary_is_shared_with_nobody(cache: Cache, value: str) -> No
     for _ in range(2):
         assert cache.get("/v").body == b"x"
     assert len(cache.origin.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+@pytest.mark.parametrize(
+    ("left", "sent"), [("0", None), ("000", None), ("1", "0"), ("10", "9"), ("x", "x"), ("9" * 40, "999999999")]
+)
+def test_max_forwards(cache: Cache, method: str, left: str, sent: str | None) -> None:
+    """Section 7.6.2: at 0 it MUST NOT be forwarded, else it MUST be counted down."""
+    cache.origin.on("/m", Answer(b"there"))
+    client = cache.get("/m", method=method, headers={"Max-Forwards": left})
+    if sent is None:
+        assert not cache.origin.requests
+        assert client.status == (204 if method == "OPTIONS" else 501)
+    else:
+        assert cache.origin.requests[-1].get("max-forwards") == sent
+        assert client.body == b"there"
+
+
+def test_max_forwards_means_nothing_to_other_methods(cache: Cache) -> None:
+    cache.origin.on("/m", Answer(b"there"))
+    assert cache.get("/m", headers={"Max-Forwards": "0"}).body == b"there"
+    assert cache.origin.requests[-1].get("max-forwards") == "0"
+
+
+def test_via_names_the_version_received(cache: Cache) -> None:
+    """Section 7.6.3."""
+    cache.origin.on("/v", Answer(b"x", proto="HTTP/1.0"))
+    for proto, version in (("HTTP/1.0", "1.0"), ("HTTP/1.1", "1.1"), ("HTTP/2.0", "2")):
+        client = cache.get("/v", proto=proto, method="POST")
+        assert cache.origin.requests[-1].get("via") == f"{version} varnishpy (Varnish/7.1)"
+        assert client.headers["via"] == "1.0 varnishpy (Varnish/7.1)"
+
+
+def test_a_304_describes_no_content(cache: Cache) -> None:
+    """Section 15.4.5."""
+    about = {"Content-Type": "text/plain", "Content-Language": "en", "Last-Modified": "Thu, 26 Nov 2020 13:46:59 GMT"}
+    cache.origin.on("/d", Answer(b"x", headers={**ETAG, **about}))
+    cache.get("/d")
+    client = cache.get("/d", headers={"If-None-Match": '"b"'})
+    assert client.status == 304
+    assert "content-type" not in client.headers and "content-language" not in client.headers
+    assert {"etag", "last-modified", "cache-control", "date"} <= set(client.headers)
+
+
+def test_a_pipe_that_breaks_gives_its_connection_back(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, *_: Any) -> None:
+            raise RuntimeError("unexpected")
+
+    ours, theirs = socket.socketpair()
+    upstream = SimpleNamespace(sock=ours, buf=b"")
+    monkeypatch.setattr(pipe, "Splice", Broken)
+    monkeypatch.setattr(cache.origin, "open_pipe", lambda wrk, bo: upstream, raising=False)
+    cache.vcl("sub vcl_recv { return (pipe); }")
+    client = cache.get("/")
+    assert cache.origin.closed == ["TX_ERROR"]
+    assert client.status == 503
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("said", ["announced", "found"])
+def test_a_body_too_large_to_keep_is_answered_by_vcl(cache: Cache, said: str) -> None:
+    cache.vcl(
+        """import std;
+        sub vcl_recv { if (!std.cache_req_body(1KB)) { return (synth(413, "Too much")); } return (pass); }"""
+    )
+    body = Body([b"x" * 1000] * 3, 3000 if said == "announced" else -1)
+    client = cache.get("/", method="POST", body=body)
+    assert (client.status, client.reason) == (413, "Too much")
+    assert client.doclose == "RX_BODY"
+    assert client.minimal == []
+
+
+def test_a_body_that_cannot_be_read_is_a_400(cache: Cache) -> None:
+    cache.vcl("import std; sub vcl_recv { std.cache_req_body(1KB); return (pass); }")
+    client = cache.get("/", method="POST", body=Body([b"x", BodyError("broken off")], 3000))
+    assert client.minimal == [400]

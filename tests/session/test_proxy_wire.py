@@ -173,3 +173,18 @@ def test_any_tlvs(tlvs: bytes) -> None:
     for kind in range(256):
         header.tlv(kind)
     assert header.ssl_flags >= 0 and header.ssl_verify_result >= 0
+
+
+def test_mapped_addresses_are_ipv4() -> None:
+    mapped = bytes(10) + b"\xff\xff\xc0\0\2\4"
+    header = parse(v2(mapped + mapped + struct.pack("!HH", 1, 2), family=0x21))
+    assert (header.client, header.server) == (("192.0.2.4", 1), ("192.0.2.4", 2))
+    header = parse(b"PROXY TCP6 ::ffff:192.0.2.4 ::ffff:c000:205 1 2\r\n")
+    assert (header.client, header.server) == (("192.0.2.4", 1), ("192.0.2.5", 2))
+    assert format_v1(("::ffff:192.0.2.4", 1), ("192.0.2.5", 2)) == b"PROXY TCP4 192.0.2.4 192.0.2.5 1 2\r\n"
+
+
+def test_scopes_stay_here() -> None:
+    client, server = ("fe80::1%lo", 1), ("fe80::2%lo", 2)
+    assert format_v1(client, server) == b"PROXY TCP6 fe80::1 fe80::2 1 2\r\n"
+    assert parse(format_v2(client, server)).client == ("fe80::1", 1)

@@ -100,3 +100,15 @@ def test_folding_changes_no_answer() -> None:
         for last in range(256):
             address = SockAddr(f"10.0.0.{last}", 0)
             assert folded.match(ctx, address) == plain.match(ctx, address), (body, last)
+
+
+@pytest.mark.parametrize("entry", ['"192.0.2.0"/24', '"::ffff:192.0.2.0"/120', '"::ffff:192.0.2.4"'])
+@pytest.mark.parametrize("client", ["192.0.2.4", "::ffff:192.0.2.4", "::ffff:c000:204"])
+def test_mapped_addresses_are_ipv4(entry: str, client: str) -> None:
+    acl = compiled(f"acl l {{ {entry}; }}")
+    assert acl.match(Ctx(None), SockAddr(client, 80))
+    assert not acl.match(Ctx(None), SockAddr("192.0.3.4", 80))
+
+
+def test_scopes_do_not_count() -> None:
+    assert compiled('acl l { "fe80::"/64; }').match(Ctx(None), SockAddr("fe80::1%lo", 80))

@@ -207,6 +207,10 @@ class Backend(Director):
             wrk.stats.backend_fail += 1
             number = exc.errno or errno.ETIMEDOUT
             raise self._fail(bo, f"proxy write errno {number} ({os.strerror(number)})") from None
+        except BaseException:
+            self.pool.close(conn)
+            self._leave()
+            raise
         self.vsc.inc("conn")
         self.vsc.inc("req")
         how = f"reuse {clock.mono() - conn.created:.6f} {conn.reused}" if conn.reused else "connect"

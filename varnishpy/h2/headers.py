@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from varnishpy.h2.tables import SE, H2Error
+from varnishpy.http.authority import valid_authority
 from varnishpy.http.message import HEADER, METHOD, PROTOCOL, URL, Header
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
@@ -26,7 +27,6 @@ _is_token: Final = re.compile(rf"[{_TOKEN_CHARS}]+").fullmatch
 _is_name: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _bad_value: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$").search
 _bad_path: Final = re.compile(r"[\x00-\x20\x7f]").search
-_bad_authority: Final = re.compile(r"[\x00-\x20\x7f@]").search
 _upper: Final = re.compile(r"[A-Z]").search
 
 # RFC 9113 section 8.2.2
@@ -199,6 +199,23 @@ def read_block(fields: list[tuple[bytes, bytes]], limits: Limits, trailers: bool
     return block
 
 
+def _authority_fits(block: HeaderBlock, scheme: str | None, authority: str | None, headers: list[Header]) -> bool:
+    """http and https want an authority or a Host, of the form that RFC 3986 gives it (RFC 9113 section 8.3.1)."""
+    if authority is not None:
+        if not valid_authority(authority):
+            _fail(block, SE.PROTOCOL_ERROR, f"Illegal :authority pseudo-header {authority[:20]!r}")
+            return False
+        return True
+    hosts = [header[2] for header in headers if header[0] == "host"]
+    if len(hosts) == 1 and not valid_authority(hosts[0]):
+        _fail(block, SE.PROTOCOL_ERROR, f"Illegal host header {hosts[0][:20]!r}")
+        return False
+    if not hosts and scheme in ("http", "https"):
+        _fail(block, SE.PROTOCOL_ERROR, "Neither :authority nor host")
+        return False
+    return True
+
+
 def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Header], strict: bool) -> None:
     """Pseudo-headers become the request line, Host and (as the reference does) ``scheme``; RFC 9113 section 8.3.1."""
     method = pseudo.get(":method")
@@ -235,8 +252,7 @@ def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Heade
         if _bad_path(path) or (path[0] != "/" and (path != "*" or method != "OPTIONS")):
             _fail(block, SE.PROTOCOL_ERROR, f"Illegal :path pseudo-header {path[:200]}")
             return
-    if authority and strict and _bad_authority(authority):
-        _fail(block, SE.PROTOCOL_ERROR, f"Illegal :authority pseudo-header {authority[:20]!r}")
+    if strict and not _authority_fits(block, scheme, authority, headers):
         return
     front: list[Header] = []
     if scheme is not None:

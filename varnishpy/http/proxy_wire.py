@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from varnishpy.base.ipaddr import bare, normal, of_octets, packed
+
 SIGNATURE_1: Final = b"PROXY"
 SIGNATURE_2: Final = b"\r\n\r\n\0\r\nQUIT\n"
 MAX_LINE: Final = 107
@@ -162,7 +164,7 @@ def _address(family: str, ip: str, port: str) -> tuple[str, int] | None:
         parsed = ipaddress.IPv4Address(ip) if family == "TCP4" else ipaddress.IPv6Address(ip)
     except ValueError:
         return None
-    return str(parsed), int(port)
+    return normal(str(parsed)), int(port)
 
 
 def _parse_v2(header: bytes) -> ProxyHeader:
@@ -185,8 +187,8 @@ def _parse_v2(header: bytes) -> ProxyHeader:
     payload = header[16:]
     if len(payload) < fixed:
         return ProxyHeader(2, None, None, garbage=f"PROXY2: Ignoring short {name} addresses ({len(payload)})")
-    client_ip = str(ipaddress.ip_address(payload[:octets]))
-    server_ip = str(ipaddress.ip_address(payload[octets : 2 * octets]))
+    client_ip = of_octets(payload[:octets])
+    server_ip = of_octets(payload[octets : 2 * octets])
     client_port, server_port = struct.unpack_from("!HH", payload, 2 * octets)
     tlvs = payload[fixed:]
     _check_tlvs(header, tlvs)
@@ -238,7 +240,7 @@ def crc32c(data: bytes) -> int:
 def format_v1(client: tuple[str, int], server: tuple[str, int]) -> bytes:
     """A version 1 header. The family is the server's; a client of the other family is a caller's error."""
     family = "TCP6" if ":" in server[0] else "TCP4"
-    return f"PROXY {family} {client[0]} {server[0]} {client[1]} {server[1]}\r\n".encode("ascii")
+    return f"PROXY {family} {bare(client[0])} {bare(server[0])} {client[1]} {server[1]}\r\n".encode("ascii")
 
 
 def format_v2(client: tuple[str, int], server: tuple[str, int], authority: str = "", crc: bool = False) -> bytes:
@@ -247,15 +249,14 @@ def format_v2(client: tuple[str, int], server: tuple[str, int], authority: str =
     :param authority: the host name the client asked for; sent as a TLV unless empty
     :param crc: add a checksum TLV
     """
-    client_ip = ipaddress.ip_address(client[0])
-    server_ip = ipaddress.ip_address(server[0])
-    payload = client_ip.packed + server_ip.packed + struct.pack("!HH", client[1], server[1])
+    server_ip = packed(server[0])
+    payload = packed(client[0]) + server_ip + struct.pack("!HH", client[1], server[1])
     if authority:
         octets = authority.encode("latin-1")
         payload += struct.pack("!BH", TLV_AUTHORITY, len(octets)) + octets
     if crc:
         payload += struct.pack("!BHI", TLV_CRC32C, 4, 0)
-    family = 0x21 if server_ip.version == 6 else 0x11
+    family = 0x21 if len(server_ip) == 16 else 0x11
     header = SIGNATURE_2 + struct.pack("!BBH", 0x21, family, len(payload)) + payload
     if crc:
         header = header[:-4] + struct.pack("!I", crc32c(header))

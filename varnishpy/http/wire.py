@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NoReturn
 
+from varnishpy.http.authority import valid_authority
 from varnishpy.http.message import Header, Message
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire_fields import (
@@ -39,7 +40,7 @@ from varnishpy.params import params
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
 
 _DIGITS: Final = re.compile(r"[0-9]+")
-_BLANKS: Final = re.compile(r"[ \t]+")
+_BLANKS: Final = re.compile(r" +")  # a tab separates nothing, in Varnish neither
 _STATUS_LINE: Final = re.compile(r"(HTTP/1\.[0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?")
 _AUTHORITY: Final = re.compile(r"[^\x00-\x20\x7f@#\\/?\"<>]+")
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PURGE"))
@@ -208,9 +209,11 @@ def parse_request(
     hosts = lengths = 0
     coding: str | None = None
     length: str | None = None
+    host = ""
     for lname, _, value in block.special:
         if lname == "host":
             hosts += 1
+            host = value
         elif lname == "content-length":
             lengths += 1
             length = value
@@ -222,8 +225,10 @@ def parse_request(
         raise WireError("Multiple Host: headers", headers_known=True)
     if lengths > 1:
         raise WireError("Multiple Content-Length: headers", headers_known=True)
+    if not lenient and not valid_authority(host, True):  # RFC 9112 section 3.2
+        raise WireError("Bad Host: header", headers_known=True)
     if target[0] not in "/*":
-        _absolute_form(msg, target, https_scheme, result)
+        _absolute_form(msg, target, https_scheme, result, lenient)
     if length is not None or coding is not None:
         result.framing = _explicit_framing(length, coding)
         if coding is not None and proto == "HTTP/1.0":
@@ -260,7 +265,7 @@ def _complain_request(lines: list[str], hdr_len: int, max_hdr: int) -> NoReturn:
     complain(lines[1:-2], hdr_len, max_hdr)
 
 
-def _absolute_form(msg: Message, target: str, https_scheme: bool, result: RequestHead) -> None:
+def _absolute_form(msg: Message, target: str, https_scheme: bool, result: RequestHead, lenient: bool) -> None:
     scheme = target[:8].lower()
     if scheme.startswith("http://"):
         rest = target[7:]
@@ -271,7 +276,8 @@ def _absolute_form(msg: Message, target: str, https_scheme: bool, result: Reques
     ends = [at for at in (rest.find("/"), rest.find("?")) if at >= 0]
     end = min(ends) if ends else len(rest)
     authority = rest[:end]
-    if _AUTHORITY.fullmatch(authority) is None:  # empty, or with user information (RFC 9110 sections 4.2.1 and 4.2.4)
+    # neither empty nor with user information (RFC 9110 sections 4.2.1 and 4.2.4)
+    if (_AUTHORITY.fullmatch(authority) is None) if lenient else not valid_authority(authority):
         raise WireError
     path = rest[end:]
     if not path:

@@ -26,6 +26,7 @@ MAX_EXTENSIONS: Final = 16 * 1024
 MAX_DIGITS: Final = 16
 MAX_ZEROS: Final = 20
 
+_LENIENT_SIZE: Final = re.compile(rb"[ \t]*0*([0-9A-Fa-f]+)[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?")
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 _SIZE, _DATA, _TAIL, _TRAILERS, _DONE = range(5)
@@ -57,6 +58,7 @@ class ChunkedDecoder:
     :param max_trailer: most octets of the trailer section, line ends included
     :param max_trailers: most trailer fields
     :param lone_lf: a lone LF may stand for CRLF behind a chunk, as the reference lets origins do
+    :param lenient: and everywhere else, with blanks and any number of zeros before a size (``feature=+http1_compat``)
 
     :ivar done: the body has ended; nothing behind it was touched
     :ivar trailers: the trailer fields, once ``done``
@@ -66,6 +68,7 @@ class ChunkedDecoder:
 
     __slots__ = (
         "_extensions",
+        "_lenient",
         "_lone_lf",
         "_max_trailer",
         "_max_trailers",
@@ -76,13 +79,16 @@ class ChunkedDecoder:
         "want",
     )
 
-    def __init__(self, max_trailer: int = 8192, max_trailers: int = 64, lone_lf: bool = False) -> None:
+    def __init__(
+        self, max_trailer: int = 8192, max_trailers: int = 64, lone_lf: bool = False, lenient: bool = False
+    ) -> None:
         self.done = False
         self.trailers: list[Header] = []
         self.want = 0
         self._state = _SIZE
         self._extensions = 0
-        self._lone_lf = lone_lf
+        self._lenient = lenient
+        self._lone_lf = lone_lf or lenient
         self._max_trailer = max_trailer
         self._max_trailers = max_trailers
         self._scanned = 0
@@ -137,6 +143,13 @@ class ChunkedDecoder:
 
     def _size_line(self, buf: bytearray) -> bool:
         end = buf.find(b"\n", 0, MAX_SIZE_LINE)
+        if self._lenient:
+            match = _LENIENT_SIZE.fullmatch(buf, 0, end) if end > 0 else None
+            if end < 0 and len(buf) < MAX_SIZE_LINE:
+                return False
+            if match is None:
+                raise WireError("chunked header too long" if end < 0 else "chunked header non-hex")
+            return self._begin_chunk(buf, end, match)
         if end < 0:
             if len(buf) >= MAX_SIZE_LINE:
                 raise WireError("chunked header too long")
@@ -146,8 +159,13 @@ class ChunkedDecoder:
         match = _SIZE_LINE.fullmatch(buf, 0, end - 1) if end else None
         if match is None or buf[end - 1] != 0x0D:
             raise self._bad_size_line(buf)
+        if len(match[1]) > MAX_ZEROS + MAX_DIGITS:
+            raise WireError("chunked header too long")
+        return self._begin_chunk(buf, end, match)
+
+    def _begin_chunk(self, buf: bytearray, end: int, match: re.Match[bytes]) -> bool:
         digits = match[1]
-        if len(digits.lstrip(b"0")) > MAX_DIGITS or len(digits) > MAX_ZEROS + MAX_DIGITS:
+        if len(digits.lstrip(b"0")) > MAX_DIGITS:
             raise WireError("chunked header too long")
         size = int(digits, 16)
         if size > MAX_CONTENT_LENGTH:
@@ -170,8 +188,9 @@ class ChunkedDecoder:
         return WireError("chunked header no NL")
 
     def _trailer_section(self, buf: bytearray) -> bool:
-        if buf.startswith(b"\r\n"):
-            del buf[:2]
+        end_octets = 1 if self._lenient and buf.startswith(b"\n") else 2
+        if end_octets == 1 or buf.startswith(b"\r\n"):
+            del buf[:end_octets]
             self._state = _DONE
             self.done = True
             return True

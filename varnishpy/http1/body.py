@@ -121,7 +121,7 @@ class ChunkedBody(_Body):
 
     def __init__(self, conn: Connection, req: Request, max_trailer: int, max_trailers: int) -> None:
         super().__init__(conn, req, "chunked", -1)
-        self._decoder = ChunkedDecoder(max_trailer, max_trailers)
+        self._decoder = ChunkedDecoder(max_trailer, max_trailers, lenient=conn.lenient)
 
     @property
     def trailers(self) -> list[tuple[str, str, str]]:

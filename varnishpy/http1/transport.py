@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
+from varnishpy.http.dates import format_date
 from varnishpy.http.message import UNSET
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
@@ -331,16 +332,19 @@ class Http1Transport:
         return Delivered.DONE
 
     def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
-        """A response of a status line alone."""
+        """A response without a body; an error says when it arose, and that it is the last (RFC 9110 section 6.6.1)."""
         reason = reason_phrase(status)
-        head = f"HTTP/1.1 {status:03d} {reason}\r\n\r\n".encode("latin-1")
+        fields = ""
+        conn = self._connection(req)
+        if status >= 400 and not conn.lenient:
+            fields = f"Date: {format_date(clock.now())}\r\nContent-Length: 0\r\nConnection: close\r\n"
+        head = f"HTTP/1.1 {status:03d} {reason}\r\n{fields}\r\n".encode("latin-1")
         log = req.log
         log.put(_RESP_PROTOCOL, "HTTP/1.1")
         log.put(_RESP_STATUS, f"{status:03d}")
         log.put(_RESP_REASON, reason)
         if status >= 400:
             req.err_code = status
-        conn = self._connection(req)
         failure = conn.send(log, [head], len(head), clock.mono() + params.idle_send_timeout)
         if failure is None:
             req.acct.resp_hdrbytes += len(head)

@@ -10,10 +10,12 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base import clock
 from varnishpy.h2.connection import Post
 from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
 from varnishpy.h2.tables import SE
 from varnishpy.h2.transmit import Entry
+from varnishpy.http.dates import format_date
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.log.tags import Tag
 from varnishpy.request.transport import Delivered
@@ -97,7 +99,9 @@ def minimal_response(req: Request, status: int) -> None:
     log.put(_RESP_REASON, reason_phrase(status))
     if status >= 400:
         req.err_code = status
-    block = encode_response(status, [])
+    # RFC 9110 section 6.6.1
+    fields = [] if stream.h2.compat else [("date", "Date", format_date(clock.now()))]
+    block = encode_response(status, fields)
     req.acct.resp_hdrbytes += len(block)
     stream.h2.post(_POST_RESPONSE, Entry(stream, block, None, None))
 

@@ -531,6 +531,6 @@ def backend_vcl(argument: str) -> str:
     if address.path:
         lines.append(f'    .path = "{address.path}";')
     else:
-        lines.append(f'    .host = "{address.host}";')
+        lines.append(f'    .host = "{address.host or "127.0.0.1"}";')
         lines.append(f'    .port = "{address.port}";')
     return "\n".join([*lines, "}", ""])

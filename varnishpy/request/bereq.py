@@ -15,7 +15,7 @@ from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.conditional import strong_last_modified
 from varnishpy.request.fetchstate import error_once, set_state, timestamp
-from varnishpy.request.header_rules import FETCH, PASS, connection_options, filter_headers, kept_for_trailers
+from varnishpy.request.header_rules import FETCH, PASS, connection_options, count_hop, filter_headers, kept_for_trailers
 from varnishpy.request.reqbody import CachedBody, take_body
 from varnishpy.request.transport import BodyError
 from varnishpy.request.vclstep import run_backend_vcl
@@ -54,6 +54,8 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     if not bo.ws.account(bereq0.size() + len(bereq0.url) + len(bereq0.method) + 16):
         bereq0.failed = True
     bereq0.log_request()
+    if not params.feature.cache_compat:
+        count_hop(bereq0)
     if not passing:
         if bereq0.method != "GET":
             bereq0.set_method("GET")

@@ -34,13 +34,13 @@ from varnishpy.request import bodystatus
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
 from varnishpy.request.finish import leave
-from varnishpy.request.header_rules import append, connection_options
+from varnishpy.request.header_rules import COUNTED_METHODS, append, connection_options, last_hop
 from varnishpy.request.pipe import step_pipe
 from varnishpy.request.reqbody import ask_for_body, ignore_body, setup_body
 from varnishpy.request.request import Request, Step
 from varnishpy.request.rollback import rollback_request
 from varnishpy.request.vclstep import run_vcl
-from varnishpy.request.via import forwarded_field, via_field, via_value
+from varnishpy.request.via import add_via, forwarded_field
 from varnishpy.storage.boc import BocState
 from varnishpy.vcl.context import digest
 
@@ -58,6 +58,8 @@ _REQ_METHOD: Final = int(Tag.ReqMethod)
 _REQ_START: Final = int(Tag.ReqStart)
 _VCL_ERROR: Final = int(Tag.VCL_Error)
 _VCL_USE: Final = int(Tag.VCL_use)
+
+_FORWARDING: Final = frozenset(("hash", "pass", "pipe"))
 
 # members of an Enum cost a look-up in two tables each time
 _DONE: Final = Step.DONE
@@ -206,10 +208,7 @@ def _prepare(req: Request, client: str) -> None:
             append(http, "X-Forwarded-For", client)
         else:
             http.add_field(forwarded_field(client))
-        if "via" in names:
-            append(http, "Via", via_value(req.env))
-        else:
-            http.add_field(via_field(req.env.identity))
+        add_via(http, req.env, req.http0.proto, "via" in names)
         if "cache-control" in names:
             http.collect("Cache-Control")
         req.director_hint = req.vcl.default_director
@@ -280,16 +279,27 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
         action, ctx = run_vcl(wrk, req, "recv")
         if action == "fail":
             return "vclfail"
+    if req.http.method in COUNTED_METHODS and _ends_here(req, action):
+        # we are the recipient; nothing of the request is sent back, it may hold secrets that other proxies added
+        req.err_code = 204 if req.http.method == "OPTIONS" else 501
+        return "synth"
     if req.want100cont and not req.late100cont:
         ask_for_body(req)
         if req.doclose == "REM_CLOSE":
             return Step.DONE
     if req.body_status is bodystatus.ERROR:  # vcl_recv tried to cache it
         req.doclose = "RX_BODY"
+        if action == "synth":  # which says it better than we could
+            return "synth"
         req.transport.minimal_response(wrk, req, 400)
         return Step.DONE
 
     return _hash(wrk, req, action)
+
+
+def _ends_here(req: Request, action: str) -> bool:
+    """Must this OPTIONS or TRACE go no further? (RFC 9110 section 7.6.2)"""
+    return action in _FORWARDING and last_hop(req.http) and not params.feature.cache_compat
 
 
 def _hash(wrk: Worker, req: Request, action: str) -> str:

@@ -17,14 +17,14 @@ from varnishpy.log.tasklog import Records
 from varnishpy.params import params
 from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
-from varnishpy.request.header_rules import CLOSE, append
+from varnishpy.request.header_rules import CLOSE
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
 from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
 from varnishpy.request.vdp_range import RangeDelivery
-from varnishpy.request.via import SERVER, via_field, via_value
+from varnishpy.request.via import SERVER, add_via
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.objectsource import open_body
@@ -53,6 +53,8 @@ _STREAM: Final = BocState.STREAM
 _FINISHED: Final = BocState.FINISHED
 
 _CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))  # RFC 9110 sections 13.2.1 and 13.1.3
+# what describes a content that is not sent and guides no cache (RFC 9110 section 15.4.5)
+_NOT_IN_304: Final = ("content-type", "content-language", "content-encoding", "content-range")
 _PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
 _PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
 
@@ -121,10 +123,7 @@ def step_deliver(wrk: Worker, req: Request) -> str:
     resp.add("X-Varnish", f"{req.vxid} {oc.xid}" if req.is_hit else str(req.vxid))
     age = int(req.t_prev - oc.t_origin)
     resp.add("Age", str(age) if age > 0 else "0")
-    if prepared.has_via:
-        append(resp, "Via", via_value(req.env))
-    else:
-        resp.add_field(via_field(req.env.identity))
+    add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
     if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
         weaken_etag(resp)
     if status == 200 and params.http_range_support and not oc.flags & OC_PRIVATE:
@@ -141,9 +140,12 @@ def step_deliver(wrk: Worker, req: Request) -> str:
     log.timestamp("Process", now)
     req.t_prev = now
     if req.topreq is req and resp.status == 200 and req.http0.method in _CONDITIONAL_METHODS:
-        strong = params.feature.cache_compat
-        if not_modified(req.http, resp, req.t_req, stobj.last_modified, strong):
+        compat = params.feature.cache_compat
+        if not_modified(req.http, resp, req.t_req, stobj.last_modified, compat):
             _put_status(resp, 304)
+            if not compat:
+                for name in _NOT_IN_304:
+                    resp.unset(name)
     return "transmit"
 
 

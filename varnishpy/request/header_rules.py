@@ -28,6 +28,8 @@ STORE_PASS: Final = 8
 _NONE: Final[frozenset[str]] = frozenset()
 _FOR_TRAILERS: Final = frozenset(("te", "trailer"))
 
+COUNTED_METHODS: Final = frozenset(("OPTIONS", "TRACE"))
+_MOST_DIGITS: Final = 9  # a number of hops may be of any length
 _ALL: Final = PASS | FETCH | INSERT | STORE_PASS
 
 #: lower-case name -> passages in which the field is dropped (0: known, never dropped)
@@ -139,6 +141,25 @@ def connection_options(message: Message, close_reason: str) -> tuple[str | None,
             return "RX_BAD", frozenset()
         names.add(token)
     return reason, frozenset(header for header in message.headers if header[0] in names)
+
+
+def last_hop(message: Message) -> bool:
+    """Does ``Max-Forwards`` of an OPTIONS or TRACE say that this is as far as it goes? (RFC 9110 section 7.6.2)"""
+    return _hops_left(message) == 0
+
+
+def count_hop(message: Message) -> None:
+    """One hop less is left to an OPTIONS or TRACE that counts them."""
+    left = _hops_left(message) if message.method in COUNTED_METHODS else -1
+    if left > 0:
+        message.set("Max-Forwards", str(left - 1))
+
+
+def _hops_left(message: Message) -> int:
+    value = message.get("max-forwards")
+    if value is None or not (value.isascii() and value.isdecimal()):
+        return -1
+    return int(value[-_MOST_DIGITS:]) if not value[:-_MOST_DIGITS].strip("0") else 10**_MOST_DIGITS
 
 
 def append(message: Message, name: str, value: str) -> None:

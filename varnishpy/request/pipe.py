@@ -153,19 +153,22 @@ def _pipe(wrk: Worker, req: Request, bo: BusyObject) -> str:
         except FetchError:
             upstream = None  # logged by the backend
         if upstream is not None:
-            upstream.sock.setblocking(False)
-            _timestamp(req, "Pipe")
-            acct.bereq = bo.acct.bereq_hdrbytes
-            acct.client_in = bo.acct.bereq_bodybytes
-            early = _take_early(req)
-            deadline = bo.task_deadline if bo.task_deadline is not None else params.pipe_task_deadline
-            ends = clock.NEVER if deadline <= 0 else req.sess.t_idle + deadline
-            left = ends - clock.now() if ends != clock.NEVER else ends
-            with wrk.blocking():
-                why = Splice(req.sess.sock, upstream.sock, bytes(upstream.buf), acct).run(early, clock.mono() + left)
-            _timestamp(req, "PipeSess")
-            bo.doclose = why
-            backend.finish(wrk, bo)
+            try:
+                upstream.sock.setblocking(False)
+                _timestamp(req, "Pipe")
+                acct.bereq = bo.acct.bereq_hdrbytes
+                acct.client_in = bo.acct.bereq_bodybytes
+                early = _take_early(req)
+                deadline = bo.task_deadline if bo.task_deadline is not None else params.pipe_task_deadline
+                ends = clock.NEVER if deadline <= 0 else req.sess.t_idle + deadline
+                left = ends - clock.now() if ends != clock.NEVER else ends
+                splice = Splice(req.sess.sock, upstream.sock, bytes(upstream.buf), acct)
+                with wrk.blocking():
+                    why = splice.run(early, clock.mono() + left)
+                _timestamp(req, "PipeSess")
+            finally:  # whatever happened, the backend has its place back
+                bo.doclose = why
+                backend.finish(wrk, bo)
     req.log.put(_PIPE_ACCT, f"{acct.req} {acct.bereq} {acct.client_in} {acct.client_out}")
     counters = wrk.stats
     counters.s_pipe_hdrbytes += acct.req

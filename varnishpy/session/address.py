@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from varnishpy.base.ipaddr import normal
 from varnishpy.vcl.values import SockAddr
 
 __all__ = ["NO_ADDRESS", "SockAddr", "sockaddr"]
@@ -18,10 +19,4 @@ def sockaddr(raw: Any) -> SockAddr:
     """
     if not isinstance(raw, tuple):
         return NO_ADDRESS
-    ip: str = raw[0]
-    if ":" in ip:
-        if ip.startswith("::ffff:") and "." in ip:
-            ip = ip[7:]
-        else:
-            ip = ip.partition("%")[0]
-    return SockAddr(ip, raw[1])
+    return SockAddr(normal(raw[0]), raw[1])

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from varnishpy.base.ipaddr import MAPPED, packed
 from varnishpy.log.tags import Tag
 from varnishpy.vcl.context import Ctx, VclFailure
 from varnishpy.vcl.source import CSTR, ID, Token
 from varnishpy.vcl.specs import AclEntry, AclSpec
 from varnishpy.vcl.types import ACL
 from varnishpy.vcl.unit import Unit
-from varnishpy.vcl.values import SockAddr, packed
+from varnishpy.vcl.values import SockAddr
 
 _VCL_ACL = int(Tag.VCL_acl)
 _PARTS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}")
@@ -190,6 +191,8 @@ class _Parser:
         if prefix > bits:
             family = "IPv4" if bits == 32 else "IPv6"
             report.fail(f"Too wide mask (/{prefix}) for {family} address\n", line.mask_token or line.address)
+        if bits == 128 and prefix >= 96 and packed[:12] == MAPPED:  # IPv4, as its clients are
+            packed, bits, prefix = packed[12:], 32, prefix - 96
         number = int.from_bytes(packed, "big")
         kept = number >> (bits - prefix) << (bits - prefix)
         net = _Net(kept.to_bytes(len(packed), "big"), prefix, line)

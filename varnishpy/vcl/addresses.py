@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from varnishpy.base.ipaddr import normal
 from varnishpy.vcl.source import Token
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def lookup(text: str, default_port: str, numeric: bool = False) -> list[tuple[st
         raise AddressError(str(error.strerror)) from None
     except (UnicodeError, OverflowError) as error:
         raise AddressError(str(error)) from None
-    return list(dict.fromkeys((str(item[4][0]), int(item[4][1])) for item in found))
+    return list(dict.fromkeys((normal(str(item[4][0])), int(item[4][1])) for item in found))
 
 
 def resolve(unit: Unit, token: Token, text: str, default_port: str, what: str, most: int) -> list[tuple[str, int]]:

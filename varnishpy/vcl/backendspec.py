@@ -310,10 +310,11 @@ def _finish(
     if path is not None:
         _check_path(unit, places["path"], path)
     else:
-        port = values.get("port")
-        text = f"{host} {port}" if port is not None else host
-        assert text is not None
-        for found in addresses.resolve(unit, places["host"], text, "80", "Backend host", 2):
+        assert host is not None
+        for field in ("host", "port"):
+            if values.get(field) == "":
+                unit.report.fail(f"Backend .{field} is empty.\n", places[field])
+        for found in addresses.resolve(unit, places["host"], host, values.get("port", "80"), "Backend host", 2):
             if ":" in found[0]:
                 ipv6 = found
             else:

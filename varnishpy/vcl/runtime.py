@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from varnishpy.backends.director import resolve as follow
+from varnishpy.base.ipaddr import packed
 from varnishpy.base.regex import Regex, RegexMatchError, compile_pattern
 from varnishpy.cache.objcore import OC_DYING, OC_TRANSIENT
 from varnishpy.http.coding import accepts_gzip as accepts_gzip
@@ -23,7 +24,7 @@ from varnishpy.params import params
 from varnishpy.vcl.acl import Acl as acl
 from varnishpy.vcl.acl import acl_match
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub
-from varnishpy.vcl.values import HeaderRef, SockAddr, packed
+from varnishpy.vcl.values import HeaderRef, SockAddr
 from varnishpy.vcl.vmodspec import load_module as vmod
 
 __all__ = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,12 +17,6 @@ class SockAddr(NamedTuple):
 
     ip: str
     port: int = 0
-
-
-@functools.lru_cache(maxsize=4096)
-def packed(ip: str) -> bytes:
-    """The 4 or 16 octets of an address, for matching."""
-    return ipaddress.ip_address(ip.partition("%")[0]).packed
 
 
 class HeaderRef:

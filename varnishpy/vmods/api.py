@@ -15,8 +15,9 @@ strings (one character per octet); ``None`` is a string that is not there. A fun
 
 from __future__ import annotations
 
+from varnishpy.base.ipaddr import packed
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub
-from varnishpy.vcl.values import HeaderRef, SockAddr, packed
+from varnishpy.vcl.values import HeaderRef, SockAddr
 from varnishpy.vcl.vmodspec import (
     ACL,
     BACKEND,
