@@ -9,7 +9,9 @@ BENCH_STAMP := $(VENV)/.installed-bench
 JOBS ?= auto
 PYTEST_ARGS ?=
 
-.PHONY: all venv run test lint format coverage bench docs clean
+COMPILED := $(VENV)/.compiled
+
+.PHONY: all venv run compiled pure wheel test test-compiled lint format coverage bench docs clean
 
 all: test
 
@@ -29,22 +31,49 @@ $(BENCH_STAMP): $(STAMP)
 run: $(STAMP)
 	@exec $(BIN)/varnishpy demo
 
+# The hot rooms compiled by mypyc, beside their source; needs a C compiler and Python's headers, and some minutes. Sources
+# that change later are run as they are until this is called again (see varnishpy/base/compiled.py); `pure` undoes it.
+compiled: $(COMPILED)
+
+$(COMPILED): setup.py setup.cfg $(shell find varnishpy -name '*.py') | $(STAMP)
+	VARNISHPY_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
+	@touch $@
+
+pure:
+	find varnishpy -name '*.so' -delete
+	rm -f varnishpy/.compiled* $(COMPILED)
+
+# in dist/: one for this Python on Linux machines of this kind, one for every Python
+wheel: $(STAMP)
+	rm -rf build/lib* build/bdist* dist
+	VARNISHPY_COMPILE=0 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	VARNISHPY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 lint: $(STAMP)
-	$(BIN)/ruff check varnishpy tests tools/*
-	$(BIN)/ruff format --check varnishpy tests tools/*
+	$(BIN)/ruff check setup.py varnishpy tests tools/*
+	$(BIN)/ruff format --check setup.py varnishpy tests tools/*
 	$(BIN)/mypy
 	$(BIN)/python tools/genviews --check
 	$(BIN)/python tools/gendocs --check
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix varnishpy tests tools/*
-	$(BIN)/ruff format varnishpy tests tools/*
+	$(BIN)/ruff check --fix setup.py varnishpy tests tools/*
+	$(BIN)/ruff format setup.py varnishpy tests tools/*
 
 # The pools are tested alone first: they count threads, and other rooms' tests start some in the same process. Nothing is
 # tried twice: a test that fails now and then has found something.
-test: lint
-	$(BIN)/python -m pytest -q tests/threads
+SUITE = $(BIN)/python -m pytest -q tests/threads && \
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/threads $(PYTEST_ARGS)
+
+test: lint
+	export VARNISHPY_PURE=1; $(SUITE)
+ifdef VARNISHPY_TEST_COMPILED
+	$(MAKE) --no-print-directory test-compiled
+endif
+
+# the whole suite with the hot rooms compiled; .ci/run has `make test` do this too
+test-compiled: compiled
+	$(SUITE)
 
 # the whole suite once more, with coverage of every process of it (slower: several minutes)
 coverage: $(STAMP)
@@ -60,6 +89,6 @@ docs: $(STAMP)
 	$(BIN)/python tools/genviews
 	$(BIN)/python tools/gendocs
 
-clean:
+clean: pure
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

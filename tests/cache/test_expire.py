@@ -128,5 +128,5 @@ def test_the_thread_expires_and_stops(cache: Cache) -> None:
     cache.insert("/more")
     assert stats.main.get("exp_mailed") == mailed + 1
     cache.expiry.stop()
-    assert cache.expiry._thread is None
+    assert cache.expiry._runner is None
     assert not cache.expiry.step()

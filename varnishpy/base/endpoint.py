@@ -299,11 +299,11 @@ def _open(address: Address, text: str, option: str) -> list[socket.socket]:
         for family, sockaddr in found:
             try:
                 opened.append(_bind(family, sockaddr, address.path))
-            except OSError as exc:
+            except OSError as failure:
                 # a host without IPv6 still resolves localhost to ::1, and binding it says so in either way
-                if exc.errno == errno.EAFNOSUPPORT or (exc.errno == errno.EADDRNOTAVAIL and len(found) > 1):
+                if failure.errno == errno.EAFNOSUPPORT or (failure.errno == errno.EADDRNOTAVAIL and len(found) > 1):
                     continue
-                raise EndpointError(f"Could not get socket {text}: {exc.strerror} (in {option})") from None
+                raise EndpointError(f"Could not get socket {text}: {failure.strerror} (in {option})") from None
     except BaseException:
         close_all(opened)
         raise

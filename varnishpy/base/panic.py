@@ -24,6 +24,7 @@ from typing import Final, NoReturn
 
 from varnishpy import __version__
 from varnishpy.base import clock
+from varnishpy.base.compiled import interpreter
 
 # How long (seconds) a thread that panics waits for the end that another thread's panic brings.
 _PATIENCE: Final = 10.0
@@ -98,7 +99,7 @@ def build_dump(text: str, stack: list[str] | None = None) -> str:
     lines = [
         f"Panic at: {formatdate(time.time(), usegmt=True)}",
         text,
-        f"version = varnishpy-{__version__}, python = {platform.python_version()}",
+        f"version = varnishpy-{__version__}, python = {interpreter()}",
         f"ident = {_ident or platform.platform()}",
         f"now = {clock.mono():.6f} (mono), {clock.now():.6f} (real)",
         "Backtrace:",

@@ -37,13 +37,13 @@ class Lurker:
         self._hash = hash_
         self._counts = BackgroundCounts()
         self._batch = 0
-        self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = start_thread("ban-lurker", self._run)
+        self._runner = start_thread("ban-lurker", self._run)
 
     def join(self) -> None:
-        thread, self._thread = self._thread, None
+        thread, self._runner = self._runner, None
         if thread is not None:
             thread.join()
 

@@ -70,7 +70,7 @@ class Expiry:
         self._cond = make_condition("exp")
         self._inbox: deque[ObjectCore] = deque()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
         self._heap: list[_Entry] = []  # this and what follows: of the thread
         self._void = 0
         self._counts = BackgroundCounts()
@@ -170,14 +170,14 @@ class Expiry:
     def start(self) -> None:
         """Start the thread."""
         self._stopping = False
-        self._thread = start_thread("cache-exp", self._run)
+        self._runner = start_thread("cache-exp", self._run)
 
     def stop(self) -> None:
         """Stop the thread and wait for its end; objects stay as they are."""
         with self._cond:
             self._stopping = True
             self._cond.notify()
-        thread, self._thread = self._thread, None
+        thread, self._runner = self._runner, None
         if thread is not None:
             thread.join()
 

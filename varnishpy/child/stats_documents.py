@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+from varnishpy import __version__
+from varnishpy.base.compiled import interpreter
 from varnishpy.log.grouping import Transaction
 from varnishpy.stats.segments import Registry, Segment
 
@@ -41,7 +43,13 @@ def counters_json(registry: Registry) -> bytes:
                 "level": column.level,
                 "value": max(value, 0) if column.kind == "gauge" else value,
             }
-    document = {"version": 1, "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S"), "counters": counters}
+    document = {
+        "version": 1,
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "program": f"varnishpy-{__version__}",
+        "interpreter": interpreter(),
+        "counters": counters,
+    }
     return to_json(document)
 
 

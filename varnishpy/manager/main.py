@@ -10,6 +10,7 @@ import sys
 from types import FrameType
 
 from varnishpy import __version__
+from varnishpy.base.compiled import interpreter
 from varnishpy.manager import options as options_module
 from varnishpy.manager.complain import StartupError, go_background
 
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
             return 2  # varnishd's
         if options.version:
             sys.stderr.write(f"varnishpy (varnishpy-{__version__})\nCopyright (c) 2026 the varnishpy authors\n")
+            sys.stderr.write(f"{interpreter()}\n")
             return 0
         if options.reference is not None:
             from varnishpy.manager import reference

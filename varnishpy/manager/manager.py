@@ -24,6 +24,7 @@ from typing import Final
 
 from varnishpy import __version__
 from varnishpy.base import endpoint, panic
+from varnishpy.base.compiled import interpreter, is_free_threaded
 from varnishpy.base.workdir import resolve
 from varnishpy.child import main as child_main
 from varnishpy.child.heritage import Heritage, panic_space
@@ -330,6 +331,8 @@ class Manager:
         """
         complain("Debug", f"Version: varnishpy-{__version__}")
         complain("Debug", f"Platform: {self.ident}")
+        if is_free_threaded():  # whether that is so in fact depends on what was imported
+            complain("Debug", f"Interpreter: {interpreter()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             urgent = number != signal.SIGHUP or self._options.debug  # else it is ignored
             self.loop.on_signal(number, functools.partial(self._signalled, number), urgent)

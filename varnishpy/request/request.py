@@ -51,6 +51,8 @@ class Accounting:
 class Request:
     """A client request. Times are wall-clock seconds; durations are seconds; ``ttl < 0`` is expired."""
 
+    __deletable__ = ("topreq",)  # for the compiler
+
     __slots__ = (
         # where it lives
         "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level",

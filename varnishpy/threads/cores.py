@@ -112,23 +112,23 @@ class CoreKeeper:
         self.allowed = os.sched_getaffinity(0) if useful() else set()
         self._placed: set[int] = set(self.allowed)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="core-keeper", daemon=True)
+        self._runner = threading.Thread(target=self._run, name="core-keeper", daemon=True)
 
     @property
     def running(self) -> bool:
         """Is anybody looking?"""
-        return self._thread.is_alive()
+        return self._runner.is_alive()
 
     def start(self) -> None:
         """Start looking, where there is something to gain."""
         if self.allowed:
-            self._thread.start()
+            self._runner.start()
 
     def stop(self) -> None:
         """End the thread; what it did stays."""
         self._stopping.set()
         if self.running:
-            self._thread.join(5)
+            self._runner.join(5)
 
     def _run(self) -> None:
         then, cpu = time.monotonic(), time.process_time()

@@ -68,20 +68,20 @@ class Waiter:
         self._next_look = 0.0  # when the thread will look at deadlines again, if it is not woken
         self._stopping = False
         self._stats = stats.new_segment(stats.WAITER, name)
-        self._thread = threading.Thread(target=self._run, name=f"waiter-{name}", daemon=True)
+        self._runner = threading.Thread(target=self._run, name=f"waiter-{name}", daemon=True)
 
     def start(self) -> None:
         """Start the thread. Descriptors may be added before."""
         stats.add_collector(self._refresh_stats)
-        self._thread.start()
+        self._runner.start()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread. Registrations that are left are dropped without a call: their owners close what they own."""
         with self._lock:
             self._stopping = True
         self._wake.signal()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        if self._runner.is_alive() and self._runner is not threading.current_thread():
+            self._runner.join(timeout)
         with self._lock:
             self._entries.clear()
             self._heap.clear()

@@ -1,0 +1,116 @@
+"""Which of the two ways to run the package is chosen, and what the build says of it."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+from varnishpy.base import compiled
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "varnishpy"
+
+
+def run(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A program of this Python; variables that choose are those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VARNISHPY_")}
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A package with no more of varnishpy in it than what chooses, and a module that is \"compiled\"."""
+    package = tmp_path / "varnishpy"
+    (package / "base").mkdir(parents=True)
+    for name in ("__init__.py", "base/__init__.py", "base/compiled.py"):
+        (package / name).write_bytes((PACKAGE / name).read_bytes())
+    clock = package / "base" / "clock.py"
+    clock.write_text("'the source'\n")
+    clock.with_name(f"clock{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library at all")
+    return package
+
+
+def record(package: Path, text: str) -> None:
+    """Note the module as compiled when its source was ``text``."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    name = f".compiled{EXTENSION_SUFFIXES[0]}.json"
+    (package / name).write_text(f'{{"base/clock.py": [1, "{digest}"]}}')
+
+
+ASK = "import varnishpy.base.clock as clock; print(clock.__file__)"
+
+
+def test_compiled_modules_are_preferred(tree: Path) -> None:
+    record(tree, "'the source'\n")
+    done = run("-c", ASK, cwd=tree.parent)
+    assert "ImportError" in done.stderr, "what stands in for the compiled module is no library"
+    assert "out of date" not in done.stderr
+
+
+def test_the_source_can_be_asked_for(tree: Path) -> None:
+    done = run("-c", ASK, cwd=tree.parent, VARNISHPY_PURE="1")
+    assert (done.stdout.strip(), done.stderr) == (str(tree / "base" / "clock.py"), "")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_stale_module_never_shadows_its_source(tree: Path, gone: bool) -> None:
+    record(tree, "'an older source'\n")
+    if gone:
+        (tree / "base" / "clock.py").rename(tree / "base" / "watch.py")
+    ask = f"{ASK.replace('clock', 'watch') if gone else ASK}; import os; print(os.environ['VARNISHPY_PURE'])"
+    done = run("-c", ask, cwd=tree.parent)
+    why = f"base/clock.py {'is gone' if gone else 'has changed'}"
+    assert done.stderr == f"varnishpy: compiled modules are out of date ({why}): running the source (make compiled)\n"
+    assert done.stdout.split() == [str(tree / "base" / ("watch.py" if gone else "clock.py")), "1"]
+
+
+def test_a_source_that_was_only_touched_is_not_stale(tree: Path) -> None:
+    assert compiled.out_of_date(tree) is None, "an installed package has no record"
+    record(tree, "'the source'\n")
+    assert compiled.out_of_date(tree) is None
+    (tree / f".compiled{EXTENSION_SUFFIXES[0]}.json").write_text("{}")
+    assert compiled.out_of_date(tree) == "their build did not finish"
+
+
+def test_what_runs_is_told() -> None:
+    done = run("-m", "varnishpy", "-V", VARNISHPY_PURE="1")
+    assert done.stderr.splitlines()[-1] == f"CPython {sys.version.split()[0]}, pure Python"
+    assert compiled.interpreter().endswith(", compiled" if compiled.is_compiled() else ", pure Python")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "compiler", "status", "words"),
+    [
+        ("0", "cc", 0, "pure Python (VARNISHPY_COMPILE=0)"),
+        ("auto", "false", 0, "pure Python (no C compiler that finds Python's headers"),
+        ("1", "false", 1, "varnishpy cannot be compiled: no C compiler that finds Python's headers"),
+        ("yes", "cc", 1, "VARNISHPY_COMPILE is 'yes', and not 0, 1 or auto"),
+    ],
+)
+def test_the_build_says_what_it_makes(wanted: str, compiler: str, status: int, words: str) -> None:
+    done = run("setup.py", "--name", VARNISHPY_COMPILE=wanted, CC=compiler)
+    assert done.returncode == status
+    assert words in done.stderr
+
+
+def test_every_exception_is_a_module_and_says_why() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    rooms = config["varnishpy:compiled"]["rooms"].split()
+    assert all((PACKAGE / room / "__init__.py").is_file() for room in rooms)
+    for name in config["varnishpy:compiled"]["modules"].split():
+        assert (PACKAGE / f"{name}.py").is_file(), name
+        assert name.partition("/")[0] not in rooms, f"{name} is compiled with its room"
+    for name, why in config["varnishpy:interpreted"].items():
+        assert (PACKAGE / f"{name}.py").is_file(), name
+        assert name.partition("/")[0] in rooms, f"{name} is not in a room that is compiled"
+        assert len(why.split()) > 3, name
