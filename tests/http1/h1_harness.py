@@ -92,6 +92,10 @@ class Harness:
         assert self.pool.schedule(task, Priority.REQ)
         return peer
 
+    def resting(self, count: int) -> None:
+        """Wait until so many sessions rest."""
+        wait_for(lambda: self.pool.counts()["resting"] == count, f"{count} sessions to rest")
+
     def closed(self, reason: str) -> None:
         """Wait for the session's last words."""
         record = self.log.wait_for(Tag.SessClose, reason)

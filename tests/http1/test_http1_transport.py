@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from typing import Any
 
 import pytest
 
 from tests.conftest import Setting
-from tests.http1.h1_harness import Harness, respond
+from tests.http1.h1_harness import Harness, echo, respond
 from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.log.tags import Tag
@@ -256,23 +257,69 @@ def test_unfinished_head_times_out(harness: Harness, setting: Setting) -> None:
     harness.closed("RX_TIMEOUT")
 
 
-def test_idle_session_waits_elsewhere(harness: Harness, setting: Setting) -> None:
-    setting("timeout_linger", "0")
+def test_a_session_with_nothing_to_read_rests(harness: Harness) -> None:
     before = stats.main.get("sess_herd")
     peer = harness.connect()
-    peer.send(b"GET /1 HTTP/1.1\r\n\r\n")
-    assert peer.response()[1] == b"GET /1 "
-    wait_for(lambda: len(harness.env.waiter), "the session to be in the waiter")
-    peer.send(b"GET /2 HTTP/1.1\r\n\r\n")
-    assert peer.response()[1] == b"GET /2 "
+    harness.resting(1)
+    wait_for(lambda: not harness.pool.tasks(), "no worker to have it")
+    for number in range(3):
+        peer.send(b"GET /%d HTTP/1.1\r\n\r\n" % number)
+        assert peer.response()[1] == b"GET /%d " % number
+        harness.resting(1)
     peer.sock.close()
     harness.closed("REM_CLOSE")
+    harness.resting(0)
     harness.env.pools.stop(5)
-    assert stats.main.get("sess_herd") > before
+    assert stats.main.get("sess_herd") == before + 4
+
+
+def test_half_a_head_holds_no_worker(harness: Harness, setting: Setting) -> None:
+    peers = [harness.connect() for _ in range(50)]
+    for octet in b"GET / HTTP/1.1\r\nHost: h\r\n\r":
+        for peer in peers:
+            peer.send(bytes([octet]))
+    harness.resting(50)
+    assert harness.pool.counts()["threads"] <= 8
+    for peer in peers:
+        peer.send(b"\n")
+    for peer in peers:
+        assert peer.response()[1] == b"GET / "
+
+
+def test_dripping_octets_do_not_put_the_timeout_off(harness: Harness, setting: Setting) -> None:
+    setting("timeout_idle", "0.3")
+    peer = harness.connect()
+    peer.send(b"GET /")
+    try:
+        while not select.select([peer.sock], [], [], 0.01)[0]:
+            peer.send(b"x")
+    except BrokenPipeError:
+        pass  # it is closed already
+    harness.closed("RX_TIMEOUT")
+
+
+def test_one_that_never_pauses_lets_others_have_their_turn(harness: Harness) -> None:
+    """Requests without an end on one connection, all of them at hand: another connection is served in between."""
+    greedy, modest = harness.connect(), harness.connect()
+    harness.resting(2)
+    order: list[str] = []
+    count = 300
+
+    def note(wrk: Worker, req: Request) -> Step:
+        order.append(req.http.url)
+        if len(order) == 1:
+            modest.send(b"GET /modest HTTP/1.1\r\n\r\n")
+        return echo(wrk, req)
+
+    harness.run = note
+    greedy.send(b"GET /greedy HTTP/1.1\r\n\r\n" * count)
+    assert modest.response()[1] == b"GET /modest "
+    for _ in range(count):
+        assert greedy.response()[1] == b"GET /greedy "
+    assert order.index("/modest") < count / 2
 
 
 def test_idle_session_is_closed(harness: Harness, setting: Setting) -> None:
-    setting("timeout_linger", "0")
     setting("timeout_idle", "0.1")
     peer = harness.connect()
     assert peer.rest() == b""

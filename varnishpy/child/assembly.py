@@ -72,7 +72,7 @@ class Child:
         self.bans = Bans()
         self.hash = Hash(self.expiry, self.bans)
         self.storage.open(self.hash)
-        self.waiter = Waiter("pool0")  # one for all pools, under the name that readers look for
+        self.waiter = Waiter("backends")  # idle backend connections of all pools
         self.pools = PoolSet()
         self.cores = CoreKeeper()
         self.backends = Backends(self.waiter, self.pools)

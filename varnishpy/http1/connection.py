@@ -1,8 +1,10 @@
 """The client's connection as the HTTP/1 transport uses it: a receive buffer, timed waits, and gathered sends.
 
-The socket is non-blocking. A call tries first and waits, in poll(2), only when it must; every wait has a deadline and
-is announced to the worker's pool (`Worker.will_block`), so that another worker can run meanwhile. The same code serves
-TLS, whose socket keeps to the same rules (``session/tls.py``).
+The socket is non-blocking. Nobody waits for a request head: when there is nothing to read the session rests in its
+pool's watch. The watch tells of a change once, so a session may rest only when the socket is known to be *dry*.
+In the middle of a body or a response a call tries first and waits, in poll(2), only when it must; every wait has a
+deadline and is announced to the worker's pool (`Worker.will_block`), so that another worker can run meanwhile. The same
+code serves TLS, whose socket keeps to the same rules (``session/tls.py``).
 """
 
 from __future__ import annotations
@@ -33,15 +35,14 @@ _LONGEST_WAIT: Final = 3600.0  # seconds; "never" is asked again after that
 
 
 class Received(Enum):
-    """How waiting for a request head ended (the reference's ``HTC_S_*``)."""
+    """How reading a request head went (the reference's ``HTC_S_*``)."""
 
     COMPLETE = "complete"
     PREFACE = "preface"  # the HTTP/2 connection preface stands at the front of the buffer
     JUNK = "junk"  # what stands in the buffer will be no head, however it goes on
     OVERFLOW = "overflow"
-    TIMEOUT = "timeout"
     EOF = "eof"
-    IDLE = "idle"  # nothing has arrived: the session may wait elsewhere
+    QUIET = "quiet"  # there is no more to read for now: the session may rest
 
 
 class Fill(Enum):
@@ -61,17 +62,19 @@ class Connection:
 
     :ivar buf: received and not yet consumed; pipelined requests wait here
     :ivar head_len: octets of the head at the front of ``buf``, after `receive_head`
+    :ivar dry: the socket has nothing to read, and its place in the watch, if it has one, will tell when that changes
     :ivar lenient: requests are read as Varnish reads them (``feature=+http1_compat``)
     :ivar skipped: octets of blank lines dropped in front of it
     :ivar t_first: when the first octet of the head was seen
     :ivar t_done: when the head was complete
+    :ivar t_quiet: monotonic time since which the next head has been waited for
     """
 
     __slots__ = (
-        "_poll",
-        "_polling",
+        "_scanned",
         "buf",
         "complaint",
+        "dry",
         "head_len",
         "lenient",
         "requests",
@@ -79,6 +82,7 @@ class Connection:
         "skipped",
         "t_done",
         "t_first",
+        "t_quiet",
     )
 
     def __init__(self, sess: Session, leftover: bytes = b"") -> None:
@@ -90,19 +94,16 @@ class Connection:
         self.requests = 0
         self.t_first = 0.0
         self.t_done = 0.0
+        self.t_quiet = clock.mono()
         self.complaint: WireError | None = None
-        self._poll: select.poll | None = None
-        self._polling = 0
+        self.dry = False
+        self._scanned = 0
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def _wait(self, events: int, seconds: float) -> bool:
-        poll = self._poll
-        if poll is None:
-            poll = self._poll = select.poll()
-        if self._polling != events:
-            poll.register(self.sess.fd, events)
-            self._polling = events
+        poll = select.poll()
+        poll.register(self.sess.fd, events)
         if poll.poll(0):
             return True
         wrk = current_worker()  # of this thread: a fetch reads the body of another worker's request
@@ -128,70 +129,80 @@ class Connection:
 
     def fill(self, limit: int = _READ_SIZE) -> Fill:
         """Read what is there into the buffer, without waiting."""
+        sess = self.sess
         try:
-            data = self.sess.sock.recv(limit)
+            data = sess.sock.recv(limit)
         except (BlockingIOError, InterruptedError):
+            self.dry = True
             return Fill.AGAIN
         except OSError:  # reset, timed out by the kernel's keepalive, TLS failure: no more will come
             return Fill.EOF
         if not data:
             return Fill.EOF
         self.buf += data
+        # TLS gives a record at a time. And behind the last octets may be the end, which has been told of already
+        if len(data) < limit and sess.tls is None:
+            watched = sess.watched
+            self.dry = watched is None or not watched.hangup
         return Fill.DATA
 
-    def receive_head(self, eager: bool, linger: float, idle: float, req_size: int) -> Received:
-        """Wait for a whole request head.
+    def receive_head(self, req_size: int) -> Received:
+        """Read until a whole request head stands in the buffer, or there is no more to read for now.
 
-        :param eager: something is likely to be there already: read before polling
-        :param linger: how long to wait for a first octet before answering `Received.IDLE`, in seconds from ``t_idle``
-        :param idle: how long the head may take altogether, in seconds from ``t_idle``
         :param req_size: most octets of a head (``http_req_size``)
         """
         buf = self.buf
-        scanned = 0
-        self.t_first = 0.0
-        self.skipped = 0
-        self.complaint = None
-        t_idle = self.sess.t_idle
         while True:
-            if buf and not scanned and buf[0] <= 0x20:
-                self.skipped += skip_blank_lines(buf, self.lenient)
             if buf:
-                now = clock.now()
-                if not self.t_first:
-                    self.t_first = now
-                if buf[0] == PREFACE[0]:
-                    match = preface_match(buf)
-                    if match is Prefix.WHOLE:
-                        self.t_done = now
-                        return Received.PREFACE
-                    known = match is Prefix.PARTLY
-                else:
-                    known = False
-                if not known:
-                    try:
-                        end = head_end(buf, scanned, self.lenient)
-                    except WireError as error:
-                        self.complaint = error
-                        end = -1
-                    if end > req_size or (not end and len(buf) >= req_size):
-                        return Received.OVERFLOW
-                    if end:
-                        self.t_done = now
-                        self.head_len = end if end > 0 else len(buf)
-                        return Received.COMPLETE if end > 0 else Received.JUNK
-                    scanned = len(buf)
-                left = t_idle + idle - now
-            elif eager:
-                left = 0.0
-            else:
-                left = t_idle + min(linger, idle) - clock.now()
-            if not eager and not self.wait_readable(left):
-                return Received.TIMEOUT if buf else Received.IDLE
+                scanned = self._scanned
+                if not scanned and buf[0] <= 0x20:
+                    self.skipped += skip_blank_lines(buf, self.lenient)
+                if buf:
+                    found = self._look(req_size)
+                    if found is not Received.QUIET:
+                        self._scanned = 0
+                        return found
+            if self.dry:
+                return Received.QUIET
             result = self.fill(max(1, min(_READ_SIZE, req_size - len(buf))))
             if result is Fill.EOF:
                 return Received.EOF
-            eager = False
+            if result is Fill.AGAIN:
+                return Received.QUIET
+
+    def _look(self, req_size: int) -> Received:
+        """What stands in the buffer, which is not empty; ``QUIET`` if it is the beginning of something."""
+        buf = self.buf
+        now = clock.now()
+        if not self.t_first:
+            self.t_first = now
+        if buf[0] == PREFACE[0]:
+            match = preface_match(buf)
+            if match is Prefix.WHOLE:
+                self.t_done = now
+                return Received.PREFACE
+            if match is Prefix.PARTLY:
+                return Received.QUIET
+        try:
+            end = head_end(buf, self._scanned, self.lenient)
+        except WireError as error:
+            self.complaint = error
+            end = -1
+        if end > req_size or (not end and len(buf) >= req_size):
+            return Received.OVERFLOW
+        if end:
+            self.t_done = now
+            self.head_len = end if end > 0 else len(buf)
+            return Received.COMPLETE if end > 0 else Received.JUNK
+        self._scanned = len(buf)
+        return Received.QUIET
+
+    def next_head(self) -> None:
+        """A request has been dealt with: wait for the next."""
+        self.t_quiet = clock.mono()
+        self.t_first = 0.0
+        self.skipped = 0
+        self.complaint = None
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

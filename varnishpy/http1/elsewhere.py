@@ -45,9 +45,8 @@ class Elsewhere:
             return self._inner.deliver(wrk, req, None)
         req.log.put(_DEBUG, f"w={id(wrk):#x} scheduling delivery")
         sess = req.sess
-        pool = sess.pool if sess.pool is not None else req.env.pools.any()
         req.wrk = None
-        if not pool.schedule(lambda other: self._send(other, req, source), Priority.RUSH):
+        if not sess.pool.schedule(lambda other: self._send(other, req, source), Priority.RUSH):
             sess.close("OVERLOAD")  # only a pool that is being stopped refuses: the process is about to end
         return Delivered.TAKEN
 

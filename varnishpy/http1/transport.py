@@ -1,8 +1,9 @@
 """The HTTP/1 session: one request after the other on one connection.
 
-The session is a loop on a worker: wait for a request head, parse it, run the request, clean up. It leaves its worker
+The session is a loop on a worker: read a request head, parse it, run the request, clean up. It leaves its worker
 
-* when nothing arrives within ``timeout_linger``: the waiter then watches the socket, and `unwait` comes back here,
+* when there is no more to read, be it in the middle of a head: it then rests in the watch of its pool, and `_stirred`
+  comes back here when there is, or when ``timeout_idle`` is over,
 * when the request waits for another one's fetch: `reembark` continues in the middle of the loop, on another worker,
 * when the connection turns into HTTP/2 (the preface, or ``Upgrade: h2c``): the HTTP/2 transport takes it from there,
 * when it ends.
@@ -13,6 +14,7 @@ Records of a request are gathered in its own log; those of the session are writt
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
@@ -32,7 +34,7 @@ from varnishpy.request.client import run_request
 from varnishpy.request.finish import finish_request
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
-from varnishpy.threads import Priority, WaitEvent
+from varnishpy.threads import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +57,11 @@ _RESP_PROTOCOL: Final = int(Tag.RespProtocol)
 _RESP_STATUS: Final = int(Tag.RespStatus)
 _RESP_REASON: Final = int(Tag.RespReason)
 
+# Requests that a session may have answered in a row when it sends one behind the other, until others have their turn.
+_TURN: Final = 32
+
 _CLOSE_REASON: Final = {
     Received.OVERFLOW: "RX_OVERFLOW",
-    Received.TIMEOUT: "RX_TIMEOUT",
     Received.EOF: "REM_CLOSE",
 }
 
@@ -83,11 +87,13 @@ class Http1Transport:
         """
         sess.transport = self
         conn = sess.transport_priv = Connection(sess, leftover)
-        self._serve(wrk, sess, conn, True)
+        self._serve(wrk, sess, conn)
 
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        """Task: the parked session has something to read."""
-        self._serve(wrk, sess, sess.transport_priv, True)
+    def _stirred(self, sess: Session, wrk: Worker) -> None:
+        """Task: the resting session has something to read, or its time is over."""
+        conn = sess.transport_priv
+        conn.dry = False
+        self._serve(wrk, sess, conn)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -96,7 +102,6 @@ class Http1Transport:
         wrk: Worker,
         sess: Session,
         conn: Connection,
-        eager: bool,
         before: Callable[[Worker, Session, Connection, Request], bool] | None = None,
         req: Request | None = None,
     ) -> None:
@@ -109,25 +114,20 @@ class Http1Transport:
         try:
             if before is not None and req is not None and not before(wrk, sess, conn, req):
                 return
-            self._loop(wrk, sess, conn, eager)
+            self._loop(wrk, sess, conn)
         except Exception:
             # a defect of this session only: the worker logs it; nobody else knows the socket any more
             if not sess.ended:
                 self._end(wrk, sess, "TX_ERROR")
             raise
 
-    def _loop(self, wrk: Worker, sess: Session, conn: Connection, eager: bool) -> None:
-        while True:
-            wrk.offer_stats()  # a client that never pauses for long makes this one task, maybe for hours
-            linger = sess.timeout_linger
-            idle = sess.timeout_idle
-            received = conn.receive_head(
-                eager,
-                params.timeout_linger if linger is None else linger,
-                params.timeout_idle if idle is None else idle,
-                params.http_req_size,
-            )
-            eager = False
+    def _loop(self, wrk: Worker, sess: Session, conn: Connection) -> None:
+        for _ in range(_TURN):
+            received = conn.receive_head(params.http_req_size)
+            if received is Received.QUIET:
+                if self._rest(wrk, sess, conn):
+                    return
+                continue
             if received is not Received.COMPLETE and received is not Received.JUNK:
                 self._no_request(wrk, sess, conn, received)
                 return
@@ -136,12 +136,10 @@ class Http1Transport:
                 return
             if not self._request(wrk, sess, conn):
                 return
+        sess.pool.again(partial(self._stirred, sess))
 
     def _no_request(self, wrk: Worker, sess: Session, conn: Connection, received: Received) -> None:
-        if received is Received.IDLE:
-            wrk.stats.sess_herd += 1
-            self._park(sess)
-        elif received is Received.PREFACE:
+        if received is Received.PREFACE:
             self._prior_knowledge(wrk, sess, conn)
         else:
             status = params.http_req_overflow_status
@@ -155,26 +153,28 @@ class Http1Transport:
         wrk.stats.sess_closed += 1
         sess.delete(reason)
 
-    def _park(self, sess: Session) -> None:
-        """Leave the worker; the waiter watches the socket for the rest of timeout_idle."""
+    def _rest(self, wrk: Worker, sess: Session, conn: Connection) -> bool:
+        """Leave the worker for as long as there is nothing to read; False: there is, or it is time to look."""
         idle = sess.timeout_idle
-        left = sess.t_idle + (params.timeout_idle if idle is None else idle) - clock.now()
-
-        def wake(event: WaitEvent) -> None:
-            if event is WaitEvent.READABLE:
-                pool = sess.pool if sess.pool is not None else self.env.pools.any()
-                if pool.schedule(lambda wrk: self.unwait(wrk, sess), Priority.REQ):
-                    return
-                sess.delete("OVERLOAD")
-            elif event is WaitEvent.TIMEOUT:
-                sess.delete("RX_CLOSE_IDLE")
-            else:
-                sess.delete("REM_CLOSE")
-
+        due = conn.t_quiet + (params.timeout_idle if idle is None else idle)
+        if clock.mono() >= due:
+            if conn.buf:
+                wrk.stats.s_req_hdrbytes += len(conn.buf)
+            self._end(wrk, sess, "RX_TIMEOUT" if conn.buf else "RX_CLOSE_IDLE")
+            return True
+        watched = sess.watched
+        wrk.stats.sess_herd += 1
         try:
-            self.env.waiter.add(sess.fd, clock.mono() + max(0.0, left), wake)
+            if watched is None:
+                watched = sess.watch(partial(self._stirred, sess))
+            if watched.rest(due):
+                return True
         except OSError:
-            sess.delete("PIPE_OVERFLOW")
+            self._end(wrk, sess, "PIPE_OVERFLOW")
+            return True
+        wrk.stats.sess_herd -= 1
+        conn.dry = False
+        return False
 
     def _request(self, wrk: Worker, sess: Session, conn: Connection) -> bool:
         """Parse and run the request whose head stands in the buffer; False when the session has left this worker."""
@@ -262,8 +262,8 @@ class Http1Transport:
         if sess.closed is not None:
             self._end(wrk, sess, None)
             return False
-        now = clock.now()
-        sess.t_idle = now
+        sess.t_idle = clock.now()
+        conn.next_head()
         if conn.buf:
             wrk.stats.sess_readahead += 1
         return True
@@ -299,6 +299,7 @@ class Http1Transport:
             self._end(wrk, sess, "REQ_HTTP20")
             return
         leftover = bytes(conn.buf[len(PREFACE) :])
+        sess.unwatch()
         sess.debug("H2 Prior Knowledge Upgrade")
         sess.transport = self.env.transports["HTTP2"]
         sess.transport_priv = None
@@ -318,6 +319,7 @@ class Http1Transport:
             self._after(wrk, sess, conn, req)
             return True
         leftover = bytes(conn.buf)
+        sess.unwatch()
         sess.debug("H2 Optimistic Upgrade")
         sess.transport = self.env.transports["HTTP2"]
         sess.transport_priv = req.transport_priv = None
@@ -361,6 +363,7 @@ class Http1Transport:
         conn = self._connection(req)
         leftover = bytes(conn.buf)
         conn.buf.clear()
+        req.sess.unwatch()  # the pipe waits for the client itself
         return leftover
 
     def fail(self, req: Request, reason: str) -> None:
@@ -372,20 +375,19 @@ class Http1Transport:
     def reembark(self, req: Request) -> None:
         """Schedule a request that waited elsewhere; callable from any thread."""
         sess = req.sess
-        pool = sess.pool if sess.pool is not None else self.env.pools.any()
-        if not pool.schedule(lambda wrk: self._resume(wrk, req), Priority.RUSH):
+        if not sess.pool.schedule(lambda wrk: self._resume(wrk, req), Priority.RUSH):
             sess.close("OVERLOAD")  # only a pool that is being stopped refuses: the process is about to end
 
     def _resume(self, wrk: Worker, req: Request) -> None:
         req.wrk = wrk
-        self._serve(wrk, req.sess, self._connection(req), False, self._run, req)
+        self._serve(wrk, req.sess, self._connection(req), self._run, req)
 
     def carry_on(self, wrk: Worker, req: Request) -> None:
         """Task: go on behind a response that was `TAKEN` and has been delivered.
 
         For a transport of a VMOD's that puts itself in this one's place and delivers elsewhere.
         """
-        self._serve(wrk, req.sess, self._connection(req), False, self._delivered, req)
+        self._serve(wrk, req.sess, self._connection(req), self._delivered, req)
 
     def client_gone(self, req: Request) -> bool:
         """HTTP/1 learns that its client left when it sends; only a closed session is known."""

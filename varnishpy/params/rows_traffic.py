@@ -95,8 +95,8 @@ CLIENT: list[Spec] = [
         "timeout_linger",
         "duration",
         "0.050",
-        "How long a worker waits for the next request on a connection before it gives the connection to the waiter. "
-        "HTTP/2 sessions that end use it as a last chance to send GOAWAY.",
+        "How long an HTTP/2 session that ends may take for a last chance to send GOAWAY. Workers of Varnish also wait "
+        "so long for the next request on a connection; here a session with nothing to read leaves its worker at once.",
         low="0",
         flags=EXP,
     ),

@@ -66,9 +66,6 @@ class EsiTransport:
     def new_session(self, wrk: Worker, sess: Session) -> None:
         raise RuntimeError("an ESI include has no session of its own")
 
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        raise RuntimeError("an ESI include is never parked")
-
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         if params.feature.esi_include_onerror and req.resp.status not in (200, 204):
             self.bad_status = True

@@ -62,10 +62,7 @@ class Transport(Protocol):
     pull_may_block: bool  # `deliver` pulls the source on its caller's thread: then it may compute and wait in ``pull``
 
     def new_session(self, wrk: Worker, sess: Session) -> None:
-        """Task: serve a fresh connection, until it is parked, handed on or closed."""
-
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        """Task: go on with a parked session that has become readable, timed out or hung up."""
+        """Task: serve a fresh connection, until it rests in its pool's watch, is handed on or closed."""
 
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         """Send ``req.resp`` and, unless None, the body. ``req.resp`` is final but for framing headers.

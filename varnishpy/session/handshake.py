@@ -32,9 +32,6 @@ class HandshakeTransport:
     def _no_requests(self) -> NoReturn:
         panic(f"Assert error: {self.name} has no requests")
 
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        self._no_requests()
-
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         self._no_requests()
 

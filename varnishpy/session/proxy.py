@@ -6,6 +6,7 @@ accept. What came behind it is the beginning of HTTP.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
@@ -33,13 +34,13 @@ class ProxyTransport(HandshakeTransport):
 
     def new_session(self, wrk: Worker, sess: Session) -> None:
         """Task: read the header of a fresh connection and go on with HTTP."""
-        wrk.subject = sess
         sess.transport = self
         conn = Connection(sess)
-        header = self._receive(sess, conn)
-        if header is None:
-            wrk.stats.sess_closed += 1
-            return
+        sess.transport_priv = conn
+        self._receive(sess, conn, wrk)
+
+    def _go_on(self, wrk: Worker, sess: Session, conn: Connection, header: ProxyHeader) -> None:
+        """Serve HTTP behind a header."""
         sess.proxy = header
         if header.garbage:
             vsl(_PROXY_GARBAGE, sess.vxid, header.garbage)
@@ -51,33 +52,41 @@ class ProxyTransport(HandshakeTransport):
         http: Any = self.env.transports["HTTP1"]
         http.new_session(wrk, sess, bytes(conn.buf))
 
-    @staticmethod
-    def _receive(sess: Session, conn: Connection) -> ProxyHeader | None:
-        """Wait for a header; without one the session has ended."""
+    def _receive(self, sess: Session, conn: Connection, wrk: Worker) -> None:
+        """Task: read a header; the session rests until there is a whole one."""
+        wrk.subject = sess
         buf = conn.buf
-        deadline = sess.t_idle + params.timeout_idle
+        due = conn.t_quiet + params.timeout_idle
+        reason = None
         try:
             while True:
                 result = conn.fill(proxy_wire.MAX_PAYLOAD + 16)
                 if result is Fill.EOF:
-                    sess.delete("REM_CLOSE")
-                    return None
+                    reason = "REM_CLOSE"
+                    break
                 if result is Fill.DATA:
                     end = proxy_wire.find_end(buf)
                     if end:
+                        header = proxy_wire.parse(bytes(buf[:end]))
+                        del buf[:end]
                         break
-                left = deadline - clock.now()
-                if left <= 0 or not conn.wait_readable(left):
-                    sess.delete("RX_TIMEOUT")
-                    return None
-            header = proxy_wire.parse(bytes(buf[:end]))
+                    if not conn.dry:
+                        continue
+                if clock.mono() >= due:
+                    reason = "RX_TIMEOUT"
+                    break
+                if sess.watch(partial(self._receive, sess, conn)).rest(due):
+                    return
         except ProxyOverflow:
-            sess.delete("RX_OVERFLOW")
-            return None
+            reason = "RX_OVERFLOW"
         except ProxyError as error:
             if str(error):
                 vsl(_PROXY_GARBAGE, sess.vxid, str(error))
-            sess.delete("RX_JUNK")
-            return None
-        del buf[:end]
-        return header
+            reason = "RX_JUNK"
+        except OSError:
+            reason = "PIPE_OVERFLOW"  # the watch did not take the session
+        if reason is None:
+            self._go_on(wrk, sess, conn, header)
+        else:
+            wrk.stats.sess_closed += 1
+            sess.delete(reason)

@@ -1,9 +1,9 @@
 """A session: one client connection, from accept to close.
 
-A session is owned by one thread at a time: the worker that serves it, or, while it is parked, the waiter. It keeps what
-outlives a request: the socket, the addresses, the workspace, the timeouts VCL may have changed, and whatever its
-transport keeps in ``transport_priv``. Its log records go out one by one, outside any transaction buffer, because
-sessions are rare and requests are many.
+A session is owned by one thread at a time: the worker that serves it. While it has nothing to do it rests in its pool's
+watch, and no thread has it. It keeps what outlives a request: the socket, the addresses, the workspace, the timeouts
+VCL may have changed, and whatever its transport keeps in ``transport_priv``. Its log records go out one by one, outside
+any transaction buffer, because sessions are rare and requests are many.
 
 Life: `Session.open` logs ``Begin`` and ``SessOpen``; a transport serves it and calls `close` with a reason when
 the socket is done with; `delete` ends it, logging ``SessClose`` and ``End``. ``delete(reason)`` does both.
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from varnishpy.request.env import Env
     from varnishpy.request.transport import Transport
     from varnishpy.threads.pool import Pool
-    from varnishpy.threads.worker import Worker
+    from varnishpy.threads.watch import Watched
+    from varnishpy.threads.worker import Task, Worker
 
 _BEGIN: Final = int(Tag.Begin)
 _END: Final = int(Tag.End)
@@ -94,7 +95,7 @@ class Session:
         # the connection
         "sock", "fd", "remote_ip", "local_ip", "client_ip", "server_ip", "tls", "proxy", "closed", "ended",
         # progress
-        "t_open", "t_idle", "transport", "transport_priv",
+        "t_open", "t_idle", "transport", "transport_priv", "watched",
         # VCL's sess.*
         "timeout_idle", "timeout_linger", "send_timeout", "idle_send_timeout",
         # VMODs' PRIV_SESSION and the like
@@ -104,7 +105,7 @@ class Session:
     def __init__(
         self,
         env: Env,
-        pool: Pool | None,
+        pool: Pool,
         sock: StreamSocket,
         listen: ListenInfo,
         vxid: int,
@@ -129,6 +130,7 @@ class Session:
         self.t_open = self.t_idle = clock.now()
         self.transport: Transport | None = None
         self.transport_priv: Any = None
+        self.watched: Watched | None = None  # its place in the pool's watch, from its first rest on
         self.timeout_idle: float | None = None
         self.timeout_linger: float | None = None
         self.send_timeout: float | None = None
@@ -169,6 +171,25 @@ class Session:
         """A ``Debug`` record of the session itself."""
         vsl(_DEBUG, self.vxid, text)
 
+    def watch(self, task: Task) -> Watched:
+        """The session's place in the watch of its pool; it gets one if it has none.
+
+        :param task: what is to serve the session when it stirs
+        :raises OSError: there is no room for it
+        """
+        watched = self.watched
+        if watched is None:
+            watched = self.watched = self.pool.watch.add(self.fd, task)
+        else:
+            watched.task = task
+        return watched
+
+    def unwatch(self) -> None:
+        """Leave the watch, with the socket open: somebody else waits for it from here on."""
+        watched, self.watched = self.watched, None
+        if watched is not None:
+            watched.drop(closing=False)
+
     def close(self, reason: str) -> None:
         """Close the socket; the first reason given is the one that counts.
 
@@ -178,6 +199,9 @@ class Session:
             return
         row = REASONS[reason]
         self.closed = reason
+        watched, self.watched = self.watched, None
+        if watched is not None:
+            watched.drop()
         with contextlib.suppress(OSError):  # ECONNRESET from close(2): gone is gone
             self.sock.close()
         self.fd = -1

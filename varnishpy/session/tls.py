@@ -1,7 +1,8 @@
 """TLS in front of HTTP: the handshake of ``HTTPS`` listeners.
 
-The handshake runs on a worker, bounded by tls_handshake_timeout, with a certificate chosen by the name the client asks
-for. ALPN offers ``h2`` where HTTP/2 is switched on; the HTTP/1 transport then finds the HTTP/2 preface and hands over.
+The handshake is bounded by tls_handshake_timeout, with a certificate chosen by the name the client asks for. While the
+client has to say something the session rests in its pool's watch and holds no worker. ALPN offers ``h2`` where HTTP/2
+is switched on; the HTTP/1 transport then finds the HTTP/2 preface and hands over.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
@@ -49,19 +51,29 @@ class TlsTransport(HandshakeTransport):
             return
         plain = sess.sock
         assert isinstance(plain, socket.socket)
-        reason = None
         try:
             sock = TlsSocket(plain, context, sess.listen.name, http2)
-            sess.sock = sock
-            reason = self._shake(wrk, sock)
-        except ssl.SSLError as error:
-            vsl(_TLS, sess.vxid, f"TLS handshake failed: {error.reason or error.args[-1]}")
-            reason = "RX_BAD"
         except OSError as error:
-            vsl(_TLS, sess.vxid, f"TLS handshake failed: {error.strerror or error}")
-            reason = "REM_CLOSE"
-        if reason is not None:
-            self._end(wrk, sess, reason)
+            self._failed(wrk, sess, error)
+            return
+        sess.sock = sock
+        self._shake(sess, sock, clock.mono() + params.tls_handshake_timeout, wrk)
+
+    def _shake(self, sess: Session, sock: TlsSocket, deadline: float, wrk: Worker) -> None:
+        """Task: go on with the handshake."""
+        wrk.subject = sess
+        try:
+            while events := sock.handshake():
+                if clock.mono() >= deadline:
+                    self._end(wrk, sess, "RX_TIMEOUT")
+                    return
+                watched = sess.watch(partial(self._shake, sess, sock, deadline))
+                if events == select.POLLOUT:
+                    watched.expect_room()
+                if watched.rest(deadline):
+                    return
+        except OSError as error:
+            self._failed(wrk, sess, error)
             return
         sess.tls = TlsInfo(sock.version, sock.cipher, sock.alpn, sock.server_name)
         vsl(_TLS, sess.vxid, f"{sock.version} {sock.cipher} alpn={sock.alpn or '-'} sni={sess.tls.sni or '-'}")
@@ -69,17 +81,14 @@ class TlsTransport(HandshakeTransport):
         http: Any = self.env.transports["HTTP1"]
         http.new_session(wrk, sess)
 
-    @staticmethod
-    def _shake(wrk: Worker, sock: TlsSocket) -> str | None:
-        deadline = clock.mono() + params.tls_handshake_timeout
-        while events := sock.handshake():
-            left = deadline - clock.mono()
-            poll = select.poll()
-            poll.register(sock.fileno(), events)
-            with wrk.blocking():
-                if left <= 0 or not poll.poll(left * 1000):
-                    return "RX_TIMEOUT"
-        return None
+    def _failed(self, wrk: Worker, sess: Session, error: OSError) -> None:
+        """No handshake will come of it."""
+        if isinstance(error, ssl.SSLError):
+            vsl(_TLS, sess.vxid, f"TLS handshake failed: {error.reason or error.args[-1]}")
+            self._end(wrk, sess, "RX_BAD")
+        else:
+            vsl(_TLS, sess.vxid, f"TLS handshake failed: {error.strerror or error}")
+            self._end(wrk, sess, "REM_CLOSE")
 
     @staticmethod
     def _end(wrk: Worker, sess: Session, reason: str) -> None:

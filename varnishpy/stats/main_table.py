@@ -167,9 +167,7 @@ _OBJECTS: tuple[Column, ...] = (
     task_counter("sess_closed", "Sessions closed", "Sessions that ended."),
     counter("sess_closed_err", "Sessions closed on an error", "Sessions that ended badly; the sc_* rows say why."),
     task_counter("sess_readahead", "Pipelined requests", "Requests whose first octets came with the previous one."),
-    task_counter(
-        "sess_herd", "Sessions sent to the waiter", "Idle sessions that left their worker after timeout_linger.", "diag"
-    ),
+    task_counter("sess_herd", "Sessions come to rest", "Times a session with nothing to read left its worker.", "diag"),
     *(
         counter(
             f"sc_{name}",
@@ -244,7 +242,7 @@ _H2: tuple[Column, ...] = (
     task_counter("h2_streams", "HTTP/2 streams", "Streams opened by clients."),
     task_gauge("h2_streams_live", "HTTP/2 streams now", "Streams open."),
     task_counter("h2_streams_refused", "HTTP/2 streams refused", "Streams reset with REFUSED_STREAM."),
-    task_counter("h2_parks", "HTTP/2 sessions parked", "Times an idle session left its worker for the waiter.", "diag"),
+    task_counter("h2_parks", "HTTP/2 sessions parked", "Times an idle session left its worker.", "diag"),
     task_gauge("h2_parked", "HTTP/2 sessions parked now", "Idle sessions that hold no worker."),
     counter("h2_wakeups", "HTTP/2 wakeups", "Signals sent to session threads.", "diag"),
     counter("h2_wakeups_spared", "HTTP/2 wakeups spared", "Signals left out because one was pending.", "diag"),

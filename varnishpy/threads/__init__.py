@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from varnishpy.threads.pool import Pool, Priority, Task
+from varnishpy.threads.pool import Pool, Priority
 from varnishpy.threads.poolset import PoolSet
 from varnishpy.threads.waiter import Waiter, WaitEvent
-from varnishpy.threads.worker import Subject, TaskInfo, Worker, current_worker
+from varnishpy.threads.watch import Watch, Watched
+from varnishpy.threads.worker import Subject, Task, TaskInfo, Worker, current_worker
 
 __all__ = [
     "Pool",
@@ -16,6 +17,8 @@ __all__ = [
     "TaskInfo",
     "WaitEvent",
     "Waiter",
+    "Watch",
+    "Watched",
     "Worker",
     "current_worker",
 ]

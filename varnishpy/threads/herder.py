@@ -8,6 +8,9 @@ after it ran empty the herder stays half awake for a moment, so that steady traf
 
 A worker that begins to wait while tasks are queued, nobody runs and nobody is idle rouses the herder at once, from any
 sleep: sessions that each hold their worker shall not keep others waiting for longer than threads take to start.
+
+As long as no worker looks at the pool's watch the herder does so with each look at the queue, and does not sleep
+deeply: a worker that computes for long keeps the sessions waiting that stir meanwhile, unless somebody queues them.
 """
 
 from __future__ import annotations
@@ -93,20 +96,26 @@ class Herder:
         retired: Worker | None = None
         breed = False
         delay = LONGEST_SLEEP
+        watch = pool.watch
+        news = watch.look() if watch.watched and not watch.led else []
         with pool.mutex:
             if pool.dying:
                 return
             now = clock.mono()
             self._watchdog(now)
-            if pool.queued:
+            if news:
+                pool.take_news(news, now)
+            neglected = pool.neglected()
+            if pool.queued or (neglected and pool.active < pool.active_limit):
                 self._empty_looks = 0
                 if pool.active < pool.active_limit or self._stuck(now):
                     worker = pool.take_idle()
-                    breed = worker is None and len(pool.workers) < params.thread_pool_max
-                    if worker is None and not breed and not self._limited:
-                        stats.main.inc("threads_limited")
-                        self._limited = True
-                delay = self._look
+                    if worker is None and pool.lacks_hands():
+                        breed = len(pool.workers) < params.thread_pool_max
+                        if not breed and not self._limited:
+                            stats.main.inc("threads_limited")
+                            self._limited = True
+                delay = self._look if pool.queued else SLOW_LOOK
             else:
                 self._look = FIRST_LOOK
                 self._limited = False
@@ -114,6 +123,8 @@ class Herder:
                 if retired is None and self._empty_looks < LINGER:
                     self._empty_looks += 1
                     delay = min(delay, HALF_AWAKE)
+                elif retired is None and neglected:
+                    delay = min(delay, SLOW_LOOK)
                 elif retired is None:
                     pool.herder_deep = True
             pool.herder_asleep = worker is None and not breed and retired is None

@@ -11,6 +11,12 @@ sleeps, and one that announces a wait has another woken if tasks are queued. A w
 without saying so, would hold the queue up; the *herder* (``herder.py``) finds that within a millisecond or so, and
 wakes or starts another.
 
+**Who looks at quiet sessions.** A worker that finds no task, while fewer than ``concurrency`` are active, does not
+sleep but *leads*: it waits for the sessions in the pool's watch (``watch.py``), queues those that have stirred, and
+goes on as any worker. One leads at most. It counts as idle meanwhile, and is called up when a task needs a worker and
+nobody else is idle. An active worker that begins to wait has another take the lead. As long as all who may run are busy
+nobody leads: then every so many tasks one is to look at the watch, and the herder looks if that takes too long.
+
 One mutex guards queues and counts. It is held for a few statements; only a counter may be stepped meanwhile.
 """
 
@@ -20,7 +26,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -29,9 +35,8 @@ from varnishpy.base import clock
 from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.log import Tag, vsl
 from varnishpy.params import params
-from varnishpy.threads.worker import Tally, TaskInfo, Worker
-
-Task = Callable[[Worker], None]
+from varnishpy.threads.watch import News, Watch
+from varnishpy.threads.worker import Tally, Task, TaskInfo, Worker
 
 
 class Priority(IntEnum):
@@ -49,13 +54,14 @@ class Priority(IntEnum):
 _RESERVE_SHARE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _LEAST_RESERVE = 5  # one for each priority that is queued
 _LIMITED = (False, False, True, True, False, False)  # which may be refused when the queue is long
+_LOOK_EVERY = 64  # tasks taken until the watch is looked at although more tasks are queued
 
 
 def concurrency() -> int:
-    """How many workers of a pool may be active before tasks queue for them."""
+    """How many workers of this process may be active at once: what the interpreter and the affinity mask allow."""
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         return 1
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 class Pool:
@@ -79,6 +85,7 @@ class Pool:
         self.dying = False
         self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
         self.past = Tally()  # of workers that have ended
+        self.watch = Watch(self)
         # the herder sleeps on a lock that is released to wake it, once for each sleep; deep: it will not look by itself
         self.herder_sleep = threading.Lock()
         self.herder_sleep.acquire()
@@ -120,7 +127,7 @@ class Pool:
             if self.dying:
                 heir = self.heir
                 return heir is not None and heir.schedule(task, prio)
-            usable = len(self.idle) - self._limits[prio]
+            usable = len(self.idle) + self.watch.led - self._limits[prio]
             if usable <= 0:
                 if prio == Priority.BG:
                     return False
@@ -132,8 +139,7 @@ class Pool:
                 stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
                 return False
             elif self.active < self.active_limit:
-                worker = self.idle.pop()
-                self.active += 1
+                worker = self._call_up()
             self.queues[prio].append((now, task))
             self.queued += 1
             if worker is None and self.herder_deep:
@@ -154,7 +160,7 @@ class Pool:
             if self.dying:
                 heir = self.heir
                 return 0 if heir is None else heir.schedule_all(tasks, prio)
-            usable = len(self.idle) - self._limits[prio]
+            usable = len(self.idle) + self.watch.led - self._limits[prio]
             if _LIMITED[prio]:
                 room = self._room - len(self.workers) - self.queued + max(usable, 0)
                 if room < taken:
@@ -166,8 +172,7 @@ class Pool:
                         return 0
                     stats.main.inc("sess_queued", taken)
                 elif self.active < self.active_limit:
-                    worker = self.idle.pop()
-                    self.active += 1
+                    worker = self._call_up()
                 self.queues[prio].extend([(now, task) for task in tasks[:taken]])
                 self.queued += taken
                 if worker is None and self.herder_deep:
@@ -176,13 +181,32 @@ class Pool:
             worker.sleep.release()
         return taken
 
+    def again(self, task: Task) -> None:
+        """Queue a task behind all that wait, also in the watch: a session with more to do gives its turn away.
+
+        It is never refused.
+        """
+        with self.mutex:
+            heir = self.heir
+            if heir is None:
+                self.watch.looked = self.dequeued - _LOOK_EVERY
+                self.queues[Priority.REQ].append((clock.mono(), task))
+                self.queued += 1
+                self.wake_herder()
+        if heir is not None:
+            heir.again(task)
+
     # -- for workers -----------------------------------------------------------------------------------------------
 
     def next_task(self, worker: Worker) -> Task | None:
         """The task to do next. ``None``: the worker is on the idle list now and must sleep, or it has to retire."""
+        watch = self.watch
         with self.mutex:
             if self.queued:
-                idle = len(self.idle)
+                if self.dequeued - watch.looked >= _LOOK_EVERY and watch.watched and not watch.led:
+                    watch.looked = self.dequeued
+                    return self._look
+                idle = len(self.idle) + watch.led
                 for queue, limit in self._order:
                     if queue and (idle >= limit or self.dying):
                         self.queued -= 1
@@ -191,19 +215,98 @@ class Pool:
             self.active -= 1
             if self.dying:
                 worker.retire = True
+            elif watch.watched and not watch.led and self.active < self.active_limit:
+                watch.begin_leading()
+                worker.leads = True
             else:
-                worker.last_used = clock.mono()
-                self.idle.append(worker)
+                self._fall_idle(worker, clock.mono())
             return None
 
+    def lead(self, worker: Worker) -> bool:
+        """Wait until sessions stir, and queue them. False: enough others are active, the worker is on the idle list."""
+        watch = self.watch
+        news = watch.look()
+        if not news:
+            worker.merge_stats()
+            news = watch.wait()
+        now = clock.mono()
+        helpers: list[Worker] = []
+        with self.mutex:
+            watch.led = worker.leads = False
+            self.take_news(news, now)
+            if self.queued and self.herder_deep:
+                self.wake_herder()
+            if self.active >= self.active_limit and not self.dying:
+                self._fall_idle(worker, now)
+                return False
+            self.active += 1
+            # where several may run at once: one for each task, and one to lead
+            for _ in range(min(self.active_limit - self.active, self.queued, len(self.idle))):
+                helpers.append(self._call_up_idle())
+        for helper in helpers:
+            helper.sleep.release()
+        return True
+
+    def take_news(self, news: News, now: float) -> None:
+        """With the mutex held: queue the sessions that have stirred, by what the kernel told or because it is time."""
+        watch = self.watch
+        watch.looked = self.dequeued
+        tasks = watch.sort(news, now)
+        if tasks:
+            self.queues[Priority.REQ].extend([(now, task) for task in tasks])
+            self.queued += len(tasks)
+
+    def _look(self, worker: Worker) -> None:
+        """Task: look at the watch, although there is other work."""
+        news = self.watch.look()
+        with self.mutex:
+            self.take_news(news, clock.mono())
+
+    def _fall_idle(self, worker: Worker, now: float) -> None:
+        """With the mutex held."""
+        worker.last_used = now
+        self.idle.append(worker)
+
+    def _call_up(self) -> Worker | None:
+        """With the mutex held, and somebody idle: have one more worker run. The caller releases its ``sleep``."""
+        if self.idle:
+            return self._call_up_idle()
+        self.watch.wake()
+        return None
+
+    def _call_up_idle(self) -> Worker:
+        self.active += 1
+        return self.idle.pop()
+
+    def stirred(self, task: Task) -> Worker | None:
+        """With the mutex held: queue a resting session that somebody has stirred.
+
+        :returns: the worker to wake by releasing its ``sleep``
+        """
+        self.queues[Priority.STR].append((clock.mono(), task))
+        self.queued += 1
+        worker = self.take_idle() if self.active < self.active_limit else None
+        if worker is None:
+            self.wake_herder()
+        return worker
+
+    def attend(self) -> Worker | None:
+        """With the mutex held: see that somebody looks after the resting sessions. The worker to wake for that."""
+        if self.watch.led or self.active >= self.active_limit or self.dying:
+            return None
+        if self.idle:
+            return self._call_up_idle()
+        self.rouse_herder()
+        return None
+
     def worker_blocks(self) -> None:
-        """An active worker begins to wait; if tasks are queued, somebody else must take them."""
+        """An active worker begins to wait; somebody else must take the tasks that are queued, and lead."""
         worker = None
         with self.mutex:
             self.active -= 1
-            if self.queued and self.active < self.active_limit:
+            if self.active < self.active_limit:
                 worker = self.take_idle()
-                if worker is None and len(self.workers) < self._most:
+                if worker is None and self.needs_breeding():
                     self.rouse_herder()  # nobody runs, nobody is idle: another must be made, now
         if worker is not None:
             worker.sleep.release()
@@ -220,24 +323,42 @@ class Pool:
             self.past.add(worker.tally)
             if was_active:
                 self.active -= 1
+            if worker.leads:
+                self.watch.led = False
+            if self.dying and not self.workers:
+                self.watch.close()
             self.wake_herder()
+            stats.main.dec("threads")
+            stats.main.inc("threads_destroyed")
             self.gone.notify_all()
-        stats.main.dec("threads")
-        stats.main.inc("threads_destroyed")
 
     # -- for the herder --------------------------------------------------------------------------------------------
 
     def take_idle(self) -> Worker | None:
-        """With the mutex held: take a worker off the idle list that may run some queued task, counting it as active.
+        """With the mutex held: take a worker off the idle list that may run some queued task or lead.
 
-        The caller releases its ``sleep`` after the mutex.
+        It is counted as active, and the caller releases its ``sleep`` after the mutex. ``None``: there is none that
+        may, or it is the leader, which has been told.
         """
-        idle = len(self.idle)
-        for queue, limit in self._order:
-            if queue and idle > limit:
-                self.active += 1
-                return self.idle.pop()
+        if self._runnable():
+            return self._call_up()
+        if self.idle and self.neglected():
+            return self._call_up_idle()
         return None
+
+    def _runnable(self) -> bool:
+        """With the mutex held: may an idle worker, or the leader, run some queued task?"""
+        if self.queued:
+            idle = len(self.idle) + self.watch.led
+            for queue, limit in self._order:
+                if queue and idle > limit:
+                    return True
+        return False
+
+    def neglected(self) -> bool:
+        """With the mutex held: are there sessions in the watch, and nobody who leads?"""
+        watch = self.watch
+        return not watch.led and len(watch.watched) > 0
 
     def wake_herder(self) -> None:
         """With the mutex held: wake the herder if it sleeps deeply."""
@@ -251,9 +372,13 @@ class Pool:
             self.herder_asleep = False
             self.herder_sleep.release()
 
+    def lacks_hands(self) -> bool:
+        """With the mutex held: is there something to do that nobody who is idle may do?"""
+        return not self._runnable() if self.queued else self.neglected() and not self.idle
+
     def needs_breeding(self) -> bool:
-        """With the mutex held: are there tasks, and nobody to do them but a worker yet to be made?"""
-        return self.queued > 0 and self.active < self.active_limit and len(self.workers) < self._most
+        """With the mutex held: is there something to do now, and nobody to do it but a worker yet to be made?"""
+        return self.active < self.active_limit and len(self.workers) < self._most and self.lacks_hands()
 
     def breed(self) -> bool:
         """Start one more worker; False, counted and logged, if the system refuses."""
@@ -284,10 +409,12 @@ class Pool:
         with self.mutex:
             return {
                 "threads": len(self.workers),
-                "idle": len(self.idle),
+                "idle": len(self.idle) + self.watch.led,
                 "active": self.active,
                 "queued": self.queued,
                 "dequeued": self.dequeued,
+                "watched": len(self.watch.watched),
+                "resting": self.watch.quiet,
                 **{f"queued_{prio.name.lower()}": len(self.queues[prio]) for prio in Priority},
             }
 

@@ -1,7 +1,10 @@
 """All worker pools of the child.
 
 A pool that thread_pools does without (experimental=+drop_pools) takes no more work: what still comes to it, from the
-sessions it has accepted for instance, goes to the first pool, and its threads end as their tasks do.
+sessions it has accepted for instance, goes to the first pool, and its threads end as their tasks do. The sessions that
+rest in its watch go to the first pool's.
+
+How many workers may be active at once is a limit of the process. The pools share it out; one each is the least.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from varnishpy.base import clock, panic
 from varnishpy.base.dumptext import DumpText
 from varnishpy.params import params, table
 from varnishpy.threads.herder import Herder
-from varnishpy.threads.pool import Pool
+from varnishpy.threads.pool import Pool, concurrency
 from varnishpy.threads.worker import Tally
 
 _HERDED = frozenset(
@@ -37,6 +40,7 @@ class PoolSet:
         self._serial = itertools.count()
         self._herders: list[Herder] = []
         self._mempools: list[stats.Counters[stats.MempoolName]] = []  # of busy objects, and of each pool's requests
+        self._watches: list[stats.Counters[stats.WaiterName]] = []  # of each pool's watch
         self._next = itertools.count()
         self._lock = threading.Lock()
         self._running = False
@@ -61,10 +65,20 @@ class PoolSet:
                 herder.start()
                 stats.main.inc("pools")
                 self._mempools.append(stats.new_segment(stats.MEMPOOL, f"req{pool.name}"))
+                self._watches.append(stats.new_segment(stats.WAITER, f"pool{pool.name}"))
                 added.append(pool)
+            self._share_out()
         if self.on_pool is not None:
             for pool in added:
                 self.on_pool(pool)
+
+    def _share_out(self) -> None:
+        """Each pool's part of the workers that may be active."""
+        pools = self.pools
+        if pools:
+            share = max(1, concurrency() // len(pools))
+            for pool in pools:
+                pool.active_limit = share
 
     def _shrink(self) -> None:
         with self._lock:
@@ -75,8 +89,11 @@ class PoolSet:
                 with dropped.mutex:
                     dropped.heir = kept[0]
                 self._end(dropped)
+                dropped.watch.hand_over()
                 self._mempools.pop().destroy()
+                self._watches.pop().destroy()
                 stats.main.dec("pools")
+            self._share_out()
 
     def _param_set(self, name: str) -> None:
         if name in ("thread_pools", "experimental"):
@@ -120,7 +137,10 @@ class PoolSet:
         self.refresh_stats()
         for segment in self._mempools:
             segment.destroy()
+        for watch in self._watches:
+            watch.destroy()
         self._mempools = []
+        self._watches = []
         stats.remove_collector(self.refresh_stats)
         panic.remove_dumper("pools")
         return clean
@@ -132,6 +152,7 @@ class PoolSet:
             pool.rouse_herder()
             idle = list(pool.idle)
             pool.idle.clear()
+            pool.watch.wake()
             # those with queued tasks to do first end by themselves, in next_task
             for worker in idle:
                 if pool.queued:
@@ -152,6 +173,12 @@ class PoolSet:
             _show(segment, tally.req_made, tally.req_freed)
         if self._mempools:
             _show(self._mempools[0], fetches.bo_made, fetches.bo_freed)
+        for pool, shown in zip(pools, self._watches, strict=False):
+            watch = pool.watch
+            shown.set("conns", watch.quiet)
+            shown.set("remclose", watch.hangups)
+            shown.set("timeout", watch.timeouts)
+            shown.set("action", watch.actions)
 
     def describe(self) -> list[dict[str, Any]]:
         """All pools, for ``/pools``."""

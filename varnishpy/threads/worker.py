@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,11 +33,14 @@ from varnishpy.log import Tag, VxidChunk, vsl
 from varnishpy.params import params
 
 if TYPE_CHECKING:
-    from varnishpy.threads.pool import Pool, Task
+    from varnishpy.threads.pool import Pool
 
 _local = threading.local()
 
 STATS_AGE = 0.5  # seconds: counts this old are added to the global ones before a task has ended
+
+
+Task = Callable[["Worker"], None]
 
 
 @dataclass(slots=True)
@@ -102,8 +106,8 @@ class Worker:
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "name", "pool", "priv", "retire", "sleep",
-        "stats", "subject", "tally", "thread", "vxids",
+        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "pool", "priv",
+        "retire", "sleep", "stats", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -120,6 +124,8 @@ class Worker:
         self.retire = False  # set by the pool together with waking: end instead of working
         self.sleep = threading.Lock()  # held while idle; whoever takes the worker off the idle list releases it
         self.sleep.acquire()
+        self.leads = False  # it is at the pool's watch, or about to go there
+        self.on_block: Callable[[], None] | None = None  # told, once, before the task waits; see `will_block`
         self._blocked = 0
         self._blocking = _Blocking(self)
         self._done = 0
@@ -128,9 +134,17 @@ class Worker:
     # -- for tasks -------------------------------------------------------------------------------------------------
 
     def will_block(self) -> None:
-        """The task is about to wait: let the pool run others meanwhile. May be nested."""
+        """The task is about to wait: let the pool run others meanwhile. May be nested.
+
+        Whatever set ``on_block`` is told first, once: to hand on what must not wait with this task. It may queue tasks,
+        and must not wait itself. It is forgotten when it has been told, and when the task ends.
+        """
         self._blocked += 1
         if self._blocked == 1:
+            on_block = self.on_block
+            if on_block is not None:
+                self.on_block = None
+                on_block()
             self.pool.worker_blocks()
 
     def unblocked(self) -> None:
@@ -195,6 +209,8 @@ class Worker:
                     continue
                 if self.retire:
                     break
+                if self.leads and pool.lead(self):
+                    continue
                 self.merge_stats()
                 self._done = 0
                 self.sleep.acquire()
@@ -205,7 +221,7 @@ class Worker:
             self.merge_stats()
             become(None)
             vsl(Tag.WorkThread, 0, f"{self.name} end")
-            pool.worker_gone(self, was_active=failed and not self._blocked)
+            pool.worker_gone(self, was_active=failed and not self._blocked and not self.leads)
 
     def run_task(self, task: Task) -> None:
         """Run one task on this thread, and forget what it left behind."""
@@ -213,6 +229,7 @@ class Worker:
             task(self)
         except Exception as exc:
             self._contain(exc)
+        self.on_block = None
         if self._blocked:  # the task left in the middle of a wait that failed
             self._blocked = 0
             self.pool.worker_runs()
