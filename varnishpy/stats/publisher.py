@@ -65,7 +65,7 @@ class Publisher:
         self._interval = interval
         self._lock = threading.RLock()
         self._published: dict[Segment, _Published] = {}
-        self._docs: dict[str, tuple[Memory, int]] = {}
+        self._docs: dict[int, tuple[Memory, int]] = {}
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -152,15 +152,15 @@ class Publisher:
                     segment.store(name, value)
 
     def _document(self, table: CounterClass[str]) -> None:
-        known = self._docs.get(table.name)
+        known = self._docs.get(doc_id(table))
         if known is not None:
-            self._docs[table.name] = (known[0], known[1] + 1)
+            self._docs[doc_id(table)] = (known[0], known[1] + 1)
             return
         text = document(table)
         memory = self._store.allocate("StatDoc", HEAD_SIZE + len(text), f"{doc_id(table):x}")
         memory.view[HEAD_SIZE : HEAD_SIZE + len(text)] = text
         HEAD.pack_into(memory.view, 0, READY, HEAD_SIZE, doc_id(table))
-        self._docs[table.name] = (memory, 1)
+        self._docs[doc_id(table)] = (memory, 1)
 
     def _add(self, segment: Segment) -> None:
         with self._lock:
@@ -183,9 +183,9 @@ class Publisher:
                 return
             self._published = {s: p for s, p in self._published.items() if s is not segment}
             published.memory.free()
-            memory, references = self._docs[segment.table.name]
+            memory, references = self._docs[doc_id(segment.table)]
             if references > 1:
-                self._docs[segment.table.name] = (memory, references - 1)
+                self._docs[doc_id(segment.table)] = (memory, references - 1)
             else:
-                del self._docs[segment.table.name]
+                del self._docs[doc_id(segment.table)]
                 memory.free()

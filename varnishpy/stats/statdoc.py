@@ -7,6 +7,7 @@ that of a StatDoc segment the document's text and a NUL.
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import zlib
@@ -20,10 +21,14 @@ HIDDEN = 2
 
 
 def doc_id(table: CounterClass[str]) -> int:
-    """The number that ties segments of the class to their document."""
-    return zlib.crc32(table.name.encode()) | 1 << 32
+    """The number that ties segments of the class to their document.
+
+    Classes that VMODs make may have one name and different columns: then their documents differ too.
+    """
+    return zlib.crc32(document(table)) | 1 << 32
 
 
+@functools.lru_cache(maxsize=64)
 def document(table: CounterClass[str]) -> bytes:
     """The document of a class as JSON text closed by NUL."""
     elements = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from varnishpy.base.panic import panic
 from varnishpy.log.tags import Tag
 from varnishpy.vcl import runtime
+from varnishpy.vmods._filters import DeliveryFilter, FetchFilter, Pieces
 from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
 
 _DEBUG: Final = int(Tag.Debug)
@@ -21,38 +22,17 @@ _FRAGMENT: Final = 8  # octets; on purpose, so that what follows sees many small
 _STATE_ROOM: Final = 8  # octets of workspace_client, for those who count them
 _PRIVATE: Final = "debug.checks"
 
-Pieces = Generator[Any, None, None]
 Mode = Literal["log", "panic", "panic_unless_error"]
 
 
-class _Fetch:
-    """A fetch processor that changes nothing."""
-
-    name = ""
-
-    def __init__(self) -> None:
-        self.context: Any = None
-        self.source: Any = None
-
-    def open(self) -> bool:
-        return True
-
-    def read(self, limit: int) -> bytes:
-        data: bytes = self.source.read(limit)
-        return data
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class Rot13Fetch(_Fetch):
+class Rot13Fetch(FetchFilter):
     name = "rot13"
 
     def read(self, limit: int) -> bytes:
         return super().read(limit).translate(_ROT13)
 
 
-class SlowFetch(_Fetch):
+class SlowFetch(FetchFilter):
     name = "debug.slow"
 
     def read(self, limit: int) -> bytes:
@@ -60,25 +40,7 @@ class SlowFetch(_Fetch):
         return super().read(limit)
 
 
-class _Delivery:
-    """A delivery processor that changes nothing."""
-
-    name = ""
-
-    def __init__(self) -> None:
-        self.context: Any = None
-
-    def open(self) -> bool:
-        return True
-
-    def run(self, pieces: Pieces) -> Pieces:
-        yield from pieces
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class Rot13Delivery(_Delivery):
+class Rot13Delivery(DeliveryFilter):
     name = "rot13"
 
     def run(self, pieces: Pieces) -> Pieces:
@@ -90,7 +52,7 @@ class Rot13Delivery(_Delivery):
                 yield turned[start : start + _FRAGMENT]
 
 
-class SlowDelivery(_Delivery):
+class SlowDelivery(DeliveryFilter):
     name = "debug.slow"
 
     def run(self, pieces: Pieces) -> Pieces:
@@ -100,7 +62,7 @@ class SlowDelivery(_Delivery):
             yield piece
 
 
-class Chunked(_Delivery):
+class Chunked(DeliveryFilter):
     """Has the body sent in chunks: takes its length away."""
 
     name = "debug.chunked"
@@ -111,7 +73,7 @@ class Chunked(_Delivery):
         return False
 
 
-class Pedantic(_Delivery):
+class Pedantic(DeliveryFilter):
     """Sees to it that it is opened, run and closed once, in this order."""
 
     name = "debug.pedantic"
@@ -140,7 +102,7 @@ class Pedantic(_Delivery):
         self._to("closed", "open", "running", "ended")
 
 
-class _Check(_Delivery):
+class _Check(DeliveryFilter):
     """Holds something about the body against what VCL expects of it."""
 
     what = ""
@@ -241,7 +203,7 @@ class CheckLength(_Check):
         return self._octets
 
 
-class ThreadWorkspaceHog(_Delivery):
+class ThreadWorkspaceHog(DeliveryFilter):
     """Leaves nothing of the worker's workspace to those that come behind."""
 
     name = "debug.awshog"
