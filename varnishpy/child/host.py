@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from varnishpy.backends.registry import BackendError, Backends
 from varnishpy.http1.elsewhere import Elsewhere, Wrapper
 from varnishpy.request import bereq, filters, reqbody, rollback
+from varnishpy.vcl import counts
 from varnishpy.vcl.context import VclFailure
 from varnishpy.vcl.loader import Vcl, VclLoadError
 
@@ -84,6 +85,7 @@ class Host:
 
     def forget(self, vcl: Vcl) -> None:
         """A VCL is gone."""
+        counts.write_program(vcl.name, vcl.module)
         filters.forget_vcl(vcl)
 
     def subscribe(self, listener: Callable[[str, Any], None]) -> None:

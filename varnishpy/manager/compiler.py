@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from varnishpy.cli.protocol import PARAM, CliError
 from varnishpy.manager.loop import readable
+from varnishpy.vcl import counts
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 
 # The longest a compilation may take (seconds); far beyond any honest VCL.
@@ -51,6 +52,7 @@ def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOpt
         unsafe_path=params.vcc_feature.unsafe_path,
         stevedores=settings.stevedores,
         labels=settings.labels,
+        coverage=bool(counts.wanted()),
     )
 
 

@@ -170,7 +170,7 @@ class _Parser:
             found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             text = getattr(error, "strerror", None) or str(error)
-            if line.optional:
+            if line.optional or self.unit.options.offline:
                 report.add(f"Warning: {host} ignored\n  -- {text}\n")
                 return
             report.fail(f"DNS lookup({host}): {text}\n", line.address)

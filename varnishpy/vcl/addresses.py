@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.ipaddr import normal
 from varnishpy.vcl.source import Token
 
 if TYPE_CHECKING:
     from varnishpy.vcl.unit import Unit
+
+
+NOWHERE: Final = "192.0.2.1"  # nobody has it (RFC 5737)
 
 
 class AddressError(Exception):
@@ -56,6 +59,8 @@ def resolve(unit: Unit, token: Token, text: str, default_port: str, what: str, m
     try:
         found = lookup(text, default_port)
     except AddressError as error:
+        if unit.options.offline:
+            return [(NOWHERE, 80)]
         report.fail(
             f"{what} '{token.text}' could not be resolved to an IP address:\n\t{error}\n"
             "(Sorry if that error message is gibberish.)\n",

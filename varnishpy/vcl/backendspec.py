@@ -257,7 +257,8 @@ def _host(unit: Unit, symbol: Symbol, name: Token) -> tuple[BackendSpec, Symbol 
         unit.report.fail("Cannot set both .via and .path.\n", name)
     spec = _finish(unit, name, places, values, said, probe, via)
     unit.skip("}")
-    return spec, via
+    stands_in = name.text in unit.options.stand_ins or "*" in unit.options.stand_ins
+    return spec, None if stands_in else via
 
 
 def _contradiction(unit: Unit, said: dict[str, tuple[bool, Token]], token: Token, value: int) -> None:
@@ -307,6 +308,9 @@ def _finish(
     if ssl and path is not None:
         unit.report.fail(".ssl can not be used with .path.\n", places["ssl"])
     ipv4 = ipv6 = None
+    stand_in = unit.options.stand_ins.get(name.text, unit.options.stand_ins.get("*"))
+    if stand_in is not None:
+        return _stand_in(unit, name, values, stand_in)
     if path is not None:
         _check_path(unit, places["path"], path)
     else:
@@ -344,6 +348,19 @@ def _finish(
         ssl_verify_peer=said["verify"][0] if "verify" in said else True,
         ssl_verify_host=bool(values.get("ssl_verify_host")),
     )
+
+
+def _stand_in(unit: Unit, name: Token, values: dict[str, Any], address: str) -> BackendSpec:
+    """The backend at another address, see `CompileOptions.stand_ins`: what it says of times and limits holds."""
+    times = ("connect_timeout", "first_byte_timeout", "between_bytes_timeout", "wait_timeout")
+    kept = {field: values[field] for field in (*times, "wait_limit", "max_connections") if field in values}
+    host_header = values.get("host_header", values.get("host", "0.0.0.0"))
+    if address.startswith(("/", "@")):
+        return BackendSpec(name.text, path=address, host_header=host_header, **kept)
+    found = addresses.resolve(unit, name, address, "80", "Stand-in", 2)
+    ipv4 = next((each for each in found if ":" not in each[0]), None)
+    ipv6 = next((each for each in found if ":" in each[0]), None)
+    return BackendSpec(name.text, host=address, ipv4=ipv4, ipv6=ipv6, host_header=host_header, **kept)
 
 
 def _authority(unit: Unit, places: dict[str, Token], values: dict[str, Any]) -> str:

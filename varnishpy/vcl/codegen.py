@@ -280,7 +280,7 @@ class SubWriter(ExpressionWriter):
         code = statement.symbol.code
         if not any(block.body for block in callee.blocks):
             self._line(depth, f"{code}(ctx)" + ("" if self.module.covers else TRACE_MARK))
-        elif not self.module.unit.uses_dynamic_calls and never_ends(callee):
+        elif not self.module.covers and not self.module.unit.uses_dynamic_calls and never_ends(callee):
             self._line(depth, f"{code}(ctx)")
         else:
             self._line(depth, f"if (action := {code}(ctx)) is not None:")

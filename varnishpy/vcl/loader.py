@@ -145,6 +145,11 @@ class Vcl:
         exec(compile(text, f"<vcl {self.name}>", "exec"), namespace)
         return namespace
 
+    @property
+    def module(self) -> dict[str, Any]:
+        """The globals of the generated module, for those who test programs or count what they pass."""
+        return self._globals
+
     # -- running --------------------------------------------------------------------------------------------------
 
     def run(self, method: str, ctx: Ctx) -> str:

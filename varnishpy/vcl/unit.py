@@ -35,6 +35,12 @@ class CompileOptions:
     unsafe_path: bool = True
     stevedores: tuple[str, ...] = ("s0", "Transient")
     labels: tuple[str, ...] = ()
+    # Where a backend is to be found instead of where the program says: "host:port" or a path, by its name; "*" is for
+    # all others. It is spoken to in plain HTTP, without a probe, PROXY header or other backend between.
+    stand_ins: dict[str, str] = field(default_factory=dict)
+    # a program away from its home: a host name that does not resolve means an address that nobody has, and is left out
+    # of an ACL
+    offline: bool = False
     coverage: bool = False  # count in the running program which statements and branches are passed
     builtin_source: str | None = None  # another builtin VCL (-f '' uses none of the user's)
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from varnishpy.kit.coverage_run import CoverageRun
+
 from . import dialect, numbers, warm
 from .errors import ScriptError
 from .job import Verdict
@@ -38,6 +40,9 @@ usage: varnishpy test [options] file|folder ...
     --language name              # of the scripts: current or 7.1 (default: that of the daemon)
     --seed number                # make what is random the same every time
     --no-progress                # no progress line on a terminal
+    --vcl-cov                    # tell which lines and branches of VCL files were passed
+    --vcl-cov-report kind[:path] # also write it: html, lcov or xml (may be given several times)
+    --vcl-cov-fail-under number  # fail if less than so many per cent were passed
     --compat                     # exit as vtest(1) does: 2 for a failed test without -k
 """
 
@@ -92,11 +97,13 @@ class Command:
         self.warnings = False
         self.progress = True
         self.compat = False
+        self.coverage = CoverageRun()
         settings = self.options.settings
         duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
         if duration:
             settings.max_duration = self._number("VTEST_DURATION", duration)
         long = ["check", "explain", "junit=", "language=", "seed=", "no-progress", "compat", "help"]
+        long += ["vcl-cov", "vcl-cov-report=", "vcl-cov-fail-under="]
         try:
             found, self.words = getopt.gnu_getopt(list(argv), "b:D:hij:kLln:p:qt:vW", long)
         except getopt.GetoptError as error:
@@ -109,6 +116,16 @@ class Command:
         number = numbers.whole_unsigned(value)
         if not number:
             raise UsageError(f"{option}: expected a number above 0, not {value!r}")
+        return number
+
+    @staticmethod
+    def _percentage(option: str, value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 100:
+            raise UsageError(f"{option}: expected a number from 0 to 100, not {value!r}")
         return number
 
     @staticmethod
@@ -174,6 +191,12 @@ class Command:
                 self.progress = False
             case "--compat":
                 self.compat = True
+            case "--vcl-cov":
+                self.coverage.wanted = True
+            case "--vcl-cov-report":
+                self.coverage.reports.append(value)
+            case "--vcl-cov-fail-under":
+                self.coverage.least = self._percentage(option, value)
             case "-h" | "--help":
                 raise UsageError("")
 
@@ -212,7 +235,11 @@ def main(argv: Sequence[str]) -> int:
         return explain.main(sources, command.options.settings) or (USAGE_ERROR if unreadable else 0)
     if unreadable and not command.options.keep_going:
         return USAGE_ERROR
-    return _run(command, sources, unreadable)
+    if not command.coverage.is_on:
+        return _run(command, sources, unreadable)
+    with command.coverage:
+        status = _run(command, sources, unreadable)
+    return command.coverage.report(print) or status
 
 
 def _run(command: Command, sources: list[Source], unreadable: int) -> int:

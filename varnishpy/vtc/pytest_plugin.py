@@ -1,10 +1,11 @@
-"""pytest plugin: collects ``*.vtc`` files as tests, and offers the fixtures ``varnishpy`` and ``origin``.
+"""pytest plugin: collects ``*.vtc`` files as tests, and offers the fixtures ``varnishpy``, ``origin`` and ``vcl``.
 
 A script is one test, named after its file; it fails with the place in the script and the whole log.  Options::
 
     --vtc-program PROGRAM    test this daemon instead of ours (e.g. /usr/sbin/varnishd)
     --vtc-define NAME=VALUE  define a macro
     --vtc-timeout SECONDS    how long a script may take
+    --vcl-cov                coverage of VCL files, over units, fixtures and scripts
 
 The fixtures are described in :mod:`varnishpy.vtc.fixtures`; both belong to one stage, torn down after the test.
 """
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from varnishpy.kit.units import Units
+
     from .context import Settings
     from .fixtures import Cache, Origin, Stage
     from .runner import Finished
@@ -30,6 +33,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--vtc-program", default="", help="the daemon that scripts test (default: varnishpy)")
     group.addoption("--vtc-define", action="append", default=[], metavar="NAME=VALUE", help="define a macro")
     group.addoption("--vtc-timeout", type=float, default=60.0, help="seconds a script may take")
+
+    cover = parser.getgroup("vclcov", "coverage of VCL")
+    cover.addoption("--vcl-cov", action="store_true", help="tell which lines and branches of VCL files were passed")
+    cover.addoption(
+        "--vcl-cov-report", action="append", default=[], metavar="KIND[:PATH]", help="also write it: html, lcov or xml"
+    )
+    cover.addoption(
+        "--vcl-cov-fail-under", type=float, default=None, metavar="NUMBER", help="fail below so many per cent"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    least = config.getoption("--vcl-cov-fail-under")
+    reports = config.getoption("--vcl-cov-report")
+    if config.getoption("--vcl-cov") or reports or least is not None:
+        from varnishpy.kit.pytest_coverage import CoveragePlugin
+
+        config.pluginmanager.register(CoveragePlugin(config, reports, least), "varnishpy-vcl-cov")
 
 
 def _settings(config: pytest.Config) -> Settings:
@@ -105,6 +126,19 @@ class VtcItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.path.name}: {self.title}"
+
+
+@pytest.fixture
+def vcl() -> Iterator[Units]:
+    """Units of subroutines: ``vcl.unit("default.vcl").recv(url="/")``; see :mod:`varnishpy.kit.unit`.
+
+    A program is compiled once in a session; mocks and sick backends are gone after each test.
+    """
+    from varnishpy.kit.units import Units
+
+    units = Units()
+    yield units
+    units.restore()
 
 
 @pytest.fixture
