@@ -14,6 +14,7 @@ from typing import Final
 from varnishpy.h2.tables import SE, H2Error
 from varnishpy.http.authority import valid_authority
 from varnishpy.http.message import HEADER, METHOD, PROTOCOL, URL, Header
+from varnishpy.http.received_head import NO_FIELDS, ReceivedHead
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
 
@@ -60,14 +61,13 @@ class HeaderBlock:
     error: H2Error | None = None
     complaint: tuple[int, str] | None = None  # log tag and text for the error
     on_connection: bool = False  # the complaint belongs in the session's log
-    names: frozenset[str] = frozenset()  # lower-case names of all headers
-    records: Records | None = None  # the log records of the request, made when the block comes again
+    received: ReceivedHead = NO_FIELDS  # its log records are made when the block comes again
 
 
-def request_records(block: HeaderBlock) -> Records:
-    """What the log says of a request that this block brings, as it is received."""
+def keep_records(block: HeaderBlock) -> None:
+    """Keep what the log says of a request that this block brings, as it is received."""
     first = _REQ_METHOD
-    return Records(
+    records = Records(
         [
             (first + METHOD, block.method),
             (first + URL, block.path),
@@ -75,6 +75,7 @@ def request_records(block: HeaderBlock) -> Records:
             *((first + HEADER, f"{name}: {value}") for _, name, value in block.headers or ()),
         ]
     )
+    block.received = ReceivedHead(block.received.names, records, whole=True)
 
 
 def parse_priority(value: str, unsaid: tuple[int, bool] = DEFAULT_PRIORITY) -> tuple[int, bool]:
@@ -268,4 +269,4 @@ def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Heade
     headers[:0] = front
     block.method = method
     block.path = path
-    block.names = frozenset([header[0] for header in headers])
+    block.received = ReceivedHead(frozenset([header[0] for header in headers]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.h2.headers import HeaderBlock, read_block, request_records
+from varnishpy.h2.headers import HeaderBlock, keep_records, read_block
 from varnishpy.h2.hpack import (
     MEMO_LIST_SIZE,
     HPACKError,
@@ -176,8 +176,8 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
         if block.size <= MEMO_LIST_SIZE:
             h2.decoder.remember(data, block)
     elif stream is not None and h2.header_new:
-        if block.records is None and block.error is None:
-            block.records = request_records(block)
+        if block.received.records is None and block.error is None:
+            keep_records(block)
     else:
         # a request's block again, as trailers: it begins with pseudo-headers
         return error if stream is None or error is not None else SE.PROTOCOL_ERROR

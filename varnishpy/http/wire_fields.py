@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, NoReturn
 
 from varnishpy.http.message import Header
-from varnishpy.log.tasklog import Records
+from varnishpy.http.received_head import ReceivedHead
 
 
 class WireError(Exception):
@@ -132,9 +132,8 @@ class FieldBlock:
 
     headers: list[Header]
     special: list[Header]  # those of them that decide about framing
-    names: frozenset[str]  # lower-case names of all
+    received: ReceivedHead  # with log records, once somebody has made them
     times: int = 0  # how often it was asked for
-    records: Records | None = None  # their log records, for whoever keeps them here
 
 
 # octets of the blocks that are remembered, and how many of them: a megabyte or two at the most
@@ -177,4 +176,4 @@ def make_block(lines: list[str], hdr_len: int, max_hdr: int) -> FieldBlock:
     """
     headers: list[Header] = []
     special = parse_lines(lines, headers, hdr_len, max_hdr)
-    return FieldBlock(headers, special, frozenset([header[0] for header in headers]))
+    return FieldBlock(headers, special, ReceivedHead(frozenset([header[0] for header in headers])))

@@ -21,6 +21,7 @@ from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import UNSET
+from varnishpy.http.received_head import ReceivedHead
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
 from varnishpy.http.wire_fields import FieldBlock, WireError
@@ -222,9 +223,9 @@ class Http1Transport:
             log.put(_REQ_HEADER, f"Host: {message.get('host')}")
         else:
             fields = parsed.fields
-            req.names = fields.names
-            if fields.times > 1:
-                req.field_records = fields.records or _keep_records(fields)
+            if fields.times > 1 and fields.received.records is None:
+                _keep_records(fields)
+            req.received = fields.received
         if not ws.account(len(head)):
             log.put(_ERROR, "workspace_client overflow")
             wrk.stats.client_req_400 += 1
@@ -412,10 +413,10 @@ class Http1Transport:
         return conn
 
 
-def _keep_records(fields: FieldBlock) -> Records:
-    """What the log says of field lines that come again and again."""
-    fields.records = Records([(_REQ_HEADER, f"{name}: {value}") for _, name, value in fields.headers])
-    return fields.records
+def _keep_records(fields: FieldBlock) -> None:
+    """Keep what the log says of field lines that come again and again."""
+    records = Records([(_REQ_HEADER, f"{name}: {value}") for _, name, value in fields.headers])
+    fields.received = ReceivedHead(fields.received.names, records)
 
 
 def _is_broken_preface(head: bytes) -> bool:

@@ -73,13 +73,13 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
 def _encode(req: Request, resp: Message) -> tuple[bytes, str | None]:
     """The header block, and ``priority``; what begins as the stored object does is encoded once for all."""
     headers = resp.headers
-    stored = req.stored
-    if stored is not None:
-        count = len(stored.headers)
-        if headers[:count] == stored.headers:  # VCL has left them alone
-            front: bytes | None = stored.block
+    prepared = req.prepared
+    if prepared is not None:
+        count = len(prepared.headers)
+        if headers[:count] == prepared.headers:  # VCL has left them alone
+            front = prepared.hpack
             if front is None:
-                front = stored.block = encode_stored(stored.headers)
+                front = prepared.hpack = encode_stored(prepared.headers)
             if front:
                 rest = headers[count:]
                 for header in rest:

@@ -82,8 +82,7 @@ class RequestDesk:
             return False
         if not stream.rx_ended:
             req.body = StreamBody(stream, self._body_timeout, _blocking)
-        req.names = block.names
-        req.records = block.records
+        req.received = block.received
         stream.scheduled = True
         stream.holders = 1
         self._starting.append(stream)

@@ -130,7 +130,7 @@ class Http2Session(SocketDesk):
         for lname in ("upgrade", "http2-settings", "connection"):
             message.unset(lname)
         message.set_proto("HTTP/2.0")
-        req.names = req.field_records = None  # what HTTP/1 knew of the fields is not so any more
+        req.received = None  # what HTTP/1 knew of the fields is not so any more
         req.transport = self.transport
         stream = h2.streams[1] = Stream(h2, 1, h2.now)
         h2.highest_stream = 1

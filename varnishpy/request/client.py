@@ -28,6 +28,7 @@ from varnishpy.base import clock, perturb
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED
 from varnishpy.http.coding import accepts_gzip
+from varnishpy.http.received_head import ReceivedHead
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -165,10 +166,11 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
     http = req.http
     http.log = req.log
     http.first_tag = _REQ_METHOD
-    received = http.headers
-    names = req.names
-    if names is None:
-        names = req.names = frozenset([header[0] for header in http.headers])
+    headers = http.headers
+    received = req.received
+    if received is None:
+        received = req.received = ReceivedHead(frozenset([header[0] for header in headers]))
+    names = received.names
     if "expect" in names:
         expect = http.get("expect")
         if expect is not None and expect.lower() != "100-continue":
@@ -188,8 +190,8 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
             return Step.DONE
         if req.doclose is None:
             req.doclose = reason
-    if http.headers is not received:
-        req.records = req.field_records = None  # it is not as received any more
+    if http.headers is not headers and received.records is not None:
+        req.received = received.names_only()  # it is not as received any more
     if req.body is not None:
         setup_body(req)
     req.ws_snapshot = req.ws.snapshot()
@@ -201,9 +203,9 @@ def _prepare(req: Request, client: str) -> None:
     """Bring the request into the state in which vcl_recv expects it."""
     if req.restarts == 0:
         http = req.http
-        names = req.names
-        if names is None:
-            names = req.names = frozenset([header[0] for header in http.headers])
+        received = req.received
+        assert received is not None
+        names = received.names
         if "x-forwarded-for" in names:
             append(http, "X-Forwarded-For", client)
         else:
@@ -246,18 +248,16 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     sess = req.sess
     client = sess.client_ip
     log.put(_REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
-    records = req.records
-    if records is not None:
-        req.records = None
-        log.put_records(records)
-    elif req.field_records is not None:
-        req.http.log_request_line()
-        log.put_records(req.field_records)
-        req.field_records = None
-    else:
+    received = req.received
+    records = received.records if received is not None and not req.restarts else None
+    if records is None:
         req.http.log_request()
+    else:
+        if received is not None and not received.whole:
+            req.http.log_request_line()
+        log.put_records(records)
     repeated = None
-    if req.names is None or len(req.names) != len(req.http0.headers):  # some name stands there twice
+    if received is None or len(received.names) != len(req.http0.headers):  # some name stands there twice
         repeated = _repeated(req)
     if repeated is not None:
         log.put(_BOGO_HEADER, f"Multiple {repeated}: headers")

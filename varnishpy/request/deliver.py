@@ -13,7 +13,6 @@ from varnishpy.http.dates import format_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
 from varnishpy.log.tags import Tag
-from varnishpy.log.tasklog import Records
 from varnishpy.params import params
 from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
@@ -28,6 +27,7 @@ from varnishpy.request.via import SERVER, add_via
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.objectsource import open_body
+from varnishpy.storage.prepared import Prepared
 from varnishpy.storage.room import NoSpace
 from varnishpy.storage.source import BytesSource, Source, TrailedSource
 from varnishpy.vcl.context import VclFailure
@@ -70,30 +70,6 @@ def _new_response(req: Request) -> Message:
 # -- from an object ----------------------------------------------------------------------------------------------------
 
 
-class _Prepared:
-    """What every delivery of a stored object begins with; kept with the object, whose headers never change again."""
-
-    __slots__ = ("block", "has_ranges", "has_via", "headers", "reason", "records", "size", "status")
-
-    def __init__(self, stored: Message) -> None:
-        self.status = stored.status
-        self.reason = stored.reason
-        self.headers = stored.headers
-        self.block: bytes | None = None  # the headers as a transport sends them, if it keeps that
-        self.has_via = stored.has("via")
-        self.has_ranges = stored.has("accept-ranges")
-        self.size = 16 + stored.size()
-        rows = [
-            (_RESP_PROTOCOL, stored.proto),
-            (_RESP_STATUS, f"{stored.status % 1000:03d}"),
-            (_RESP_REASON, stored.reason),
-            *((_RESP_HEADER, f"{name}: {value}") for _, name, value in stored.headers),
-        ]
-        if stored.proto != "HTTP/1.1":
-            rows.append((_RESP_PROTOCOL, "HTTP/1.1"))
-        self.records = Records(rows)
-
-
 _ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes", constant=True)
 
 
@@ -108,10 +84,10 @@ def step_deliver(wrk: Worker, req: Request) -> str:
         stobj.stevedore.lru.touch(oc, req.t_prev)
 
     log = req.log
-    prepared: _Prepared | None = stobj.prepared
+    prepared = stobj.prepared
     if prepared is None:
-        prepared = stobj.prepared = _Prepared(stobj.headers)
-    req.stored = prepared
+        prepared = stobj.prepared = Prepared(stobj.headers)
+    req.prepared = prepared
     resp = _new_response(req)
     resp.status = status = prepared.status
     resp.reason = prepared.reason
@@ -169,7 +145,7 @@ def _drop_object(wrk: Worker, req: Request) -> None:
 
 def step_synth(wrk: Worker, req: Request) -> str | Step:
     """vcl_synth makes the response."""
-    req.stored = None
+    req.prepared = None
     wrk.stats.s_synth += 1
     if req.err_code < 100:
         req.err_code = 501

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
     from varnishpy.cache.objcore import ObjectCore
-    from varnishpy.log.tasklog import Records, TaskLog
+    from varnishpy.http.received_head import ReceivedHead
+    from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.env import Env
     from varnishpy.request.transport import RequestBody, Transport
     from varnishpy.session.session import Session
     from varnishpy.storage.object import StoredObject
+    from varnishpy.storage.prepared import Prepared
     from varnishpy.threads.worker import Worker
 
 
@@ -57,7 +59,7 @@ class Request:
         # where it lives
         "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level",
         # messages
-        "http", "names", "records", "field_records", "http0", "resp", "stored", "body", "want100cont", "synth_body",
+        "http", "received", "http0", "resp", "prepared", "body", "want100cont", "synth_body",
         "filter_list",
         # VCL
         "vcl", "method", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
@@ -88,13 +90,10 @@ class Request:
         self.esi_level = 0
 
         self.http = http = Message()  # req.*: what VCL sees and changes
-        self.names: frozenset[str] | None = None  # lower-case names of all headers received, where the transport knows
-        # log records of the request as received, or of its headers alone, where the transport keeps them
-        self.records: Records | None = None
-        self.field_records: Records | None = None
+        self.received: ReceivedHead | None = None  # what the transport knows of the head
         self.http0 = http  # as received, from the first step on; what restarts, std.rollback and pipe go back to
         self.resp = Message()  # resp.*
-        self.stored: Any = None  # what is kept with the object that the response was made of
+        self.prepared: Prepared | None = None  # of the object that the response was made of
         self.body: RequestBody | None = None
         self.want100cont = False
         self.synth_body: list[bytes] = []

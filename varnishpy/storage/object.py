@@ -11,7 +11,7 @@ Pieces are kept as they arrive, unless they are tiny: a run of tiny pieces is ga
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.http.message import Header, Message
 from varnishpy.params import params
@@ -19,6 +19,7 @@ from varnishpy.storage.room import OBJECT_OVERHEAD, NoSpace, NukeBudget
 from varnishpy.storage.source import Piece
 
 if TYPE_CHECKING:
+    from varnishpy.storage.prepared import Prepared
     from varnishpy.storage.stevedore import Stevedore
 
 _TINY: Final = 4096  # below this, gathering costs less than a piece of its own
@@ -59,7 +60,7 @@ class StoredObject:
         self.attrs: dict[str, bytes] = {}
         self.flags = 0  # ObjectFlag
         self.last_modified = 0.0
-        self.prepared: Any = None  # what delivery keeps with the object
+        self.prepared: Prepared | None = None
         self.length = 0
         self.incomplete = False  # its fetch failed half way
         self.trailers: list[Header] | None = None  # fields behind the body, for its only reader; None: not wanted
