@@ -122,3 +122,83 @@ def test_tests_are_one_package(path: Path) -> None:
             assert (node.module or "").split(".")[0] not in neighbours, f"tests.….{node.module} is its name"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
             assert node.attr != "path", "the root is on the path; nothing else need be"
+
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+#: how often a room writes the word Any: it may only become less. Whoever writes it less often lowers the number.
+MOST_ANY = {
+    "backends": 45,
+    "base": 18,
+    "cache": 10,
+    "child": 26,
+    "cli": 2,
+    "h2": 14,
+    "http1": 7,
+    "http2": 12,
+    "kit": 13,
+    "log": 3,
+    "manager": 12,
+    "request": 60,
+    "session": 23,
+    "shm": 2,
+    "stats": 1,
+    "storage": 3,
+    "threads": 8,
+    "tools": 10,
+    "vcl": 118,
+    "vmods": 171,
+    "vtc": 32,
+}
+
+#: imports that only the type checker sees and that go up: what a room's contracts say of the rooms above it
+TYPES_FROM_ABOVE = {
+    "backends": {"request"},
+    "cache": {"request"},
+    "http1": {"session"},
+    "http2": {"session"},
+    "request": {"session"},
+    "vcl": {"request"},
+}
+
+
+def types_only(path: Path) -> set[str]:
+    """Rooms imported for the type checker alone."""
+    rooms: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for statement in node.body:
+                names = [name for child in ast.walk(statement) for name in _modules(child)]
+                rooms |= {name.split(".")[1] for name in names if name.startswith("varnishpy.")}
+    return rooms
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        if node.module == "varnishpy":
+            return [f"varnishpy.{alias.name}" for alias in node.names]
+        return [node.module]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def test_types_from_above_are_listed() -> None:
+    found: dict[str, set[str]] = {}
+    for path in FILES:
+        if path.parent == PACKAGE:
+            continue
+        own = path.relative_to(PACKAGE).parts[0]
+        above = {room for room in types_only(path) if room in FLOORS and room != own and FLOORS[room] >= FLOORS[own]}
+        if above:
+            found.setdefault(own, set()).update(above)
+    assert found == TYPES_FROM_ABOVE, "a room may know the types of a room above it only where this table says so"
+
+
+def test_any_becomes_less() -> None:
+    found: dict[str, int] = {}
+    for path in FILES:
+        room = path.relative_to(PACKAGE).parts[0]
+        found[room] = found.get(room, 0) + len(re.findall(r"\bAny\b", path.read_text()))
+    more = {room: count for room, count in found.items() if count > MOST_ANY.get(room, 0)}
+    assert not more, "say what the type is: a class, a Protocol or an alias"
+    less = {room: found.get(room, 0) for room, most in MOST_ANY.items() if found.get(room, 0) < most - 10}
+    assert not less, "fewer than MOST_ANY says: write these numbers there"
