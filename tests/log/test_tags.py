@@ -5,7 +5,7 @@ import ctypes
 import pytest
 
 from varnishpy.log.tags import _LEGACY_ONLY, FILE_NUMBERS, FROM_FILE, TAGS, Tag, TagFlag, name_of
-from varnishpy.params.bits import VSL_TAGS
+from varnishpy.params.tag_names import VSL_TAGS
 
 
 def test_parameters_and_log_number_tags_alike() -> None:
@@ -40,5 +40,5 @@ def test_layout_1_is_what_libvarnishapi_reads() -> None:
     for number, name in ours.items():
         info = TAGS[Tag[name]]
         assert flags[number] == int(info.flags), name
-        assert FROM_FILE[1][number] == info.number
+        assert FROM_FILE[1][number] == info
     assert TAGS[Tag.H2RxHdr].flags == TagFlag.BINARY

@@ -6,7 +6,7 @@ import pytest
 
 from varnishpy.log.tags import Tag
 from varnishpy.params import Flag, ParamError, Params, ParamTable, PoolParam, TagMask
-from varnishpy.params.bits import VSL_TAGS
+from varnishpy.params.tag_names import VSL_TAGS
 
 
 @pytest.fixture

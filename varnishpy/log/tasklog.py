@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from varnishpy.log.tags import FILE_NUMBERS, MASKED_BY_DEFAULT, TAGS, Tag
+from varnishpy.log.tags import FILE_NUMBERS, TAGS, Tag
 from varnishpy.log.vxid import set_limit
 
 SESSION = 0
@@ -91,7 +91,7 @@ def configure(
     if layout not in FILE_NUMBERS:
         raise ValueError(f"vsl_layout must be 1 or 2, not {layout}")
     if masked is None:
-        masked = bytes(number in TAGS and TAGS[number].name in MASKED_BY_DEFAULT for number in range(256))
+        masked = bytes(number in TAGS and TAGS[number].masked for number in range(256))
     wanted = (layout, reclen, buffer, sync, bytes(masked))
     with _config_lock:
         if wanted == _config:

@@ -1,7 +1,6 @@
 """The names inside bit parameters.
 
-Names are varnishd's; those at the end of a table, after the comment, are ours. ``VSL_TAGS`` stands in the order of the
-tags' numbers, from 1; ``log/tags.py`` gives them their meaning, and a test holds the two together.
+Names are varnishd's; those at the end of a table, after the comment, are ours.
 """
 
 from __future__ import annotations
@@ -69,30 +68,3 @@ VCC_FEATURE_BITS: dict[str, str] = {
     "allow_inline_c": "Allow inline C in VCL; it cannot run here, so the bit only changes the message",
     "unsafe_path": "Allow / in the paths of VMODs and includes, and import with from",
 }
-
-
-def _http(kind: str) -> list[str]:
-    suffixes = ("Method", "URL", "Protocol", "Status", "Reason", "Header", "Unset", "Lost")
-    return [kind + suffix for suffix in suffixes]
-
-
-VSL_TAGS: list[str] = [
-    *("Debug", "Error", "CLI", "SessOpen", "SessClose", "BackendOpen", "BackendClose", "BackendSSL", "TLS"),
-    *("HttpGarbage", "Proxy", "ProxyGarbage", "Length", "FetchError"),
-    *_http("Req"),
-    *_http("Resp"),
-    *_http("Bereq"),
-    *_http("Beresp"),
-    *_http("Obj"),
-    *("BogoHeader", "LostHeader", "TTL", "Fetch_Body", "VCL_acl", "VCL_call", "VCL_trace", "VCL_return", "ReqStart"),
-    *("Hit", "HitPass", "ExpBan", "ExpKill", "WorkThread", "ESI_xmlerror", "Hash", "Backend_health", "VCL_Log"),
-    *("VCL_Error", "Gzip", "Link", "Begin", "End", "VSL", "Storage", "Timestamp", "ReqAcct", "PipeAcct", "BereqAcct"),
-    *("VfpAcct", "Witness", "H2RxHdr", "H2RxBody", "H2TxHdr", "H2TxBody", "HitMiss", "Filters", "SessError"),
-    *("VCL_use", "Notice", "VdpAcct", "ReqTarget"),
-]
-
-VSL_TAGS_MASKED = (
-    "all,-Debug,-ExpKill,-H2RxBody,-H2RxHdr,-H2TxBody,-H2TxHdr,-Hash,-ObjHeader,-ObjProtocol,-ObjReason,-ObjStatus,"
-    "-ReqTarget,-VdpAcct,-VfpAcct,-WorkThread"
-)
-"""The default of vsl_mask."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from varnishpy.params.bits import DEBUG_BITS, EXPERIMENTAL_BITS, VCC_FEATURE_BITS, VSL_TAGS, VSL_TAGS_MASKED
+from varnishpy.params.bits import DEBUG_BITS, EXPERIMENTAL_BITS, VCC_FEATURE_BITS
 from varnishpy.params.spec import Flag, Spec, row
+from varnishpy.params.tag_names import VSL_TAGS, VSL_TAGS_MASKED
 
 EXP = Flag.EXPERIMENTAL
 SLOW = Flag.DELAYED_EFFECT

@@ -5,7 +5,7 @@ Made by tools/genviews (``make docs``) from the tables: do not edit.
 
 from __future__ import annotations
 
-from varnishpy.params.bits import VSL_TAGS
+from varnishpy.params.tag_names import VSL_TAGS
 from varnishpy.params.values import PoolParam, Switches, TagMask
 
 
