@@ -25,7 +25,7 @@ from varnishpy.backends.http1_client import ExchangeError, receive_response, sen
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.http import proxy_wire
-from varnishpy.log import Tag
+from varnishpy.log.tag_numbers import BACKEND_CLOSE, BACKEND_OPEN, FETCH_ERROR
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
-_FETCH_ERROR: Final = int(Tag.FetchError)
 _CONNECTION_ROOM: Final = 136  # octets of workspace_backend: what the reference keeps of a connection there
-_BACKEND_OPEN: Final = int(Tag.BackendOpen)
-_BACKEND_CLOSE: Final = int(Tag.BackendClose)
 
 _ERRNO_COUNTERS: Final[dict[int, stats.VbeName]] = {
     errno.EACCES: "fail_eacces",
@@ -159,7 +156,7 @@ class Backend(Director):
 
     def _fail(self, bo: BusyObject, text: str) -> FetchError:
         text = f"backend {self.vcl_name}: {text}"
-        bo.log.put(_FETCH_ERROR, text)
+        bo.log.put(FETCH_ERROR, text)
         return FetchError(text)
 
     def _connect(self, wrk: Worker, bo: BusyObject, fresh: bool) -> Connection:
@@ -215,7 +212,7 @@ class Backend(Director):
         self.vsc.inc("req")
         how = f"reuse {clock.mono() - conn.created:.6f} {conn.reused}" if conn.reused else "connect"
         remote, local = conn.remote, conn.local
-        bo.log.put(_BACKEND_OPEN, f"{conn.fd} {self.vcl_name} {remote[0]} {remote[1]} {local[0]} {local[1]} {how}")
+        bo.log.put(BACKEND_OPEN, f"{conn.fd} {self.vcl_name} {remote[0]} {remote[1]} {local[0]} {local[1]} {how}")
         bo.backend_conn = conn
         return conn
 
@@ -246,7 +243,7 @@ class Backend(Director):
         fresh = False
         while True:
             if not bo.ws.account(_CONNECTION_ROOM):
-                bo.log.put(_FETCH_ERROR, "out of workspace")
+                bo.log.put(FETCH_ERROR, "out of workspace")
                 raise FetchError("out of workspace")
             conn = self._connect(wrk, bo, fresh)
             try:
@@ -289,10 +286,10 @@ class Backend(Director):
             bo.doclose = reader.why_close or "RX_BODY"
         if bo.doclose is not None or reader is None or self.proxy_header:
             reason = bo.doclose or "null"
-            bo.log.put(_BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} close {reason}")
+            bo.log.put(BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} close {reason}")
             self.pool.close(conn)
         else:
-            bo.log.put(_BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} recycle")
+            bo.log.put(BACKEND_CLOSE, f"{conn.fd} {self.vcl_name} recycle")
             if self.pool.recycle(conn):
                 wrk.stats.backend_recycle += 1
         self._leave()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy.backends.errors import FetchError
 from varnishpy.http.wire_chunked import ChunkedDecoder
 from varnishpy.http.wire_fields import WireError
-from varnishpy.log import Tag
+from varnishpy.log.tag_numbers import FETCH_ERROR
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from varnishpy.log import TaskLog
     from varnishpy.threads.worker import Worker
 
-_FETCH_ERROR: Final = int(Tag.FetchError)
 _READ_SIZE: Final = 256 * 1024  # most octets asked of the kernel at once
 _FIRST_READ: Final = 16 * 1024  # and at the beginning, when the size of what comes is unknown
 
@@ -61,11 +60,11 @@ class BodyReader:
             with self._wrk.blocking():
                 data = self._conn.sock.recv(size)
         except TimeoutError:
-            self._log.put(_FETCH_ERROR, "between bytes timeout")
+            self._log.put(FETCH_ERROR, "between bytes timeout")
             self.why_close = "RX_TIMEOUT"
             return None
         except OSError as exc:
-            self._log.put(_FETCH_ERROR, exc.strerror or os.strerror(exc.errno or 0))
+            self._log.put(FETCH_ERROR, exc.strerror or os.strerror(exc.errno or 0))
             self.why_close = "RX_BODY"
             return None
         if len(data) == size and size < _READ_SIZE:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
 from varnishpy.log import Tag
+from varnishpy.log.tag_numbers import FETCH_ERROR
 
 if TYPE_CHECKING:
     from varnishpy.log import TaskLog
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 AdminHealth = Literal["probe", "healthy", "sick", "deleted"]
 
 _MAX_DEPTH: Final = 32  # a chain of directors longer than this is a circle
-_FETCH_ERROR: Final = int(Tag.FetchError)
 
 
 class Director:
@@ -73,7 +73,7 @@ class Director:
         Afterwards ``bo.beresp`` is set, ``bo.body_reader`` gives the body, and `finish` must be called in any case that
         follows. :raises FetchError: already logged; there is nothing to finish
         """
-        bo.log.put(_FETCH_ERROR, f"Director {self.vcl_name} cannot fetch")
+        bo.log.put(FETCH_ERROR, f"Director {self.vcl_name} cannot fetch")
         raise FetchError(f"Director {self.vcl_name} cannot fetch")
 
     def finish(self, wrk: Any, bo: Any) -> None:
@@ -129,7 +129,7 @@ def resolve(director: Director | None, ctx: Any, log: TaskLog | None = None) -> 
     """Follow a chain of directors to a backend; ``None``, with a ``FetchError`` record, if there is none."""
     if director is None:
         if log is not None:
-            log.put(_FETCH_ERROR, "No backend")
+            log.put(FETCH_ERROR, "No backend")
         return None
     current = director
     for _ in range(_MAX_DEPTH):
@@ -140,5 +140,5 @@ def resolve(director: Director | None, ctx: Any, log: TaskLog | None = None) -> 
             break
         current = following
     if log is not None:
-        log.put(_FETCH_ERROR, f"Director {director.vcl_name} returned no backend")
+        log.put(FETCH_ERROR, f"Director {director.vcl_name} returned no backend")
     return None

@@ -18,7 +18,8 @@ from varnishpy.http.status import reason as reason_of
 from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
 from varnishpy.http.wire_fields import WireError
-from varnishpy.log import Tag, is_masked
+from varnishpy.log import is_masked
+from varnishpy.log.tag_numbers import BOGO_HEADER, FETCH_ERROR, HTTP_GARBAGE, VDP_ACCT
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
-_FETCH_ERROR: Final = int(Tag.FetchError)
-_VDP_ACCT: Final = int(Tag.VdpAcct)
-_BOGO_HEADER: Final = int(Tag.BogoHeader)
-_HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
 
 BODY_GONE: Final = "req.body not cached"  # ``bo.no_retry``: why this request cannot be sent once more
 _EOF: Final = "HTC eof (Unexpected end of input)"
@@ -48,7 +45,7 @@ class ExchangeError(FetchError):
 
 def _refuse(bo: BusyObject, reason: str, text: str, nothing: bool = False) -> ExchangeError:
     """Log a failure and note why the connection has to be closed; returns the exception to raise."""
-    bo.log.put(_FETCH_ERROR, text)
+    bo.log.put(FETCH_ERROR, text)
     bo.doclose = reason
     return ExchangeError(text, nothing)
 
@@ -63,8 +60,8 @@ def send_request(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: fl
     try:
         _send(wrk, bo, conn, send_timeout, piped)
     finally:
-        if not is_masked(_VDP_ACCT):
-            bo.log.put(_VDP_ACCT, f"V1B {bo.acct.bereq_pieces} {bo.acct.bereq_bodybytes}")
+        if not is_masked(VDP_ACCT):
+            bo.log.put(VDP_ACCT, f"V1B {bo.acct.bereq_pieces} {bo.acct.bereq_bodybytes}")
         now = clock.now()
         bo.log.timestamp("Bereq", now)
         bo.t_prev = now
@@ -216,7 +213,7 @@ def _receive_head(wrk: Worker, bo: BusyObject, conn: Connection, deadline: float
             if end:
                 return end
             if not scanned and b"\n" in buf and not buf.startswith(b"HTTP/"):
-                bo.log.put(_HTTP_GARBAGE, bytes(buf[:1024]).decode("latin-1"))
+                bo.log.put(HTTP_GARBAGE, bytes(buf[:1024]).decode("latin-1"))
                 raise _refuse(bo, "RX_JUNK", "Received junk")
             scanned = len(buf)
             wait = between_bytes_timeout
@@ -255,9 +252,9 @@ def _parse(bo: BusyObject, head: bytes) -> Framing:
         if exc.headers_known:
             beresp.log_response()
         if exc.text:
-            bo.log.put(_BOGO_HEADER, exc.text)
+            bo.log.put(BOGO_HEADER, exc.text)
         if not exc.headers_known:
-            bo.log.put(_HTTP_GARBAGE, head[:1024].decode("latin-1"))
+            bo.log.put(HTTP_GARBAGE, head[:1024].decode("latin-1"))
             beresp.set_status(503)
             beresp.set_reason(reason_of(503))
     raise _refuse(bo, "RX_JUNK", "http format error")

@@ -22,7 +22,8 @@ from varnishpy.backends.conn_pool import ConnectError
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.http import proxy_wire
-from varnishpy.log import Tag, vsl
+from varnishpy.log import vsl
+from varnishpy.log.tag_numbers import BACKEND_HEALTH
 from varnishpy.threads.pool import Priority
 from varnishpy.threads.worker import TaskInfo
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.worker import Worker
 
-_BACKEND_HEALTH: Final = int(Tag.Backend_health)
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 _AVERAGE_RATE: Final = 4.0  # the average leans on about so many probes
 _KEPT: Final = 127  # octets of the response that are kept for the status line
@@ -241,7 +241,7 @@ class Probe:
         backend.sick = sick
         bits = "".join(letter if self.bits[name] & 1 else "-" for letter, name, _ in BITMAPS)
         vsl(
-            _BACKEND_HEALTH,
+            BACKEND_HEALTH,
             0,
             f"{backend.vcl_name} {'Went' if changed else 'Still'} {'sick' if sick else 'healthy'} {bits} "
             f'{self.good} {self.threshold} {self.window} {self.last:.6f} {self.average:.6f} "{self.response}"',

@@ -12,13 +12,13 @@ when nobody refers to it: whoever holds a reference may walk from the newest ban
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition
 from varnishpy.cache.ban_spec import BanError, Test, parse_string, parse_words
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import EXP_BAN
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.http.message import Message
     from varnishpy.request.request import Request
-
-_EXPBAN: Final = int(Tag.ExpBan)
 
 
 class Ban:
@@ -207,7 +205,7 @@ class Bans:
         stats.main.inc("bans_tests_tested", tests)
         if banned:
             stats.main.inc("bans_obj_killed")
-            req.log.put(_EXPBAN, f"{oc.xid} banned lookup")
+            req.log.put(EXP_BAN, f"{oc.xid} banned lookup")
         return banned
 
     def move(self, oc: ObjectCore, old: Ban, new: Ban) -> None:

@@ -17,15 +17,13 @@ from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.cache.background import BackgroundCounts, start_thread
 from varnishpy.cache.objcore import OC_BUSY, OC_DYING, OC_FAILED, ObjectCore
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, EXP_BAN
 from varnishpy.params import params
 
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Ban, Bans
     from varnishpy.cache.hash import Hash
 
-_EXPBAN: Final = int(Tag.ExpBan)
-_DEBUG: Final = int(Tag.Debug)
 _IDLE: Final = 49.62  # seconds between looks when nothing is known to be due
 
 
@@ -55,7 +53,7 @@ class Lurker:
             pause = self.work()
             self._counts.flush()
             if params.debug.lurker:
-                log.vsl(_DEBUG, 0, f"lurker: sleep = {pause:f}")
+                log.vsl(DEBUG, 0, f"lurker: sleep = {pause:f}")
             with bans.cond:
                 if bans.kicks == kicks and not bans.stopping:
                     bans.cond.wait(pause)
@@ -156,7 +154,7 @@ class Lurker:
             if test.completed:
                 continue
             if kill:
-                log.vsl(_EXPBAN, 0, f"{oc.xid} killed for lurker cutoff")
+                log.vsl(EXP_BAN, 0, f"{oc.xid} killed for lurker cutoff")
                 counts.bans_lurker_obj_killed_cutoff += 1
                 self._hash.kill(oc)
                 return
@@ -164,7 +162,7 @@ class Lurker:
             counts.bans_lurker_tested += 1
             counts.bans_lurker_tests_tested += tested
             if banned:
-                log.vsl(_EXPBAN, 0, f"{oc.xid} banned by lurker")
+                log.vsl(EXP_BAN, 0, f"{oc.xid} banned by lurker")
                 counts.bans_lurker_obj_killed += 1
                 self._hash.kill(oc)
                 return

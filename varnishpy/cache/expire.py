@@ -36,13 +36,12 @@ from varnishpy.cache.objcore import (
     OC_DYING,
     ObjectCore,
 )
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import EXP_KILL
 
 if TYPE_CHECKING:
     from varnishpy.cache.background import Counting
     from varnishpy.cache.hash import Hash
 
-_EXPKILL: Final = int(Tag.ExpKill)
 _IDLE: Final = 355 / 113  # seconds between looks when there is nothing to wait for
 _BATCH: Final = 256  # objects handled between two looks at the clock and at the stop flag
 
@@ -143,8 +142,8 @@ class Expiry:
             when = oc.when
             if (when < oc.t_origin or when < oc.timer_when) and not oc.exp_flags & EXP_NEW:
                 self._post(oc, EXP_MOVE)
-        if not log.is_masked(_EXPKILL):
-            log.vsl(_EXPKILL, 0, f"EXP_Rearm p={id(oc):#x} E={oc.timer_when:.6f} e={when:.6f} f={oc.flags:#x}")
+        if not log.is_masked(EXP_KILL):
+            log.vsl(EXP_KILL, 0, f"EXP_Rearm p={id(oc):#x} E={oc.timer_when:.6f} e={when:.6f} f={oc.flags:#x}")
 
     def reduce(self, oc: ObjectCore, now: float, ttl: float, grace: float, keep: float) -> None:
         """Like `rearm`, but no time is made longer."""
@@ -213,13 +212,13 @@ class Expiry:
         return True
 
     def _handle(self, oc: ObjectCore, flags: int, now: float) -> None:
-        logged = not log.is_masked(_EXPKILL)
+        logged = not log.is_masked(EXP_KILL)
         if logged:
-            log.vsl(_EXPKILL, 0, f"EXP_Inbox flg={flags:x} p={id(oc):#x} e={oc.timer_when:.6f} f={oc.flags:#x}")
+            log.vsl(EXP_KILL, 0, f"EXP_Inbox flg={flags:x} p={id(oc):#x} e={oc.timer_when:.6f} f={oc.flags:#x}")
         if flags & EXP_REMOVE:
             self._unlist(oc)
             if logged:
-                log.vsl(_EXPKILL, 0, f"EXP_Removed x={oc.xid} t={oc.expires() - now:.0f} h={oc.hits}")
+                log.vsl(EXP_KILL, 0, f"EXP_Removed x={oc.xid} t={oc.expires() - now:.0f} h={oc.hits}")
             self._release(oc)
             return
         if flags & EXP_MOVE:
@@ -229,7 +228,7 @@ class Expiry:
             oc.timer_entry = entry
             heapq.heappush(self._heap, entry)
         if logged:
-            log.vsl(_EXPKILL, 0, f"EXP_When p={id(oc):#x} e={oc.timer_when:.6f} f={flags:#x}")
+            log.vsl(EXP_KILL, 0, f"EXP_When p={id(oc):#x} e={oc.timer_when:.6f} f={flags:#x}")
 
     def _unlist(self, oc: ObjectCore) -> None:
         entry = oc.timer_entry
@@ -254,9 +253,9 @@ class Expiry:
                 return now + _IDLE
             oc = heap[0].oc
             assert oc is not None
-            logged = not log.is_masked(_EXPKILL)
+            logged = not log.is_masked(EXP_KILL)
             if logged:
-                log.vsl(_EXPKILL, 0, f"EXP_Inspect p={id(oc):#x} e={oc.timer_when - now:.6f} f={oc.flags:#x}")
+                log.vsl(EXP_KILL, 0, f"EXP_Inspect p={id(oc):#x} e={oc.timer_when - now:.6f} f={oc.flags:#x}")
             if oc.timer_when > now:
                 return oc.timer_when
             with self._cond:
@@ -273,7 +272,7 @@ class Expiry:
             heapq.heappop(heap)
             oc.timer_entry = None
             if logged:
-                log.vsl(_EXPKILL, 0, f"EXP_Expired x={oc.xid} t={oc.expires() - now:.0f} h={oc.hits}")
+                log.vsl(EXP_KILL, 0, f"EXP_Expired x={oc.xid} t={oc.expires() - now:.0f} h={oc.hits}")
             self._release(oc)
         return now
 

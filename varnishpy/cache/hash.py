@@ -39,7 +39,7 @@ from varnishpy.cache.objcore import (
 )
 from varnishpy.cache.objhead import ObjectHead
 from varnishpy.cache.waitinglist import rush, wake
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import NOTICE
 from varnishpy.params import params
 from varnishpy.storage.boc import BocState, BusyObjectControl
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from varnishpy.cache.expire import Expiry
     from varnishpy.request.request import Request
 
-_DEBUG: Final = int(Tag.Debug)
-_NOTICE: Final = int(Tag.Notice)
 _UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED
 _GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
 _PRIVATE_HEADS: Final = 64
@@ -187,7 +185,7 @@ class Hash:
             if catflap is not None:
                 oc = catflap.choose(oc)
             if mismatches and mismatches >= params.vary_notice and (oc is not None or not busy_found):
-                req.log.put(_NOTICE, f"vsl: High number of variants ({mismatches})")
+                req.log.put(NOTICE, f"vsl: High number of variants ({mismatches})")
 
             if oc is None:
                 return self._not_found(wrk, req, head, stale, other, busy_found)

@@ -8,19 +8,17 @@ try it himself. Who is woken holds a reference to the object, and is handed to i
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from varnishpy import log, stats
 from varnishpy.cache.background import Counting
 from varnishpy.cache.objcore import OC_FAILED, OC_WITHDRAWN, ObjectCore
 from varnishpy.cache.objhead import ObjectHead, WaitEntry
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.params import params
 
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
-
-_DEBUG: Final = int(Tag.Debug)
 
 
 def join(wrk: Counting, head: ObjectHead, req: Request) -> None:
@@ -32,7 +30,7 @@ def join(wrk: Counting, head: ObjectHead, req: Request) -> None:
     req.waiting_on = entry
     req.wrk = None
     if params.debug.waitinglist:
-        req.log.put(_DEBUG, f"on waiting list <{id(head):#x}>")
+        req.log.put(DEBUG, f"on waiting list <{id(head):#x}>")
         req.log.flush()
     wrk.stats.busy_sleep += 1
 
@@ -69,7 +67,7 @@ def wake(woken: list[Request] | None) -> None:
     if woken:
         for req in woken:
             if params.debug.waitinglist:
-                log.vsl(_DEBUG, req.vxid, "off waiting list")
+                log.vsl(DEBUG, req.vxid, "off waiting list")
             req.transport.reembark(req)
 
 

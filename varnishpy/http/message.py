@@ -15,15 +15,12 @@ A message is owned by one task at a time and does no locking.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from varnishpy import stats
 from varnishpy.http.status import REASONS
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, LOST_HEADER
 from varnishpy.params import params
-
-_ERROR: Final = int(Tag.Error)
-_LOST_HEADER: Final = int(Tag.LostHeader)
 
 # offsets from the first tag of a kind, e.g. ReqMethod, ReqURL, ... ReqLost
 METHOD, URL, PROTOCOL, STATUS, REASON, HEADER, UNSET, LOST = range(8)
@@ -187,7 +184,7 @@ class Message:
         if self.ws is not None and not self.ws.account(len(name) + len(value) + 3):
             self.failed = True
             if self.log is not None:
-                self.log.put(_LOST_HEADER, f"{name}:")
+                self.log.put(LOST_HEADER, f"{name}:")
             return
         self.unset(name.lower())
         if self.max_headers and len(self.headers) >= self.max_headers:
@@ -277,8 +274,8 @@ class Message:
             ws.mark_overflow()
         if self.log is not None:
             if ws is not None:
-                self.log.put(_ERROR, f"out of workspace ({ws.name})")
-            self.log.put(_LOST_HEADER, text)
+                self.log.put(ERROR, f"out of workspace ({ws.name})")
+            self.log.put(LOST_HEADER, text)
 
     # -- whole messages --------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base import clock
 from varnishpy.http.wire import PREFACE, Prefix, head_end, preface_match, skip_blank_lines
 from varnishpy.http.wire_fields import WireError
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.params import params
 from varnishpy.threads import current_worker
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from varnishpy.session.session import Session
     from varnishpy.storage.source import Piece
 
-_DEBUG: Final = int(Tag.Debug)
 _IN: Final = select.POLLIN | select.POLLRDHUP
 _OUT: Final = select.POLLOUT
 _READ_SIZE: Final = 16 * 1024
@@ -235,10 +234,10 @@ class Connection:
             if left > 0 and not self.wait_writable(min(left, idle)):
                 left = deadline - clock.mono()
                 if left > 0:
-                    log.put(_DEBUG, f"Hit idle send timeout, wrote = {sent}/{size}; retrying")
+                    log.put(DEBUG, f"Hit idle send timeout, wrote = {sent}/{size}; retrying")
                     continue
             if left <= 0:
-                log.put(_DEBUG, f"Hit total send timeout, wrote = {sent}/{size}; not retrying")
+                log.put(DEBUG, f"Hit total send timeout, wrote = {sent}/{size}; not retrying")
                 return _send_error(log, -1, size - sent, errno.EAGAIN)
 
 
@@ -253,5 +252,5 @@ def _prune(bufs: list[Piece], n: int) -> list[Piece]:
 
 
 def _send_error(log: TaskLog, result: int, left: int, number: int) -> str:
-    log.put(_DEBUG, f"Write error, retval = {result}, len = {left}, errno = {os.strerror(number)}")
+    log.put(DEBUG, f"Write error, retval = {result}, len = {left}, errno = {os.strerror(number)}")
     return "REM_CLOSE" if number == errno.EPIPE else "TX_ERROR"

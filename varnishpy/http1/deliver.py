@@ -14,7 +14,7 @@ from varnishpy.http.message import Field
 from varnishpy.http.wire import response_head
 from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
 from varnishpy.http.wire_fields import WireError
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, RESP_PROTOCOL, RESP_REASON, RESP_STATUS
 from varnishpy.params import params
 from varnishpy.request.header_rules import CLOSE
 from varnishpy.storage.source import END, LATER, SourceError
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from varnishpy.storage.source import Piece, Source
     from varnishpy.threads.worker import Worker
 
-_ERROR: Final = int(Tag.Error)
-_RESP_PROTOCOL: Final = int(Tag.RespProtocol)
-_RESP_STATUS: Final = int(Tag.RespStatus)
-_RESP_REASON: Final = int(Tag.RespReason)
 
 # One write carries at most this much body: enough for full speed, and a stalled client pins no more than this.
 _BATCH: Final = 1024 * 1024
@@ -100,10 +96,10 @@ def _overflow(wrk: Worker, req: Request, with_body: bool) -> str | None:
 def _error(wrk: Worker, conn: Connection, req: Request, text: str) -> None:
     """What was to be sent cannot be: say so in the plainest way and close."""
     log = req.log
-    log.put(_ERROR, text)
-    log.put(_RESP_PROTOCOL, "HTTP/1.1")
-    log.put(_RESP_STATUS, "500")
-    log.put(_RESP_REASON, "Internal Server Error")
+    log.put(ERROR, text)
+    log.put(RESP_PROTOCOL, "HTTP/1.1")
+    log.put(RESP_STATUS, "500")
+    log.put(RESP_REASON, "Internal Server Error")
     wrk.stats.client_resp_500 += 1
     conn.send(log, [_RESPONSE_500], len(_RESPONSE_500), clock.mono() + params.idle_send_timeout)
     req.acct.resp_hdrbytes += len(_RESPONSE_500)
@@ -215,6 +211,6 @@ def _check_length(req: Request) -> None:
 
 def _broken(req: Request, text: str) -> None:
     """The body cannot be completed; closing without an end is how the client learns."""
-    req.log.put(_ERROR, text)
+    req.log.put(ERROR, text)
     if req.doclose != "RANGE_SHORT":
         req.doclose = "TX_ERROR"

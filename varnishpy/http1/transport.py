@@ -28,7 +28,19 @@ from varnishpy.http.wire_fields import FieldBlock, WireError
 from varnishpy.http1.body import ChunkedBody, LengthBody
 from varnishpy.http1.connection import Connection, Received
 from varnishpy.http1.deliver import deliver
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import (
+    BOGO_HEADER,
+    DEBUG,
+    ERROR,
+    HTTP_GARBAGE,
+    REQ_HEADER,
+    REQ_METHOD,
+    REQ_START,
+    REQ_TARGET,
+    RESP_PROTOCOL,
+    RESP_REASON,
+    RESP_STATUS,
+)
 from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
 from varnishpy.request.client import run_request
@@ -45,18 +57,6 @@ if TYPE_CHECKING:
     from varnishpy.storage.source import Source
     from varnishpy.threads import Worker
 
-_BOGO_HEADER: Final = int(Tag.BogoHeader)
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_HTTP_GARBAGE: Final = int(Tag.HttpGarbage)
-_REQ_METHOD: Final = int(Tag.ReqMethod)
-_REQ_START: Final = int(Tag.ReqStart)
-_REQ_HEADER: Final = int(Tag.ReqHeader)
-_REQ_TARGET: Final = int(Tag.ReqTarget)
-_RESP_METHOD: Final = int(Tag.RespMethod)
-_RESP_PROTOCOL: Final = int(Tag.RespProtocol)
-_RESP_STATUS: Final = int(Tag.RespStatus)
-_RESP_REASON: Final = int(Tag.RespReason)
 
 # Requests that a session may have answered in a row when it sends one behind the other, until others have their turn.
 _TURN: Final = 32
@@ -200,7 +200,7 @@ class Http1Transport:
         del conn.buf[: conn.head_len]
         req.acct.req_hdrbytes = len(head) + conn.skipped
         message = req.http
-        message.attach(log, _REQ_METHOD, ws)
+        message.attach(log, REQ_METHOD, ws)
         try:
             if conn.complaint is not None:
                 raise conn.complaint
@@ -215,19 +215,19 @@ class Http1Transport:
         except WireError as error:
             self._refuse(wrk, req, head, error, answer=not (conn.requests == 1 and _is_broken_preface(head)))
             return self._after(wrk, sess, conn, req)
-        log.put(_REQ_TARGET, parsed.target)
+        log.put(REQ_TARGET, parsed.target)
         if parsed.absolute_form:
             wrk.stats.http1_absolute_form += 1
             for _, name, value in parsed.hosts:
-                log.put(_REQ_METHOD + UNSET, f"{name}: {value}")
-            log.put(_REQ_HEADER, f"Host: {message.get('host')}")
+                log.put(REQ_METHOD + UNSET, f"{name}: {value}")
+            log.put(REQ_HEADER, f"Host: {message.get('host')}")
         else:
             fields = parsed.fields
             if fields.times > 1 and fields.received.records is None:
                 _keep_records(fields)
             req.received = fields.received
         if not ws.account(len(head)):
-            log.put(_ERROR, "workspace_client overflow")
+            log.put(ERROR, "workspace_client overflow")
             wrk.stats.client_req_400 += 1
             req.doclose = "RX_OVERFLOW"
             self.minimal_response(wrk, req, 400)
@@ -276,12 +276,12 @@ class Http1Transport:
         if error.headers_known:
             self._log_start(req)
             req.http.log_request()
-            log.put(_BOGO_HEADER, error.text)
+            log.put(BOGO_HEADER, error.text)
             req.doclose = "RX_BAD"
         else:
             if error.text:
-                log.put(_BOGO_HEADER, error.text)
-            log.put(_HTTP_GARBAGE, head.decode("latin-1").partition("\0")[0])
+                log.put(BOGO_HEADER, error.text)
+            log.put(HTTP_GARBAGE, head.decode("latin-1").partition("\0")[0])
             self._log_start(req)
             req.doclose = "RX_JUNK"
         if answer:
@@ -291,7 +291,7 @@ class Http1Transport:
     def _log_start(req: Request) -> None:
         sess = req.sess
         client = sess.client_ip
-        req.log.put(_REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
+        req.log.put(REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
 
     # -- HTTP/2 ----------------------------------------------------------------------------------------------------
 
@@ -311,11 +311,11 @@ class Http1Transport:
         if not req.http.has_token("upgrade", "h2c"):
             return False
         if not params.feature.http2 or sess.tls is not None:
-            req.log.put(_DEBUG, "H2 upgrade attempt")
+            req.log.put(DEBUG, "H2 upgrade attempt")
             return False
         settings = _decode_settings(req.http.values("http2-settings"))
         if settings is None:
-            req.log.put(_DEBUG, "H2: Bad HTTP-Settings")
+            req.log.put(DEBUG, "H2: Bad HTTP-Settings")
             req.doclose = "RX_JUNK"
             self._after(wrk, sess, conn, req)
             return True
@@ -343,9 +343,9 @@ class Http1Transport:
             fields = f"Date: {format_date(clock.now())}\r\nContent-Length: 0\r\nConnection: close\r\n"
         head = f"HTTP/1.1 {status:03d} {reason}\r\n{fields}\r\n".encode("latin-1")
         log = req.log
-        log.put(_RESP_PROTOCOL, "HTTP/1.1")
-        log.put(_RESP_STATUS, f"{status:03d}")
-        log.put(_RESP_REASON, reason)
+        log.put(RESP_PROTOCOL, "HTTP/1.1")
+        log.put(RESP_STATUS, f"{status:03d}")
+        log.put(RESP_REASON, reason)
         if status >= 400:
             req.err_code = status
         failure = conn.send(log, [head], len(head), clock.mono() + params.idle_send_timeout)
@@ -415,7 +415,7 @@ class Http1Transport:
 
 def _keep_records(fields: FieldBlock) -> None:
     """Keep what the log says of field lines that come again and again."""
-    records = Records([(_REQ_HEADER, f"{name}: {value}") for _, name, value in fields.headers])
+    records = Records([(REQ_HEADER, f"{name}: {value}") for _, name, value in fields.headers])
     fields.received = ReceivedHead(fields.received.names, records)
 
 

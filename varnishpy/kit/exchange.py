@@ -16,7 +16,7 @@ from varnishpy.http.status import reason as reason_phrase
 from varnishpy.kit.program import stage
 from varnishpy.log import tasklog
 from varnishpy.log.record import parse_records
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEREQ_METHOD, BERESP_METHOD, REQ_METHOD, RESP_METHOD
 from varnishpy.log.tasklog import BACKEND, CLIENT, TaskLog
 from varnishpy.params import params
 from varnishpy.request.busyobj import BusyObject
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 
 CLIENT_IP: Final = "198.51.100.7"  # RFC 5737: nobody has them
 SERVER_IP: Final = "198.51.100.80"
-_REQ_METHOD: Final = int(Tag.ReqMethod)
-_RESP_METHOD: Final = int(Tag.RespMethod)
-_BEREQ_METHOD: Final = int(Tag.BereqMethod)
-_BERESP_METHOD: Final = int(Tag.BerespMethod)
 
 
 class NoSocket:
@@ -196,7 +192,7 @@ class Exchange:
         req.max_restarts = params.max_restarts
         req.esi_level = int(self._number("esi_level"))
         req.hash_parts = []
-        self._fill(req.http, log, _REQ_METHOD, workspace)
+        self._fill(req.http, log, REQ_METHOD, workspace)
         return req
 
     def _fill(self, message: Message, log: TaskLog, first: int, workspace: Workspace) -> None:
@@ -223,7 +219,7 @@ class Exchange:
         bo.max_retries = params.max_retries
         bo.uncacheable = bo.do_pass = bool(self._given.get("uncacheable"))
         log.start_clock(self.now)
-        self._fill(bo.bereq, log, _BEREQ_METHOD, bo.ws)
+        self._fill(bo.bereq, log, BEREQ_METHOD, bo.ws)
         bo.bereq0 = bo.bereq.copy()
         bo.objcore = self._core(OC_BUSY)
         return bo
@@ -251,7 +247,7 @@ class Exchange:
             times = freshness.compute(beresp, self.now, params, uncacheable=bo.uncacheable)
             oc.t_origin, oc.ttl, oc.grace, oc.keep = times.t_origin, times.ttl, times.grace, times.keep
             bo.t_resp = self.now
-        beresp.attach(bo.log, _BERESP_METHOD, bo.ws)
+        beresp.attach(bo.log, BERESP_METHOD, bo.ws)
 
     def _object(self, flags: int) -> ObjectCore:
         oc = self._core(flags | (OC_HFM if self._given.get("uncacheable") else 0))
@@ -280,7 +276,7 @@ class Exchange:
             resp.add_field(SERVER)
             resp.add("X-Varnish", str(req.vxid))
         req.t_resp = self.now
-        resp.attach(req.log, _RESP_METHOD, req.ws)
+        resp.attach(req.log, RESP_METHOD, req.ws)
 
     # -- running ---------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, perturb
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, LENGTH
 from varnishpy.request.bereq import step_mkbereq, step_retry, step_startfetch
 from varnishpy.request.beresp import (
     fail_fetch,
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.pool import Pool
     from varnishpy.threads.worker import Worker
-
-_ERROR: Final = int(Tag.Error)
-_LENGTH: Final = int(Tag.Length)
 
 
 def run_fetch(wrk: Worker, bo: BusyObject) -> None:
@@ -87,7 +84,7 @@ def _run(wrk: Worker, bo: BusyObject, name: str) -> None:
     oc = bo.objcore
     assert oc is not None and oc.boc is not None
     if oc.boc.state is BocState.FINISHED and oc.stobj is not None:
-        bo.log.put(_LENGTH, str(oc.stobj.length))
+        bo.log.put(LENGTH, str(oc.stobj.length))
     release_fetch(wrk, bo)
 
 
@@ -96,7 +93,7 @@ def _contain(wrk: Worker, bo: BusyObject, exc: Exception) -> None:
     wrk.stats.req_contained += 1
     for entry in traceback.format_exception(exc):
         for line in entry.rstrip("\n").split("\n"):
-            bo.log.put(_ERROR, line)
+            bo.log.put(ERROR, line)
     bo.doclose = bo.doclose or "TX_ERROR"
     cleanup(bo)
     oc = bo.objcore

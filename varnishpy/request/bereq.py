@@ -10,7 +10,7 @@ from varnishpy.backends.http1_client import BODY_GONE
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
 from varnishpy.http.dates import format_date
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEREQ_METHOD, BERESP_METHOD, ERROR, TTL
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.conditional import strong_last_modified
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
-_BEREQ_METHOD: Final = int(Tag.BereqMethod)
-_BERESP_METHOD: Final = int(Tag.BerespMethod)
-_ERROR: Final = int(Tag.Error)
-_TTL: Final = int(Tag.TTL)
 
 _BODYLESS_METHODS: Final = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"))
 
@@ -41,7 +37,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     oc = bo.objcore
     assert req is not None and oc is not None
     bereq0 = bo.bereq0
-    bereq0.attach(bo.log, _BEREQ_METHOD, bo.ws)
+    bereq0.attach(bo.log, BEREQ_METHOD, bo.ws)
     source = req.http
     bereq0.method = source.method
     bereq0.url = source.url
@@ -66,7 +62,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     _make_conditional(bo)
     bereq = bo.bereq
     bereq.copy_from(bereq0)
-    bereq.attach(bo.log, _BEREQ_METHOD, bo.ws)
+    bereq.attach(bo.log, BEREQ_METHOD, bo.ws)
     bereq.failed = bereq0.failed
     bo.ws_snapshot = bo.ws.snapshot()
     if req.body_status.available == 0:
@@ -96,7 +92,7 @@ def _make_conditional(bo: BusyObject) -> None:
 def step_retry(wrk: Worker, bo: BusyObject) -> str:
     """Another attempt, as another transaction."""
     if bo.no_retry == BODY_GONE:  # VCL's own reason forbids only to send again what a reused connection lost
-        bo.log.put(_ERROR, f"Retry not possible, {bo.no_retry}")
+        bo.log.put(ERROR, f"Retry not possible, {bo.no_retry}")
         return "fail"
     now = timestamp(bo, "Retry")
     bo.storage_hint = None
@@ -141,7 +137,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     if action in ("abandon", "fail"):
         return "fail"
     beresp = bo.beresp
-    beresp.attach(bo.log, _BERESP_METHOD, bo.ws)
+    beresp.attach(bo.log, BERESP_METHOD, bo.ws)
     beresp.headers = []
     beresp.failed = False
     if action == "error":
@@ -210,4 +206,4 @@ def _set_times(bo: BusyObject, now: float) -> None:
     oc.grace = times.grace
     oc.keep = times.keep
     if times.record is not None:
-        bo.log.put(_TTL, times.record)
+        bo.log.put(TTL, times.record)

@@ -12,7 +12,7 @@ from varnishpy.cache.objcore import OC_FAILED, OC_HFM, OC_HFP
 from varnishpy.http.dates import format_date
 from varnishpy.http.ranges import RangeError, check_partial
 from varnishpy.http.status import reason
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, EXP_KILL, FETCH_BODY, FILTERS, NOTICE, STORAGE, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.conditional import strong_last_modified
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
-_DEBUG: Final = int(Tag.Debug)
-_STORAGE: Final = int(Tag.Storage)
-_ERROR: Final = int(Tag.Error)
-_EXP_KILL: Final = int(Tag.ExpKill)
-_FETCH_BODY: Final = int(Tag.Fetch_Body)
-_FILTERS: Final = int(Tag.Filters)
-_NOTICE: Final = int(Tag.Notice)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 
 _READ: Final = 65536  # octets asked of the backend at a time
 _GIVE_UP: Final = frozenset(("abandon", "fail", "error"))
@@ -54,7 +46,7 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
     action = ""
     if beresp.status == 304 and not bo.uncacheable:
         if bo.stale_oc is None:
-            bo.log.put(_ERROR, "304 response but not conditional fetch")
+            bo.log.put(ERROR, "304 response but not conditional fetch")
             bo.doclose = "RX_BAD"
             cleanup(bo)
             return "error"
@@ -94,7 +86,7 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         bo.retries += 1
         if bo.retries <= bo.max_retries:
             return "retry"
-        bo.log.put(_VCL_ERROR, "Too many retries, delivering 503")
+        bo.log.put(VCL_ERROR, "Too many retries, delivering 503")
         bo.failed = None
         return "error"
     timestamp(bo, "Process")
@@ -122,16 +114,16 @@ def _range_fits(bo: BusyObject) -> bool:
     size = -1
     if length is not None:
         if not length.isdecimal():
-            bo.log.put(_ERROR, "Invalid content-length header")
+            bo.log.put(ERROR, "Invalid content-length header")
             return False
         size = int(length)
     try:
         remark = check_partial(bo.bereq, bo.beresp, size)
     except RangeError as exc:
-        bo.log.put(_ERROR, str(exc))
+        bo.log.put(ERROR, str(exc))
         return False
     if remark is not None and bo.bereq.has("range"):
-        bo.log.put(_DEBUG, remark)
+        bo.log.put(DEBUG, remark)
     return True
 
 
@@ -158,7 +150,7 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
         names = default_fetch_filters(bo)
     else:
         names = bo.filter_list
-    bo.log.put(_FILTERS, names)
+    bo.log.put(FILTERS, names)
     fetch_context = bo.vfp_context = FetchContext(bo.log, bo.bereq, beresp, wrk.stats, bo.vcl)
     bo.held = None
     bo.stack = stack = FetchStack(fetch_context, reader, FETCH_NAMES.get(reader.kind, ""))
@@ -192,7 +184,7 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
         stobj.flags |= ObjectFlag.IMSCAND
     status = bodystatus.BY_KIND.get(reader.kind, bodystatus.NO_BODY)
     streams = bo.do_stream
-    bo.log.put(_FETCH_BODY, f"{status.number} {status.name} {'stream' if streams else '-'}")
+    bo.log.put(FETCH_BODY, f"{status.number} {status.name} {'stream' if streams else '-'}")
     if streams:
         set_state(wrk, bo, BocState.STREAM)
     return "fetchend" if reader.kind == "none" else "fetchbody"
@@ -233,14 +225,14 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
                 wrk.stats.transit_stored += len(data)
     except Abandoned:
         # nobody reads on; the object stands, so that it can tell later requests not to wait for each other
-        bo.log.put(_DEBUG, "Fetch: Pass delivery abandoned")
+        bo.log.put(DEBUG, "Fetch: Pass delivery abandoned")
         bo.doclose = "RX_BODY"
         return "fetchend"
     except FetchError as exc:
         bo.failed = bo.failed or str(exc)
     except NoSpace as exc:
         if exc.remark:
-            bo.log.put(_STORAGE, exc.remark)
+            bo.log.put(STORAGE, exc.remark)
         error_once(bo, str(exc))
     else:
         return "fetchend"
@@ -268,7 +260,7 @@ def step_fetchend(wrk: Worker, bo: BusyObject) -> str:
     timestamp(bo, "BerespBody")
     stale = bo.stale_oc
     if stale is not None:
-        vsl.vsl(_EXP_KILL, 0, f"VBF_Superseded x={stale.xid} n={oc.xid}")
+        vsl.vsl(EXP_KILL, 0, f"VBF_Superseded x={stale.xid} n={oc.xid}")
         bo.env.hash.replace(stale, oc)
     return "done"
 
@@ -281,7 +273,7 @@ def step_condfetch(wrk: Worker, bo: BusyObject) -> str:
     hash_ = bo.env.hash
     stale_boc = hash_.ref_boc(stale)
     if stale_boc is not None:
-        bo.log.put(_NOTICE, "vsl: Conditional fetch wait for streaming object")
+        bo.log.put(NOTICE, "vsl: Conditional fetch wait for streaming object")
         stale_boc.wait_state(BocState.FINISHED, clock.NEVER, wrk)
         hash_.deref_boc(wrk, stale)
     old = stale.stobj
@@ -348,7 +340,7 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
         bo.retries += 1
         if bo.retries <= bo.max_retries:
             return "retry"
-        bo.log.put(_VCL_ERROR, "Too many retries, failing")
+        bo.log.put(VCL_ERROR, "Too many retries, failing")
         return "fail"
     try:
         store_headers(wrk, bo)

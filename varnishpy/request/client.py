@@ -29,7 +29,18 @@ from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED
 from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.received_head import ReceivedHead
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import (
+    BOGO_HEADER,
+    DEBUG,
+    ERROR,
+    HIT,
+    HIT_MISS,
+    HIT_PASS,
+    REQ_METHOD,
+    REQ_START,
+    VCL_ERROR,
+    VCL_USE,
+)
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
@@ -49,16 +60,6 @@ if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.threads.worker import Worker
 
-_BOGO_HEADER: Final = int(Tag.BogoHeader)
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_HIT: Final = int(Tag.Hit)
-_HIT_MISS: Final = int(Tag.HitMiss)
-_HIT_PASS: Final = int(Tag.HitPass)
-_REQ_METHOD: Final = int(Tag.ReqMethod)
-_REQ_START: Final = int(Tag.ReqStart)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
-_VCL_USE: Final = int(Tag.VCL_use)
 
 _FORWARDING: Final = frozenset(("hash", "pass", "pipe"))
 
@@ -110,7 +111,7 @@ def _run(wrk: Worker, req: Request, name: str) -> Step:
 def _watch_step(req: Request) -> None:
     """For debug=+req_state and debug=+perturb: a step begins."""
     if params.debug.req_state:
-        req.log.put(_DEBUG, f"vxid {req.vxid} STP_{req.step} sp {id(req.sess):#x} vcl {id(req.vcl):#x}")
+        req.log.put(DEBUG, f"vxid {req.vxid} STP_{req.step} sp {id(req.sess):#x} vcl {id(req.vcl):#x}")
     perturb.pause()
 
 
@@ -121,7 +122,7 @@ def _start(req: Request) -> None:
     req.max_restarts = params.max_restarts
     if req.vcl is None:
         req.vcl = req.env.vcls.active()
-        req.log.put(_VCL_USE, req.vcl.name)
+        req.log.put(VCL_USE, req.vcl.name)
 
 
 def _contain(wrk: Worker, req: Request, exc: Exception) -> Step:
@@ -129,7 +130,7 @@ def _contain(wrk: Worker, req: Request, exc: Exception) -> Step:
     wrk.stats.req_contained += 1
     for entry in traceback.format_exception(exc):
         for line in entry.rstrip("\n").split("\n"):
-            req.log.put(_ERROR, line)
+            req.log.put(ERROR, line)
     tried = req.contained or req.delivering
     req.contained = True
     oc, req.objcore = req.objcore, None
@@ -165,7 +166,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
     """Look at what concerns this hop: Expect, Connection, the body; then keep a copy for restarts and ESI."""
     http = req.http
     http.log = req.log
-    http.first_tag = _REQ_METHOD
+    http.first_tag = REQ_METHOD
     headers = http.headers
     received = req.received
     if received is None:
@@ -247,7 +248,7 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     log = req.log
     sess = req.sess
     client = sess.client_ip
-    log.put(_REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
+    log.put(REQ_START, f"{client.ip} {client.port} {sess.listen.name} {sess.scheme}")
     received = req.received
     records = received.records if received is not None and not req.restarts else None
     if records is None:
@@ -260,7 +261,7 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     if received is None or len(received.names) != len(req.http0.headers):  # some name stands there twice
         repeated = _repeated(req)
     if repeated is not None:
-        log.put(_BOGO_HEADER, f"Multiple {repeated}: headers")
+        log.put(BOGO_HEADER, f"Multiple {repeated}: headers")
         req.doclose = "RX_BAD"
         wrk.stats.client_req_400 += 1
         req.transport.minimal_response(wrk, req, 400)
@@ -328,15 +329,15 @@ def _after_recv(req: Request, action: str) -> str:
         return "lookup"
     if action == "pipe":
         if req.topreq is not req:
-            req.log.put(_VCL_ERROR, "vcl_recv{} returns pipe for ESI included object.  Doing pass.")
+            req.log.put(VCL_ERROR, "vcl_recv{} returns pipe for ESI included object.  Doing pass.")
             return "pass"
         if req.http0.proto not in ("HTTP/1.0", "HTTP/1.1"):
-            req.log.put(_VCL_ERROR, "vcl_recv{} returns pipe for HTTP/2 request.  Doing pass.")
+            req.log.put(VCL_ERROR, "vcl_recv{} returns pipe for HTTP/2 request.  Doing pass.")
             return "pass"
         return "pipe"
     if action == "vcl":
         why = "Not after restarts" if req.restarts else "Only from active VCL"
-        req.log.put(_VCL_ERROR, f"Illegal return(vcl): {why}")
+        req.log.put(VCL_ERROR, f"Illegal return(vcl): {why}")
         req.err_code = 503
         return "synth"
     return action  # pass, purge, synth, restart
@@ -352,7 +353,7 @@ def _switch_vcl(wrk: Worker, req: Request, selected: object) -> None:
         req.vcl0 = old  # includes start with it again
     else:
         old.rel()
-    req.log.put(_VCL_USE, f"{req.vcl.name} via {old.name}")
+    req.log.put(VCL_USE, f"{req.vcl.name} via {old.name}")
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------------
@@ -377,7 +378,7 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
     if found is Lookup.MISS or found is Lookup.HITMISS:
         if found is Lookup.HITMISS and req.hitmiss_info is not None:
             xid, left = req.hitmiss_info
-            req.log.put(_HIT_MISS, f"{xid} {left:.6f}")
+            req.log.put(HIT_MISS, f"{xid} {left:.6f}")
         req.objcore = busy
         req.stale_oc = oc
         req.is_hitmiss = found is Lookup.HITMISS
@@ -385,7 +386,7 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
     assert found is Lookup.HITPASS
     if req.hitmiss_info is not None:
         xid, left = req.hitmiss_info
-        req.log.put(_HIT_PASS, f"{xid} {left:.6f}")
+        req.log.put(HIT_PASS, f"{xid} {left:.6f}")
     req.is_hitpass = True
     return "pass"
 
@@ -403,7 +404,7 @@ def _log_hit(req: Request, oc: ObjectCore) -> None:
     if boc is not None and boc.state < _FINISHED and oc.stobj is not None:
         length = oc.stobj.headers.get("content-length")
         text += f" {boc.fetched_so_far}" if length is None else f" {boc.fetched_so_far} {length}"
-    req.log.put(_HIT, text)
+    req.log.put(HIT, text)
 
 
 def _hit(wrk: Worker, req: Request, found: Lookup, busy: ObjectCore | None) -> str:
@@ -493,7 +494,7 @@ def step_restart(wrk: Worker, req: Request) -> str:
     req.restarts += 1
     log = req.log
     if req.restarts > req.max_restarts:
-        log.put(_VCL_ERROR, "Too many restarts")
+        log.put(VCL_ERROR, "Too many restarts")
         req.err_code = 503
         return "synth"
     now = clock.now()

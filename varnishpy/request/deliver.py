@@ -12,7 +12,7 @@ from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, FILTERS, RESP_METHOD, STORAGE, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
@@ -35,15 +35,10 @@ from varnishpy.vcl.context import VclFailure
 if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
-_ERROR: Final = int(Tag.Error)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
-_STORAGE: Final = int(Tag.Storage)
-_FILTERS: Final = int(Tag.Filters)
-_RESP_METHOD: Final = int(Tag.RespMethod)
-_RESP_PROTOCOL: Final = _RESP_METHOD + PROTOCOL
-_RESP_STATUS: Final = _RESP_METHOD + STATUS
-_RESP_REASON: Final = _RESP_METHOD + REASON
-_RESP_HEADER: Final = _RESP_METHOD + HEADER
+_RESP_PROTOCOL: Final = RESP_METHOD + PROTOCOL
+_RESP_STATUS: Final = RESP_METHOD + STATUS
+_RESP_REASON: Final = RESP_METHOD + REASON
+_RESP_HEADER: Final = RESP_METHOD + HEADER
 
 # members of an Enum cost a look-up in two tables each time
 _DONE: Final = Step.DONE
@@ -63,7 +58,7 @@ def _new_response(req: Request) -> Message:
     resp = req.resp
     if resp.log is not None:  # used before: this is another response to the same request
         resp = req.resp = Message()
-    resp.attach(req.log, _RESP_METHOD, req.ws)
+    resp.attach(req.log, RESP_METHOD, req.ws)
     return resp
 
 
@@ -181,7 +176,7 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
     ignore_body(req)
     if not _store_synthetic(req):
         log = req.log
-        log.put(_ERROR, "Could not get storage")
+        log.put(ERROR, "Could not get storage")
         req.doclose = "OVERLOAD"
         now = clock.now()
         log.timestamp("Resp", now)
@@ -199,9 +194,9 @@ def _store_synthetic(req: Request) -> bool:
     try:
         stored = req.synth_stored = StoredObject(transient)
     except NoSpace as exc:
-        req.log.put(_ERROR, str(exc))
+        req.log.put(ERROR, str(exc))
         return False
-    req.log.put(_STORAGE, f"{transient.name} {transient.ident}")
+    req.log.put(STORAGE, f"{transient.name} {transient.ident}")
     try:
         stored.extend(b"".join(req.synth_body))
     except NoSpace:
@@ -248,15 +243,15 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
     names = req.filter_list
     if names is None:
         names = default_delivery_filters(req)
-    req.log.put(_FILTERS, names)
+    req.log.put(FILTERS, names)
     processors: list[DeliveryProcessor] = []
     if names:
         context = DeliveryContext(req, req.log, resp, length, stobj, finished)
         try:
             processors = _open_processors(req, names, context)
         except (FilterError, ProcessorError, VclFailure) as exc:
-            req.log.put(_VCL_ERROR if isinstance(exc, VclFailure) else _ERROR, str(exc))
-            req.log.put(_ERROR, "Failure to push processors")
+            req.log.put(VCL_ERROR if isinstance(exc, VclFailure) else ERROR, str(exc))
+            req.log.put(ERROR, "Failure to push processors")
             req.doclose = "OVERLOAD"
             req.transport.fail(req, "OVERLOAD")
             return Step.DONE
@@ -352,5 +347,5 @@ def step_pump(wrk: Worker, req: Request) -> Step:
         wrk.stats.req_contained += 1
         for entry in traceback.format_exception(exc):
             for line in entry.rstrip("\n").split("\n"):
-                log.put(_ERROR, line)
+                log.put(ERROR, line)
     return Step.DISEMBARK

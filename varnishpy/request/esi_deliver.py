@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.message import Message
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEGIN, LINK, REQ_METHOD, VCL_ERROR
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import params
 from varnishpy.request.conditional import weaken_etag
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from varnishpy.session.session import Session
     from varnishpy.threads.worker import Worker
 
-_BEGIN: Final = int(Tag.Begin)
-_LINK: Final = int(Tag.Link)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
-_REQ_METHOD: Final = int(Tag.ReqMethod)
 
 _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03"
 _LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"  # an empty stored block, marked as the last
@@ -165,7 +161,7 @@ class EsiDelivery(DeliveryProcessor):
         parent = self.context.req
         abort = params.feature.esi_include_onerror and not instruction.on_error_continue
         if parent.esi_level >= params.max_esi_depth:
-            parent.log.put(_VCL_ERROR, f"ESI depth limit reached (param max_esi_depth = {params.max_esi_depth})")
+            parent.log.put(VCL_ERROR, f"ESI depth limit reached (param max_esi_depth = {params.max_esi_depth})")
             if abort:
                 raise SourceError("ESI depth limit reached")
             return
@@ -313,8 +309,8 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
     child.wrk = wrk
     child.topreq = parent.topreq
     child.esi_level = parent.esi_level + 1
-    log.put(_BEGIN, f"req {parent.vxid} esi {child.esi_level}")
-    parent.log.put(_LINK, f"req {vxid} esi {child.esi_level}")
+    log.put(BEGIN, f"req {parent.vxid} esi {child.esi_level}")
+    parent.log.put(LINK, f"req {vxid} esi {child.esi_level}")
     now = clock.now()
     log.start_clock(now)
     log.timestamp("Start", now)
@@ -323,7 +319,7 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
 
     http = child.http
     http.copy_from(parent.http0)
-    http.attach(log, _REQ_METHOD, child.ws)
+    http.attach(log, REQ_METHOD, child.ws)
     http.set_url(instruction.url)
     if instruction.host:
         http.set("Host", instruction.host)

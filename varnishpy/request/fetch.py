@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEGIN, FETCH_ERROR, LINK, VCL_USE
 from varnishpy.log.tasklog import BACKEND, TaskLog
 from varnishpy.params import params
 from varnishpy.request.backend import run_fetch
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.request.request import Request
     from varnishpy.threads.worker import Worker
-
-_BEGIN: Final = int(Tag.Begin)
-_FETCH_ERROR: Final = int(Tag.FetchError)
-_LINK: Final = int(Tag.Link)
-_VCL_USE: Final = int(Tag.VCL_use)
 
 
 class Mode(Enum):
@@ -53,10 +48,10 @@ def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
     bo.is_hitpass = req.is_hitpass
     bo.vcl_trace = req.vcl_trace
     bo.max_retries = params.max_retries
-    log.put(_BEGIN, f"bereq {req.vxid} {how}")
+    log.put(BEGIN, f"bereq {req.vxid} {how}")
     if how != "pipe":
-        log.put(_VCL_USE, bo.vcl.name)
-    req.log.put(_LINK, f"bereq {vxid} {how}")
+        log.put(VCL_USE, bo.vcl.name)
+    req.log.put(LINK, f"bereq {vxid} {how}")
     return bo
 
 
@@ -88,7 +83,7 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         boc.wait_state(want, clock.NEVER, wrk)
     else:
         wrk.stats.bgfetch_no_thread += 1
-        bo.log.put(_FETCH_ERROR, "No thread available for bgfetch")
+        bo.log.put(FETCH_ERROR, "No thread available for bgfetch")
         fail_fetch(wrk, bo)
         release_fetch(wrk, bo)
     now = clock.now()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import FETCH_ERROR
 from varnishpy.storage.boc import BocState
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
-
-_FETCH_ERROR: Final = int(Tag.FetchError)
 
 
 def timestamp(bo: BusyObject, label: str) -> float:
@@ -41,7 +39,7 @@ def error_once(bo: BusyObject, text: str) -> None:
     """Log a ``FetchError`` unless the attempt has failed already."""
     if bo.failed is None:
         bo.failed = text
-        bo.log.put(_FETCH_ERROR, text)
+        bo.log.put(FETCH_ERROR, text)
 
 
 def cleanup(bo: BusyObject) -> None:

@@ -8,11 +8,11 @@ body: it leaves, if that has not happened, then accounts for the octets and ends
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import REQ_ACCT, VDP_ACCT
 from varnishpy.log.tasklog import is_masked
 from varnishpy.request.reqbody import free_body
 from varnishpy.request.vdp_range import RangeDelivery
@@ -21,9 +21,6 @@ from varnishpy.vcl import context
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
     from varnishpy.threads.worker import Worker
-
-_REQ_ACCT: Final = int(Tag.ReqAcct)
-_VDP_ACCT: Final = int(Tag.VdpAcct)
 
 
 def finish_request(wrk: Worker, req: Request) -> None:
@@ -41,7 +38,7 @@ def finish_request(wrk: Worker, req: Request) -> None:
     sent = acct.resp_hdrbytes + acct.resp_bodybytes
     if not req.res_pipe:
         log.put(
-            _REQ_ACCT,
+            REQ_ACCT,
             f"{acct.req_hdrbytes} {acct.req_bodybytes} {received} {acct.resp_hdrbytes} {acct.resp_bodybytes} {sent}",
         )
     counters = wrk.stats
@@ -65,7 +62,7 @@ def leave(wrk: Worker, req: Request) -> None:
     oc = req.objcore
     if req.delivering:
         req.delivering = False
-        if req.acct.resp_pieces and not is_masked(_VDP_ACCT):
+        if req.acct.resp_pieces and not is_masked(VDP_ACCT):
             _account_delivery(req)
         now = clock.now()
         req.log.timestamp("Resp", now)
@@ -113,5 +110,5 @@ def _account_delivery(req: Request) -> None:
     acct = req.acct
     for processor in req.processors:
         if isinstance(processor, RangeDelivery) and processor.cut:
-            req.log.put(_VDP_ACCT, f"{processor.name} {acct.resp_pieces} {acct.resp_bodybytes}")
-    req.log.put(_VDP_ACCT, f"{req.transport.line_name} {acct.resp_pieces} {acct.resp_bodybytes}")
+            req.log.put(VDP_ACCT, f"{processor.name} {acct.resp_pieces} {acct.resp_bodybytes}")
+    req.log.put(VDP_ACCT, f"{req.transport.line_name} {acct.resp_pieces} {acct.resp_bodybytes}")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEREQ_ACCT
 from varnishpy.vcl import context
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
-
-_BEREQ_ACCT: Final = int(Tag.BereqAcct)
 
 
 def release_fetch(wrk: Worker, bo: BusyObject) -> None:
@@ -42,7 +40,7 @@ def log_end(wrk: Worker, bo: BusyObject) -> None:
     sent = acct.bereq_hdrbytes + acct.bereq_bodybytes
     received = acct.beresp_hdrbytes + acct.beresp_bodybytes
     bo.log.put(
-        _BEREQ_ACCT,
+        BEREQ_ACCT,
         f"{acct.bereq_hdrbytes} {acct.bereq_bodybytes} {sent} "
         f"{acct.beresp_hdrbytes} {acct.beresp_bodybytes} {received}",
     )

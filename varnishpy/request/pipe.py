@@ -19,7 +19,7 @@ from varnishpy.backends.backend import Backend
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEREQ_METHOD, PIPE_ACCT
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.fetch import new_busy_object
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
-_BEREQ_METHOD: Final = int(Tag.BereqMethod)
-_PIPE_ACCT: Final = int(Tag.PipeAcct)
 _CHUNK: Final = 65536
 _TURNS: Final = 16  # pieces moved one way before the other way, and the clock, are looked at
 
@@ -90,7 +88,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     bo.log.start_clock(now)
     bo.log.timestamp("Start", now)
     bereq = bo.bereq
-    bereq.attach(bo.log, _BEREQ_METHOD, req.ws)
+    bereq.attach(bo.log, BEREQ_METHOD, req.ws)
     bereq.method, bereq.url, bereq.proto = req.http.method, req.http.url, req.http.proto
     bereq.headers = filter_headers(req.http.headers, 0, req.hop_headers)
     bereq.log_request()
@@ -169,7 +167,7 @@ def _pipe(wrk: Worker, req: Request, bo: BusyObject) -> str:
             finally:  # whatever happened, the backend has its place back
                 bo.doclose = why
                 backend.finish(wrk, bo)
-    req.log.put(_PIPE_ACCT, f"{acct.req} {acct.bereq} {acct.client_in} {acct.client_out}")
+    req.log.put(PIPE_ACCT, f"{acct.req} {acct.bereq} {acct.client_in} {acct.client_out}")
     counters = wrk.stats
     counters.s_pipe_hdrbytes += acct.req
     counters.s_pipe_in += acct.client_in

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
 from varnishpy.http.message import Header
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import FETCH_ERROR, STORAGE, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.filters import FilterError, fetch_processors
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from varnishpy.storage.stevedore import Stevedore
     from varnishpy.threads.worker import Worker
 
-_FETCH_ERROR: Final = int(Tag.FetchError)
-_STORAGE: Final = int(Tag.Storage)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 _CHUNK: Final = 65536
 
 
@@ -156,7 +153,7 @@ def choose_storage(req: Request) -> Stevedore:
     stevedore: Stevedore | None = req.storage_hint or req.env.transient
     assert stevedore is not None
     req.storage_hint = None
-    req.log.put(_STORAGE, f"{stevedore.name} {stevedore.ident}")
+    req.log.put(STORAGE, f"{stevedore.name} {stevedore.ident}")
     return stevedore
 
 
@@ -180,10 +177,10 @@ def take_body(req: Request, log: TaskLog) -> TakenBody | CachedBody | None:
     if status is bodystatus.NO_BODY:
         return None
     if status is bodystatus.TAKEN:
-        log.put(_VCL_ERROR, "Uncached req.body can only be consumed once.")
+        log.put(VCL_ERROR, "Uncached req.body can only be consumed once.")
         raise BodyError("Uncached req.body can only be consumed once.")
     if status is bodystatus.ERROR:
-        log.put(_FETCH_ERROR, "Had failed reading req.body before.")
+        log.put(FETCH_ERROR, "Had failed reading req.body before.")
         raise BodyError("Had failed reading req.body before.")
     try:
         stack = _open(req)
@@ -235,14 +232,14 @@ def cache_body(req: Request, limit: int) -> int:
         assert req.body_oc is not None
         return req.body_oc.length
     if req.restarts > 0:
-        req.log.put(_VCL_ERROR, "req.body must be cached before restarts")
+        req.log.put(VCL_ERROR, "req.body must be cached before restarts")
         return -1
     if status.available <= 0:
         return status.available
     assert req.body is not None and req.wrk is not None
     if req.body.length > limit:
         req.body_status = bodystatus.ERROR
-        req.log.put(_FETCH_ERROR, "Request body too big to cache")
+        req.log.put(FETCH_ERROR, "Request body too big to cache")
         return -1
     size = _pull(req.wrk, req, limit)
     if size < 0:
@@ -271,13 +268,13 @@ def _pull(wrk: Worker, req: Request, limit: int) -> int:
     try:
         stored = StoredObject(stevedore)
     except NoSpace:
-        req.log.put(_FETCH_ERROR, f"Object allocation failed: Ran out of space in {stevedore.ident}")
+        req.log.put(FETCH_ERROR, f"Object allocation failed: Ran out of space in {stevedore.ident}")
         return -1
     req.body_oc = stored
     try:
         stack = _open(req)
     except (FetchError, FilterError):
-        req.log.put(_FETCH_ERROR, "req.body filters failed")
+        req.log.put(FETCH_ERROR, "req.body filters failed")
         return -1
     if req.want100cont:
         ask_for_body(req)

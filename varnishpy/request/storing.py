@@ -9,7 +9,7 @@ from varnishpy.cache.objcore import OC_HFM, OC_PRIVATE
 from varnishpy.http.dates import parse_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Header, Message
 from varnishpy.http.status import reason
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, OBJ_METHOD, STORAGE
 from varnishpy.params import params
 from varnishpy.request.conditional import weaken_etag
 from varnishpy.request.header_rules import INSERT, STORE_PASS, filter_headers, kept_for_trailers
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.threads.worker import Worker
 
-_ERROR: Final = int(Tag.Error)
-_OBJ_METHOD: Final = int(Tag.ObjMethod)
-_STORAGE: Final = int(Tag.Storage)
 _COPY: Final = 1 << 20  # octets copied from a stale object at a time
 _KEPT_ON_REFRESH: Final = ("Content-Length", "Content-Encoding", "Last-Modified", "ETag")
 
@@ -50,7 +47,7 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
     try:
         stobj: StoredObject = stevedore.new_object(oc, size)
     except NoSpace as exc:
-        bo.log.put(_ERROR, str(exc))
+        bo.log.put(ERROR, str(exc))
         if stevedore is transient:
             raise NoSpace("Could not get storage") from None
         oc.ttl = min(oc.ttl, params.shortlived)
@@ -59,9 +56,9 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
         try:
             stobj = stevedore.new_object(oc, size)
         except NoSpace as exc:
-            bo.log.put(_ERROR, str(exc))
+            bo.log.put(ERROR, str(exc))
             raise NoSpace("Could not get storage") from None
-    bo.log.put(_STORAGE, f"{stevedore.name} {stevedore.ident}")
+    bo.log.put(STORAGE, f"{stevedore.name} {stevedore.ident}")
     return stobj
 
 
@@ -80,8 +77,8 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
         except vary.NeverMatches:
             bo.uncacheable = True
         except vary.VaryError as exc:
-            bo.log.put(_ERROR, str(exc))
-            bo.log.put(_ERROR, "Illegal 'Vary' header from backend, making this a pass.")
+            bo.log.put(ERROR, str(exc))
+            bo.log.put(ERROR, "Illegal 'Vary' header from backend, making this a pass.")
             bo.uncacheable = True
     if bo.uncacheable:
         oc.flags |= OC_HFM
@@ -100,11 +97,11 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
     stored.reason = beresp.reason
     stored.headers = headers
     log = bo.log
-    log.put(_OBJ_METHOD + PROTOCOL, stored.proto)
-    log.put(_OBJ_METHOD + STATUS, f"{stored.status % 1000:03d}")
-    log.put(_OBJ_METHOD + REASON, stored.reason)
+    log.put(OBJ_METHOD + PROTOCOL, stored.proto)
+    log.put(OBJ_METHOD + STATUS, f"{stored.status % 1000:03d}")
+    log.put(OBJ_METHOD + REASON, stored.reason)
     for header in headers:
-        log.put(_OBJ_METHOD + HEADER, f"{header[1]}: {header[2]}")
+        log.put(OBJ_METHOD + HEADER, f"{header[1]}: {header[2]}")
     modified = beresp.get("last-modified")
     stobj.last_modified = parse_date(modified) if modified is not None else float(int(oc.t_origin))
     return stobj

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VDP_ACCT
 from varnishpy.log.tasklog import is_masked
 from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
 from varnishpy.storage.source import END, LATER, Piece, Source, SourceError, _Mark
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from varnishpy.request.request import Request
     from varnishpy.threads.worker import Worker
 
-_ERROR: Final = int(Tag.Error)
-_VDP_ACCT: Final = int(Tag.VdpAcct)
 
 PIECE: Final = 65536  # octets asked of storage at a time
 
@@ -112,7 +110,7 @@ class Chain:
         self._closed = False
         pieces = self._stored()
         self._streams = [pieces]
-        counted = not is_masked(_VDP_ACCT)
+        counted = not is_masked(VDP_ACCT)
         for processor in processors:
             pieces = processor.run(pieces)
             self._streams.append(pieces)
@@ -166,7 +164,7 @@ class Chain:
         for processor in self._processors:
             processor.close()
         for processor, counts in zip(self._processors, self._counts, strict=False):
-            processor.context.log.put(_VDP_ACCT, f"{processor.name} {counts[0]} {counts[1]}")
+            processor.context.log.put(VDP_ACCT, f"{processor.name} {counts[0]} {counts[1]}")
         self._source.close()
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import GZIP
 from varnishpy.params import params
 from varnishpy.request.growing import Pieces
 from varnishpy.request.vdp import DeliveryProcessor
 from varnishpy.request.vfp_gzip import GZIP_WBITS, Meter, unpacked_size, zlib_code, zlib_message
 from varnishpy.storage.source import SourceError
-
-_GZIP: Final = int(Tag.Gzip)
 
 
 class GunzipDelivery(DeliveryProcessor):
@@ -60,8 +57,8 @@ class GunzipDelivery(DeliveryProcessor):
             raise self._fail("Gunzip error: -5 (unexpected end)")
 
     def _fail(self, text: str) -> SourceError:
-        self.context.log.put(_GZIP, text)
+        self.context.log.put(GZIP, text)
         return SourceError(text)
 
     def close(self) -> None:
-        self.context.log.put(_GZIP, self._meter.record())
+        self.context.log.put(GZIP, self._meter.record())

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from varnishpy.http.ranges import RangeError, content_range, parse_range, unsatisfied_range
 from varnishpy.http.status import reason
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.request.conditional import range_applies
 from varnishpy.request.growing import Pieces
 from varnishpy.request.vdp import DeliveryProcessor
 from varnishpy.storage.source import SourceError
-
-_DEBUG: Final = int(Tag.Debug)
 
 
 class RangeDelivery(DeliveryProcessor):
@@ -36,7 +32,7 @@ class RangeDelivery(DeliveryProcessor):
         try:
             wanted = parse_range(value, context.length)
         except RangeError as exc:
-            context.log.put(_DEBUG, f"RANGE_FAIL {exc}")
+            context.log.put(DEBUG, f"RANGE_FAIL {exc}")
             if context.length >= 0:
                 response.set("Content-Range", unsatisfied_range(context.length))
             response.set_proto("HTTP/1.1")

@@ -15,19 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from varnishpy.backends.errors import FetchError
 from varnishpy.http.message import Message
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import FETCH_ERROR, VFP_ACCT
 from varnishpy.log.tasklog import is_masked
 
 if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.stats import TaskCounters
 
-_FETCH_ERROR: Final = int(Tag.FetchError)
-_VFP_ACCT: Final = int(Tag.VfpAcct)
 
 #: what ``VfpAcct`` calls the readers of HTTP/1 bodies, by their kind
 FETCH_NAMES: Final = {"length": "V1F_STRAIGHT", "chunked": "V1F_CHUNKED", "eof": "V1F_EOF"}
-_FILTERS: Final = int(Tag.Filters)
 
 
 class Reader(Protocol):
@@ -59,7 +56,7 @@ class FetchContext:
         """Note and log the first failure; returns the exception to raise."""
         if self.failed is None:
             self.failed = text
-            self.log.put(_FETCH_ERROR, text)
+            self.log.put(FETCH_ERROR, text)
         return FetchError(text)
 
 
@@ -160,8 +157,8 @@ class FetchStack:
         for layer in reversed(self._layers):
             if layer.processor is not None:
                 layer.processor.close()
-            if layer.name and not is_masked(_VFP_ACCT):
-                log.put(_VFP_ACCT, f"{layer.name} {layer.calls} {layer.octets}")
+            if layer.name and not is_masked(VFP_ACCT):
+                log.put(VFP_ACCT, f"{layer.name} {layer.calls} {layer.octets}")
         self.octets = self._layers[0].octets
         self._layers = self._layers[:1]
         return self.octets

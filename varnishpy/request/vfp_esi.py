@@ -12,7 +12,7 @@ import zlib
 from typing import Final
 
 from varnishpy.base import testable_random
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ESI_XMLERROR, GZIP, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request.conditional import vary_on_encoding, weaken_etag
 from varnishpy.request.esi_codes import Encoder, Include, Skip, Verbatim
@@ -22,9 +22,6 @@ from varnishpy.request.vfp_gzip import Meter, gzip_bits, new_packer
 from varnishpy.stats import main as stats
 from varnishpy.storage.object import ObjectFlag
 
-_VCL_ERROR: Final = int(Tag.VCL_Error)
-_XML_ERROR: Final = int(Tag.ESI_xmlerror)
-_GZIP: Final = int(Tag.Gzip)
 _LONGEST_CHOP: Final = 4  # octets, with debug=+esi_chop
 
 
@@ -38,7 +35,7 @@ class Esi(FetchProcessor):
     def open(self) -> bool:
         context = self.context
         if context.response.status == 206:
-            context.log.put(_VCL_ERROR, "Attempted ESI on partial (206) response")
+            context.log.put(VCL_ERROR, "Attempted ESI on partial (206) response")
             raise context.error("Fetch filter esi failed to open")
         context.flags |= ObjectFlag.ESIPROC
         self._encoder = Encoder(self.gzipped)
@@ -98,10 +95,10 @@ class Esi(FetchProcessor):
 
     def complain(self, text: str, error: bool) -> None:
         stats.inc("esi_errors" if error else "esi_warnings")
-        self.context.log.put(_XML_ERROR, f"{'ERR' if error else 'WARN'}: after {self._start} {text}")
+        self.context.log.put(ESI_XMLERROR, f"{'ERR' if error else 'WARN'}: after {self._start} {text}")
 
     def remark(self, text: str) -> None:
-        self.context.log.put(_XML_ERROR, f"WARN: {text}")
+        self.context.log.put(ESI_XMLERROR, f"WARN: {text}")
 
 
 class EsiGzip(Esi):
@@ -147,7 +144,7 @@ class EsiGzip(Esi):
         return out
 
     def close(self) -> None:
-        self.context.log.put(_GZIP, self._meter.record())
+        self.context.log.put(GZIP, self._meter.record())
 
     def _put(self, packed: bytes) -> None:
         self._packed += packed

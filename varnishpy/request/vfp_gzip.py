@@ -12,14 +12,13 @@ import struct
 import zlib
 from typing import Final
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import GZIP
 from varnishpy.params import params
 from varnishpy.request.conditional import vary_on_encoding, weaken_etag
 from varnishpy.request.vfp import FetchContext, FetchProcessor
 from varnishpy.storage.object import ObjectFlag
 
 GZIP_WBITS: Final = 31  # a gzip wrapper around the largest window
-_GZIP: Final = int(Tag.Gzip)
 _HEADER_BITS: Final = 80  # a gzip header without optional fields
 
 
@@ -82,7 +81,7 @@ class _GzipProcessor(FetchProcessor):
         self._ended = False
 
     def close(self) -> None:
-        self.context.log.put(_GZIP, self._meter.record())
+        self.context.log.put(GZIP, self._meter.record())
 
     def _fail(self, text: str) -> Exception:
         return self.context.error(text)
@@ -140,7 +139,7 @@ class Gunzip(_GzipProcessor):
             try:
                 out = engine.decompress(data, limit)
             except zlib.error as exc:
-                self.context.log.put(_GZIP, f"Gunzip error: {zlib_code(exc)} ({zlib_message(exc)})")
+                self.context.log.put(GZIP, f"Gunzip error: {zlib_code(exc)} ({zlib_message(exc)})")
                 raise self._fail(f"Invalid Gzip data: {zlib_message(exc)}") from None
             if engine.unused_data:
                 raise self._fail("Junk after gzip data")
@@ -185,7 +184,7 @@ class TestGunzip(_GzipProcessor):
                 meter.total_out += len(engine.decompress(rest, params.gzip_buffer))
                 rest = engine.unconsumed_tail
         except zlib.error as exc:
-            self.context.log.put(_GZIP, f"Gunzip error: {zlib_code(exc)} ({zlib_message(exc)})")
+            self.context.log.put(GZIP, f"Gunzip error: {zlib_code(exc)} ({zlib_message(exc)})")
             raise self._fail(f"Invalid Gzip data: {zlib_message(exc)}") from None
         if engine.unused_data:
             raise self._fail("Junk after gzip data")

@@ -25,7 +25,7 @@ from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
 from varnishpy.base.wakeup import Wakeup
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR, SESS_ERROR
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import sockaddr
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from varnishpy.request.env import Env
     from varnishpy.threads import Pool, Worker
 
-_SESS_ERROR: Final = int(Tag.SessError)
-_ERROR: Final = int(Tag.Error)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, no time
 # Accepted in a row before the thread looks whether it has been told something.
 _BURST: Final = 64
@@ -191,7 +189,7 @@ class Acceptor:
         if is_bad:
             self._owner.pace.bad()
         ip, port = ("0.0.0.0", "0") if self.is_uds else self.address()
-        vsl(_SESS_ERROR, 0, f'{self.listen.name} {ip} {port} {self.sock.fileno()} {number} "{os.strerror(number)}"')
+        vsl(SESS_ERROR, 0, f'{self.listen.name} {ip} {port} {self.sock.fileno()} {number} "{os.strerror(number)}"')
         return is_bad
 
     @staticmethod
@@ -215,7 +213,7 @@ class Acceptor:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, wanted[1])
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, wanted[2])
         except OSError as error:
-            vsl(_ERROR, 0, f"{self.listen.name}: cannot set socket options: {error.strerror}")
+            vsl(ERROR, 0, f"{self.listen.name}: cannot set socket options: {error.strerror}")
 
     def _task(self, pool: Pool, connection: socket.socket, peer: Any) -> Any:
         def make_session(wrk: Worker) -> None:

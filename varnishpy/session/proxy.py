@@ -7,13 +7,14 @@ accept. What came behind it is the beginning of HTTP.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from varnishpy.base import clock
 from varnishpy.http import proxy_wire
 from varnishpy.http.proxy_wire import ProxyError, ProxyHeader, ProxyOverflow
 from varnishpy.http1.connection import Connection, Fill
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import PROXY as _PROXY
+from varnishpy.log.tag_numbers import PROXY_GARBAGE
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import SockAddr
@@ -22,9 +23,6 @@ from varnishpy.session.handshake import HandshakeTransport
 if TYPE_CHECKING:
     from varnishpy.session.session import Session
     from varnishpy.threads.worker import Worker
-
-_PROXY: Final = int(Tag.Proxy)
-_PROXY_GARBAGE: Final = int(Tag.ProxyGarbage)
 
 
 class ProxyTransport(HandshakeTransport):
@@ -43,7 +41,7 @@ class ProxyTransport(HandshakeTransport):
         """Serve HTTP behind a header."""
         sess.proxy = header
         if header.garbage:
-            vsl(_PROXY_GARBAGE, sess.vxid, header.garbage)
+            vsl(PROXY_GARBAGE, sess.vxid, header.garbage)
         if header.log:
             vsl(_PROXY, sess.vxid, header.log)
         if header.client is not None and header.server is not None:
@@ -81,7 +79,7 @@ class ProxyTransport(HandshakeTransport):
             reason = "RX_OVERFLOW"
         except ProxyError as error:
             if str(error):
-                vsl(_PROXY_GARBAGE, sess.vxid, str(error))
+                vsl(PROXY_GARBAGE, sess.vxid, str(error))
             reason = "RX_JUNK"
         except OSError:
             reason = "PIPE_OVERFLOW"  # the watch did not take the session

@@ -15,13 +15,13 @@ import contextlib
 import socket
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant
 from varnishpy.base.workspace import make_workspace
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEGIN, DEBUG, END, LINK, SESS_CLOSE, SESS_OPEN
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import NO_ADDRESS, SockAddr, sockaddr
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     from varnishpy.threads.pool import Pool
     from varnishpy.threads.watch import Watched
     from varnishpy.threads.worker import Task, Worker
-
-_BEGIN: Final = int(Tag.Begin)
-_END: Final = int(Tag.End)
-_LINK: Final = int(Tag.Link)
-_SESS_OPEN: Final = int(Tag.SessOpen)
-_SESS_CLOSE: Final = int(Tag.SessClose)
-_DEBUG: Final = int(Tag.Debug)
 
 
 class StreamSocket(Protocol):
@@ -156,20 +149,20 @@ class Session:
         if self.table is not None:
             self.table[self.vxid] = self
         remote, local = self.remote_ip, self.local_ip
-        vsl(_BEGIN, self.vxid, f"sess 0 {'PROXY' if self.listen.proto == 'PROXY' else 'HTTP/1'}")
+        vsl(BEGIN, self.vxid, f"sess 0 {'PROXY' if self.listen.proto == 'PROXY' else 'HTTP/1'}")
         vsl(
-            _SESS_OPEN,
+            SESS_OPEN,
             self.vxid,
             f"{remote.ip} {remote.port} {self.listen.name} {local.ip} {local.port} {self.t_open:.6f} {self.fd}",
         )
 
     def link(self, kind: str, child: int, reason: str) -> None:
         """Log that this session started another transaction: ``link("req", 1001, "rxreq")``."""
-        vsl(_LINK, self.vxid, f"{kind} {child} {reason}")
+        vsl(LINK, self.vxid, f"{kind} {child} {reason}")
 
     def debug(self, text: str) -> None:
         """A ``Debug`` record of the session itself."""
-        vsl(_DEBUG, self.vxid, text)
+        vsl(DEBUG, self.vxid, text)
 
     def watch(self, task: Task) -> Watched:
         """The session's place in the watch of its pool; it gets one if it has none.
@@ -226,8 +219,8 @@ class Session:
         if duration < 0.0:  # the clock was set back: what objects age by, and all that is logged, is not to be trusted
             invariant(duration >= -params.clock_step, "clock step within clock_step")
             duration = 0.0
-        vsl(_SESS_CLOSE, self.vxid, f"{self.closed} {duration:.3f}")
-        vsl(_END, self.vxid, "")
+        vsl(SESS_CLOSE, self.vxid, f"{self.closed} {duration:.3f}")
+        vsl(END, self.vxid, "")
         if self.ws.overflowed:
             stats.main.inc("ws_session_overflow")
         self.transport_priv = None

@@ -11,10 +11,10 @@ import select
 import socket
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from varnishpy.base import clock
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import TLS as _TLS
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.handshake import HandshakeTransport
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from varnishpy.session.certificates import CertStore
     from varnishpy.session.session import Session
     from varnishpy.threads import Worker
-
-_TLS: Final = int(Tag.TLS)
 
 
 class TlsTransport(HandshakeTransport):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Message
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import RESP_METHOD
 from varnishpy.log.tasklog import Records
 
-_RESP_METHOD: Final = int(Tag.RespMethod)
-_RESP_PROTOCOL: Final = _RESP_METHOD + PROTOCOL
-_RESP_STATUS: Final = _RESP_METHOD + STATUS
-_RESP_REASON: Final = _RESP_METHOD + REASON
-_RESP_HEADER: Final = _RESP_METHOD + HEADER
+_RESP_PROTOCOL: Final = RESP_METHOD + PROTOCOL
+_RESP_STATUS: Final = RESP_METHOD + STATUS
+_RESP_REASON: Final = RESP_METHOD + REASON
+_RESP_HEADER: Final = RESP_METHOD + HEADER
 
 
 class Prepared:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from varnishpy import log, stats
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import EXP_KILL
 from varnishpy.params import params
 
 OBJECT_OVERHEAD: Final = 120  # charged for an object's fixed parts: what the reference spends on them
-_EXPKILL: Final = int(Tag.ExpKill)
 
 
 class StorageError(Exception):
@@ -41,5 +40,5 @@ class NukeBudget:
             self.left -= 1
             return True
         stats.main.inc("n_lru_limited")
-        log.vsl(_EXPKILL, 0, "LRU reached nuke_limit")
+        log.vsl(EXP_KILL, 0, "LRU reached nuke_limit")
         return False

@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from varnishpy.base.panic import panic
 from varnishpy.log import vsl
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR
 
 if TYPE_CHECKING:
     from varnishpy.http.message import Message
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.request.request import Request
-
-
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 
 
 def module_name(vcl: str) -> str:
@@ -157,7 +154,7 @@ class Ctx:
         """Log into the transaction; without one (vcl_init, events) as the process, but failures go to the CLI."""
         if self.vsl is not None:
             self.vsl.put(tag, text)
-        elif tag == _VCL_ERROR and self.messages is not None:
+        elif tag == VCL_ERROR and self.messages is not None:
             self.messages.append(text)
         else:
             vsl(tag, 0, text)

@@ -5,26 +5,20 @@ The body must have been kept with ``std.cache_req_body()`` before.
 
 from __future__ import annotations
 
-from typing import Final
-
 from varnishpy.base.regex import RegexMatchError
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, HASH, VCL_ERROR
 from varnishpy.vmods.api import INT, REGEX, STRING, Ctx
-
-_VCL_ERROR: Final = int(Tag.VCL_Error)
-_DEBUG: Final = int(Tag.Debug)
-_HASH: Final = int(Tag.Hash)
 
 
 def _pieces(ctx: Ctx, function: str, method: str) -> list[bytes] | None:
     """The kept body; none, and why in the log, if there is none or this is not the place for the function."""
     if ctx.req is None or (method and ctx.method != method):
         place = f"vcl_{method}" if method else "client subroutines"
-        ctx.log(_VCL_ERROR, f"bodyaccess.{function}() can only be used in {place}")
+        ctx.log(VCL_ERROR, f"bodyaccess.{function}() can only be used in {place}")
         return None
     stored = ctx.req.body_oc
     if stored is None:
-        ctx.log(_VCL_ERROR, "Unbuffered req.body")
+        ctx.log(VCL_ERROR, "Unbuffered req.body")
         return None
     return [bytes(piece) for piece in stored.chunks]
 
@@ -37,7 +31,7 @@ def rematch_req_body(ctx: Ctx, re: REGEX) -> INT:
     try:
         return 1 if re.search(b"".join(pieces).decode("latin-1")) else 0
     except RegexMatchError as error:
-        ctx.log(_VCL_ERROR, f"Regexp matching failed: {error}")
+        ctx.log(VCL_ERROR, f"Regexp matching failed: {error}")
         return -1
 
 
@@ -47,7 +41,7 @@ def hash_req_body(ctx: Ctx) -> None:
     if pieces is not None:
         text = b"".join(pieces).decode("latin-1")
         ctx.req.hash_parts.append(text)
-        ctx.log(_HASH, text)
+        ctx.log(HASH, text)
 
 
 def len_req_body(ctx: Ctx) -> INT:
@@ -64,4 +58,4 @@ def log_req_body(ctx: Ctx, prefix: STRING = "", length: INT = 200) -> None:
     for piece in _pieces(ctx, "log_req_body", "") or ():
         step = length if length > 0 else max(len(piece), 1)
         for at in range(0, len(piece), step):
-            ctx.log(_DEBUG, (prefix or "") + piece[at : at + step].decode("latin-1"))
+            ctx.log(DEBUG, (prefix or "") + piece[at : at + step].decode("latin-1"))

@@ -13,10 +13,9 @@ from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Final
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR
 from varnishpy.vmods.api import STRING, Ctx, VclFailure
 
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 _STANDARD: Final = b"+/"
 _URL: Final = b"-_"
 
@@ -66,7 +65,7 @@ def _encoded(ctx: Ctx, data: bytes, url: bool = False, padded: bool = True) -> S
 def _decoded(ctx: Ctx, text: STRING, alphabet: bytes) -> STRING:
     octets = _octets(text)
     if set(octets) - _PLAIN - set(alphabet) - {ord("=")}:
-        ctx.log(_VCL_ERROR, "digest: Base64 input contains invalid characters")
+        ctx.log(VCL_ERROR, "digest: Base64 input contains invalid characters")
         return ""
     body = octets.partition(b"=")[0]
     if len(body) % 4 == 1:

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from varnishpy.base.regex import Regex, RegexError, RegexMatchError
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR
 from varnishpy.vmods._substitute import Substitutions, matches, register
 from varnishpy.vmods.api import BOOL, INT, PRIV_TASK, STRING, SUB, Ctx, VclFailure
 
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 _FAILED: Final = "**BACKREF METHOD FAILED**"
 _FAILED_DYN: Final = "**BACKREF FUNCTION FAILED**"
 _DYNAMIC: Final = "dynamic"  # where the last match of match_dyn() is kept
@@ -39,19 +38,19 @@ def _search(ctx: Ctx, regex: Regex, text: str) -> Groups | None:
     try:
         found = regex.groups(text)
     except RegexMatchError as error:
-        ctx.log(_VCL_ERROR, f"vmod re: regex match returned {error}")
+        ctx.log(VCL_ERROR, f"vmod re: regex match returned {error}")
         return None
     return None if found is None else found[1]
 
 
 def _backref(ctx: Ctx, groups: Groups | bool | None, number: int, fallback: STRING) -> STRING:
     if groups is None:
-        ctx.log(_VCL_ERROR, "vmod re: backref called without prior match")
+        ctx.log(VCL_ERROR, "vmod re: backref called without prior match")
         return fallback
     if isinstance(groups, bool):  # the match failed
         return fallback
     if not 0 <= number < len(groups):
-        ctx.log(_VCL_ERROR, f"vmod re: backref {number} out of range")
+        ctx.log(VCL_ERROR, f"vmod re: backref {number} out of range")
         return fallback
     found = groups[number]
     return fallback if found is None else ctx.account(found)
@@ -149,7 +148,7 @@ class regex:
                 if ctx.handling is not None:
                     break
         except RegexMatchError as error:
-            ctx.log(_VCL_ERROR, f"vmod re: regex match returned {error}")
+            ctx.log(VCL_ERROR, f"vmod re: regex match returned {error}")
         if not any_found:
             priv[self] = False
         return any_found
@@ -178,7 +177,7 @@ def match_dyn(
     try:
         compiled = _compile(pattern or "", limit, limit_recursion)
     except RegexError as error:
-        ctx.log(_VCL_ERROR, f"vmod re: Cannot compile '{pattern}': {error}")
+        ctx.log(VCL_ERROR, f"vmod re: Cannot compile '{pattern}': {error}")
         priv[_DYNAMIC] = None
         return False
     groups = _search(ctx, compiled, subject or "")

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from varnishpy.base.panic import panic
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.vcl import runtime
 from varnishpy.vmods._filters import DeliveryFilter, FetchFilter, Pieces
 from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
 
-_DEBUG: Final = int(Tag.Debug)
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TURNED: Final = _ALPHABET[13:] + _ALPHABET[:13]
 _ROT13: Final = bytes.maketrans(_ALPHABET + _ALPHABET.lower(), _TURNED + _TURNED.lower())
@@ -147,9 +146,9 @@ class _Check(DeliveryFilter):
         if self._mode == "panic" or (self._mode == "panic_unless_error" and self._calls and self._whole):
             panic(f"Wrong turn: body {self.what}")
         log = self.context.log
-        log.put(_DEBUG, f"{self.what} mismatch")
-        log.put(_DEBUG, f"got: {self.show(found)}")
-        log.put(_DEBUG, f"exp: {self.show(self._expected)}")
+        log.put(DEBUG, f"{self.what} mismatch")
+        log.put(DEBUG, f"got: {self.show(found)}")
+        log.put(DEBUG, f"exp: {self.show(self._expected)}")
 
 
 class CheckSha256(_Check):

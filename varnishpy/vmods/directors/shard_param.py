@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR
 from varnishpy.vcl import runtime
 from varnishpy.vmods.api import BLOB, BOOL, INT, NOT_GIVEN, REAL, STRING, Ctx, VclFailure, restrict
 from varnishpy.vmods.directors.simple import hash_text
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 By = Literal["HASH", "URL", "KEY", "BLOB"]
 Healthy = Literal["CHOSEN", "IGNORE", "ALL"]
-
-_ERROR: Final = int(Tag.Error)
 
 
 @dataclass(slots=True)
@@ -110,7 +108,7 @@ def arguments(
         if key_blob is NOT_GIVEN:
             raise VclFailure(f"{who}{function} missing key_blob argument with by={kind}")
         if not key_blob:
-            ctx.log(_ERROR, f"{who}{function} by=BLOB but no or empty key_blob - using key 0")
+            ctx.log(ERROR, f"{who}{function} by=BLOB but no or empty key_blob - using key 0")
         number = int.from_bytes((key_blob or b"")[:4], "big")
     elif key is not NOT_GIVEN or key_blob is not NOT_GIVEN:
         raise VclFailure(f"{who}{function} key and key_blob arguments are invalid with by={kind}")
