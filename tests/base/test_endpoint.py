@@ -77,10 +77,14 @@ def test_certificate_and_key_of_an_https_endpoint(tmp_path: Path, monkeypatch: p
         (":0,HTTPS,cert=/nonexistent.pem", "Cannot read cert /nonexistent.pem in -a: No such file or directory"),
         (f":0,HTTPS,cert={__file__},cert={__file__}", "Too many cert sub-args in -a"),
         ("a/b", "Unix domain socket addresses must be absolute paths in -a (a/b)"),
-        ("127.0.0.1:99999", "Port number out of range in -a (127.0.0.1:99999): at most 65535"),
-        ("[::1", "lacks its closing bracket"),
-        ("@", "Empty abstract socket name in -a (@)"),
-        ("/" + "x" * 120, "path too long"),
+        (
+            "127.0.0.1:99999",
+            "Got no socket(s) for a0=127.0.0.1:99999 (Port number 99999 is out of range: at most 65535)",
+        ),
+        ("x=[::1", "Got no socket(s) for x=[::1 (IPv6 address lacks ']')"),
+        ("[::1]80", "(IPv6 address has wrong port separator)"),
+        ("@", "Got no socket(s) for a0=@ (The empty abstract socket name is not supported)"),
+        ("/" + "x" * 120, "(Path too long for a Unix domain socket: at most 107 bytes)"),
     ],
 )
 def test_wrong_listen_arguments_say_what_is_wrong(text: str, message: str) -> None:
@@ -179,18 +183,32 @@ def test_port_in_use_names_option_and_address() -> None:
     sock.close()
 
 
-def test_uds_mode_stale_file_and_live_server(tmp_path: Path) -> None:
+def test_uds_mode_and_whose_file_it_is(tmp_path: Path) -> None:
     path = tmp_path / "v.sock"
     wanted = parse_listen(f"{path},mode=0600", "a0")
     (first,) = endpoint.open_listen(wanted, 5)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert first.getsockname() == str(path)
-    with pytest.raises(EndpointError, match="in use"):
-        endpoint.open_listen(wanted, 5)
-    first.close()  # leaves its file, as a killed server does
-    (second,) = endpoint.open_listen(wanted, 5)
-    endpoint.close_all([second])
+    (second,) = endpoint.open_listen(wanted, 5)  # who starts last has it
+    endpoint.close_all([first])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    second.close()  # leaves its file, as a killed server does
+    (third,) = endpoint.open_listen(wanted, 5)
+    endpoint.close_all([third])
     assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["{path}", "@varnishpy-twice-{pid}", "127.0.0.1:{port}"])
+def test_two_arguments_have_the_same_address(tmp_path: Path, text: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = text.format(path=tmp_path / "v.sock", pid=os.getpid(), port=port)
+    taken: dict[endpoint.SockAddr, str] = {}
+    sockets = endpoint.open_listen(parse_listen(text, "a0"), 5, taken=taken)
+    with pytest.raises(EndpointError, match=f"-a arguments {text} and {text} have same address"):
+        endpoint.open_listen(parse_listen(text, "a1"), 5, taken=taken)
+    endpoint.close_all(sockets)
 
 
 def test_uds_never_removes_another_file(tmp_path: Path) -> None:

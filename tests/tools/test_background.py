@@ -15,8 +15,7 @@ import pytest
 from tests.conftest import require_program
 from tests.tools.conftest import Instance
 from tests.waiting import wait_for
-from varnishpy.tools.daemonize import PidFile
-from varnishpy.tools.usage import ToolError
+from varnishpy.base.pidfile import PidFile, PidFileError
 
 OURS = {"varnishlog": ["log"], "varnishncsa": ["ncsa"]}
 Command = Callable[[str], list[str]]
@@ -134,7 +133,7 @@ def test_the_lock_goes_with_the_fork(tmp_path: Path) -> None:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert path.read_text() == str(child)
-    with pytest.raises(ToolError):
+    with pytest.raises(PidFileError):
         PidFile(str(path))
     held.remove()
     PidFile(str(path)).remove()

@@ -26,6 +26,11 @@ Proto = Literal["HTTP", "PROXY", "HTTPS"]
 SockAddr = tuple[socket.AddressFamily, Any]
 """Address family and what `socket.socket.bind` or ``connect`` take for it."""
 
+LONGEST_PATH = 107
+"""Octets of a Unix socket's path: sun_path of unix(7), without its terminator."""
+PATH_TOO_LONG = "Path too long for a Unix domain socket"
+NO_ABSTRACT_NAME = "The empty abstract socket name is not supported"
+
 _RANGE = re.compile(r"(\d+)-(\d+)\Z", re.ASCII)
 _FAST_OPEN_QUEUE = 1024  # connections with data that may wait for the end of their handshake
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
@@ -34,6 +39,10 @@ _PROTOS: dict[str, Proto] = {"HTTP": "HTTP", "HTTP/1": "HTTP", "PROXY": "PROXY",
 
 class EndpointError(Exception):
     """An address that cannot be used; the text names the option and the fault."""
+
+
+class _BadAddress(EndpointError):
+    """No address at all; who asked adds which option it was for."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,32 +135,34 @@ def parse_address(text: str, default_port: str, option: str) -> Address:
     """
     if text.startswith("@"):
         if len(text) == 1:
-            raise EndpointError(f"Empty abstract socket name in {option} ({text})")
+            raise _BadAddress(NO_ABSTRACT_NAME)
         return Address(None, "", text)
     if text.startswith("/"):
-        if len(text.encode("utf-8", "surrogateescape")) > 107:  # sun_path of unix(7), with its terminator
-            raise EndpointError(f"Unix domain socket path too long in {option} ({text}): at most 107 bytes")
+        if len(text.encode("utf-8", "surrogateescape")) > LONGEST_PATH:
+            raise _BadAddress(f"{PATH_TOO_LONG}: at most {LONGEST_PATH} bytes")
         return Address(None, "", text)
     if "/" in text:
         raise EndpointError(f"Unix domain socket addresses must be absolute paths in {option} ({text})")
     if text.isascii() and text.isdigit():
-        return Address(None, _port(text, text, option), "")
+        return Address(None, _port(text), "")
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
-        if not closed or (rest and rest[0] not in ": "):
-            raise EndpointError(f"IPv6 address lacks its closing bracket, or junk follows it, in {option} ({text})")
+        if not closed:
+            raise _BadAddress("IPv6 address lacks ']'")
+        if rest and rest[0] not in ": ":
+            raise _BadAddress("IPv6 address has wrong port separator")
         port = rest[1:].strip() or default_port
-    elif text.count(":") > 1:  # an IPv6 address without brackets has no port
-        host, port = text, default_port
-    else:
-        host, _, port = text.replace(" ", ":", 1).partition(":")
+    elif " " in text or text.count(":") < 2:  # an IPv6 address without brackets is told from its port by a blank only
+        host, _, port = text.partition(" " if " " in text else ":")
         port = port or default_port
-    return Address(host or None, _port(port, text, option), "")
+    else:
+        host, port = text, default_port
+    return Address(host or None, _port(port), "")
 
 
-def _port(port: str, text: str, option: str) -> str:
+def _port(port: str) -> str:
     if port.isascii() and port.isdigit() and int(port) > 65535:
-        raise EndpointError(f"Port number out of range in {option} ({text}): at most 65535")
+        raise _BadAddress(f"Port number {port} is out of range: at most 65535")
     return port
 
 
@@ -172,7 +183,10 @@ def parse_listen(text: str, default_name: str) -> ListenEndpoint:
         if not rest:
             raise EndpointError(f'Empty named -a argument "{text}"')
     address, *arguments = rest.split(",")
-    endpoint = ListenEndpoint(name, address, parse_address(address, "80", "-a"))
+    try:
+        endpoint = ListenEndpoint(name, address, parse_address(address, "80", "-a"))
+    except _BadAddress as exc:
+        raise EndpointError(f"Got no socket(s) for {name}={address} ({exc})") from None
     proto: Proto | None = None
     seen: set[str] = set()
     for argument in arguments:
@@ -238,7 +252,10 @@ def parse_backend(text: str) -> BackendEndpoint:
     """A ``-b`` argument; the port is 80 if none is given, the host this one. :raises EndpointError:"""
     if not text:
         raise EndpointError("Empty -b argument")
-    address = parse_address(text, "80", "-b")
+    try:
+        address = parse_address(text, "80", "-b")
+    except _BadAddress as exc:
+        raise EndpointError(f"{exc} (in -b {text})") from None
     if not address.is_uds and address.host is None:
         address = replace(address, host="localhost")
     return BackendEndpoint(text, address)
@@ -246,37 +263,50 @@ def parse_backend(text: str) -> BackendEndpoint:
 
 def parse_cli(text: str) -> Address:
     """A ``-T`` argument; the port is chosen by the system if none is given. :raises EndpointError:"""
-    return parse_address(text, "0", "-T")
+    try:
+        return parse_address(text, "0", "-T")
+    except _BadAddress as exc:
+        raise EndpointError(f"Could not resolve -T argument to address\n\t{exc}") from None
 
 
-def _clear_stale_socket(path: str) -> None:
-    """Remove the socket file that a dead server left; anything else in the way is an error."""
+def _clear_the_way(path: str) -> None:
+    """Remove a socket's file, whose ever it was: who starts last has the path. Anything else in the way is an error."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(0.5)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+class _PathSocket(socket.socket):
+    """A Unix socket bound to a path, which knows the file that it made there."""
+
+    __slots__ = ("file",)
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.file: os.stat_result | None = None
+
+    def bind(self, address: str) -> None:  # type: ignore[override]  # a path and nothing else
+        _clear_the_way(address)
+        super().bind(address)
+        self.file = os.stat(address)
+
+    def remove_file(self) -> None:
+        """Remove our file; one that another server has put in its place stays."""
+        path = self.getsockname()
+        with contextlib.suppress(OSError):
+            if self.file is not None and os.path.samestat(os.stat(path), self.file):
                 os.unlink(path)
-            return
-        except OSError as exc:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from exc
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _bind(family: socket.AddressFamily, address: Any, path: str) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = _PathSocket() if path.startswith("/") else socket.socket(family, socket.SOCK_STREAM)
     try:
-        if family == socket.AF_UNIX:
-            if path.startswith("/"):
-                _clear_stale_socket(path)
-        else:
+        if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -288,15 +318,20 @@ def _bind(family: socket.AddressFamily, address: Any, path: str) -> socket.socke
     return sock
 
 
-def _open(address: Address, text: str, option: str) -> list[socket.socket]:
+def _open(address: Address, text: str, option: str, taken: dict[SockAddr, str]) -> list[socket.socket]:
+    """Bind every socket of an address. :param taken: what other arguments have bound, added to"""
     try:
         single = [address] if option != "-a" else address.each_port()
         found = [each for one in single for each in one.resolve(passive=True)]
     except EndpointError as exc:
-        raise EndpointError(f"Got no socket(s) for {text} ({exc}) in {option}") from None
+        if option == "-a":
+            raise EndpointError(f"Got no socket(s) for {text} ({exc})") from None
+        raise EndpointError(f"Could not resolve {option} argument to address\n\t{exc}") from None
     opened: list[socket.socket] = []
     try:
         for family, sockaddr in found:
+            if (family, sockaddr) in taken:
+                raise EndpointError(f"{option} arguments {taken[family, sockaddr]} and {text} have same address")
             try:
                 opened.append(_bind(family, sockaddr, address.path))
             except OSError as failure:
@@ -304,6 +339,7 @@ def _open(address: Address, text: str, option: str) -> list[socket.socket]:
                 if failure.errno == errno.EAFNOSUPPORT or (failure.errno == errno.EADDRNOTAVAIL and len(found) > 1):
                     continue
                 raise EndpointError(f"Could not get socket {text}: {failure.strerror} (in {option})") from None
+            taken[family, sockaddr if address.path else opened[-1].getsockname()] = text
     except BaseException:
         close_all(opened)
         raise
@@ -312,15 +348,18 @@ def _open(address: Address, text: str, option: str) -> list[socket.socket]:
     return opened
 
 
-def open_listen(endpoint: ListenEndpoint, depth: int | None, fast_open: bool = False) -> list[socket.socket]:
+def open_listen(
+    endpoint: ListenEndpoint, depth: int | None, fast_open: bool = False, taken: dict[SockAddr, str] | None = None
+) -> list[socket.socket]:
     """Open all sockets of a ``-a`` endpoint: bound, non-blocking, not inheritable, and listening.
 
     :param depth: listen queue depth; ``None`` to bind only and `listen` later, when there is someone to accept
     :param fast_open: accept TCP Fast Open (RFC 7413), where the kernel knows it
+    :param taken: the addresses that other endpoints have, with their texts; gets those of this one
     :raises EndpointError: with the text for the user; nothing stays open
     """
     text = endpoint.text
-    sockets = _open(endpoint.address, text, "-a")
+    sockets = _open(endpoint.address, text, "-a", {} if taken is None else taken)
     try:
         if endpoint.address.path.startswith("/"):
             if endpoint.mode:
@@ -340,23 +379,18 @@ def open_listen(endpoint: ListenEndpoint, depth: int | None, fast_open: bool = F
 
 def open_cli(text: str, depth: int = 10) -> list[socket.socket]:
     """Open the listening sockets of ``-T``. :raises EndpointError:"""
-    sockets = _open(parse_cli(text), text, "-T")
+    sockets = _open(parse_cli(text), text, "-T", {})
     for sock in sockets:
         sock.listen(depth)
     return sockets
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:
-    """Close sockets, and remove the files of Unix ones."""
+    """Close sockets, and remove the files that they made."""
     for sock in sockets:
-        try:
-            name = sock.getsockname()
-        except OSError:
-            name = None
+        if isinstance(sock, _PathSocket):
+            sock.remove_file()
         sock.close()
-        if isinstance(name, str) and name.startswith("/"):
-            with contextlib.suppress(OSError):
-                os.unlink(name)
 
 
 def split_name(address: Any) -> tuple[str, str]:

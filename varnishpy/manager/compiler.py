@@ -18,6 +18,7 @@ from varnishpy.cli.protocol import PARAM, CliError
 from varnishpy.manager.loop import readable
 from varnishpy.vcl import counts
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
+from varnishpy.vcl.symbols import LOWEST
 
 # The longest a compilation may take (seconds); far beyond any honest VCL.
 _PATIENCE: Final = 60.0
@@ -39,7 +40,8 @@ class CompilerSettings:
     """What the compiler must know of this instance."""
 
     stevedores: tuple[str, ...]
-    labels: tuple[str, ...]  # VCL names that return(vcl(...)) may refer to
+    labels: tuple[str, ...] = ()  # VCL names that return(vcl(...)) may refer to
+    lowest_syntax: int = LOWEST  # 41 with a Unix socket among -a, which older VCL cannot speak of
 
 
 def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOptions:
@@ -77,6 +79,13 @@ def compile_in_subprocess(source: str, origin: str, name: str, params: Any, sett
     _, status = os.waitpid(pid, 0)
     if os.waitstatus_to_exitcode(status) == 0:
         fields = json.loads(answer)
+        syntax = fields.pop("syntax")
+        if syntax < settings.lowest_syntax:
+            raise CliError(
+                PARAM,
+                f"Compiled VCL version ({syntax / 10:.1f}) not supported.\n"
+                f"A Unix socket in -a needs VCL {settings.lowest_syntax / 10:.1f} or later.\nVCL compilation failed",
+            )
         fields["sources"] = [(row[0], row[1]) for row in fields["sources"]]
         return CompiledVcl(**fields)
     if os.waitstatus_to_exitcode(status) == 2:
@@ -111,6 +120,7 @@ def _compile_to(fd: int, source: str, name: str, options: CompileOptions) -> int
                 "labels": compiled.labels,
                 "symbols": compiled.symtab,
                 "warnings": compiled.warnings,
+                "syntax": compiled.syntax,
             }
         ),
     )

@@ -68,7 +68,7 @@ def _compile_only(options: options_module.Options) -> int:
         else:
             programs = [read_vcl_argument(name, params) for name in options.vcl_files if name]
         stevedores = tuple(spec.ident for spec in parse_storage(options.storage))
-        settings = CompilerSettings(stevedores, ())
+        settings = CompilerSettings(stevedores)
         for index, (source, origin) in enumerate(programs):
             compiled = compile_in_subprocess(source, origin, "boot", params, settings)
             text = compiled.python_source

@@ -8,7 +8,6 @@ failed step leaves behind is removed by `close`. Then `serve` runs the loop unti
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import platform
@@ -25,6 +24,7 @@ from typing import Final
 from varnishpy import __version__
 from varnishpy.base import endpoint, panic
 from varnishpy.base.compiled import interpreter, is_free_threaded
+from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.workdir import resolve
 from varnishpy.child import main as child_main
 from varnishpy.child.heritage import Heritage, panic_space
@@ -35,6 +35,7 @@ from varnishpy.manager.certificates import CertificateMemory
 from varnishpy.manager.child_process import ChildProcess
 from varnishpy.manager.cli_sockets import CliSockets
 from varnishpy.manager.commands import ManagerCommands
+from varnishpy.manager.compiler import CompilerSettings
 from varnishpy.manager.complain import StartupError, complain
 from varnishpy.manager.loop import Loop
 from varnishpy.manager.options import Options
@@ -44,6 +45,7 @@ from varnishpy.params import table as params_table
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
+from varnishpy.vcl.symbols import LOWEST
 from varnishpy.vcl.vmodspec import VmodError, add_extension
 
 # How often unused VCL is looked for (seconds).
@@ -59,10 +61,10 @@ class Manager:
     def __init__(self, options: Options, argv: list[str]) -> None:
         self._options = options
         self._argv = argv
-        self._lock_file: int | None = None
+        self._pid_files: list[PidFile] = []
+        self._owns_workdir = False
         self._made_directories: list[Path] = []
         self._listen: list[tuple[endpoint.ListenEndpoint, socket.socket]] = []
-        self._pid_file: Path | None = None
         self._secret_made: Path | None = None
         self.last_panic = ""
         self.certificates = CertificateMemory()
@@ -105,11 +107,11 @@ class Manager:
             self.memory = ManagerShm(self.workdir, self.identity)
         self.memory.mgt.set("uptime", 0)
         self._set_up_cli()
-        stevedores = [spec.ident for spec in self.storage_specs]
-        self.vcls = VclPrograms(self.workdir, params, stevedores, self._ask_running_child)
+        stevedores = tuple(spec.ident for spec in self.storage_specs)
+        settings = CompilerSettings(stevedores, lowest_syntax=self._lowest_syntax())
+        self.vcls = VclPrograms(self.workdir, params, settings, self._ask_running_child)
         ManagerCommands(self).bind()
         self._load_vcl()
-        self._write_pid_file()
         self._run_cli_file()
 
     def _set_parameters(self) -> None:
@@ -165,23 +167,28 @@ class Manager:
             raise StartupError(str(error), usage=True) from None
         try:
             self._made_directories = _make_directories(path)
-            lock = os.open(path / "_.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StartupError(f"Cannot create working directory '{path}': {error.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid = os.read(lock, 32).decode("ascii", "replace").strip()
-            os.close(lock)
-            self._made_directories = []
-            raise StartupError(
-                f"Varnishd is already running (pid={pid}) (pidfile={path}/_.pid)\n"
-                "(Use unique -n arguments if you want multiple instances)"
-            ) from None
-        self._lock_file = lock
+        for name in self._options.pid_files:
+            self._lock(name)
+        self._lock(path / "_.pid")
         self.workdir = path
+        self._owns_workdir = True
         self._sweep_workdir(path)
         return path
+
+    def _lock(self, path: str | Path) -> None:
+        """Take a file for our process id; one that has another manager's says that it runs."""
+        try:
+            self._pid_files.append(PidFile(path))
+        except PidFileError as error:
+            if error.holder is None:
+                raise StartupError(f"Could not open pid-file ({path}): {error}") from None
+            self._made_directories = []
+            raise StartupError(
+                f"varnishd is already running (pid={error.holder}) (pidfile={path})\n"
+                "(Use unique -n arguments if you want multiple instances)"
+            ) from None
 
     @staticmethod
     def _sweep_workdir(path: Path) -> None:
@@ -198,12 +205,17 @@ class Manager:
         return ",".join([*parts, "-hcritbit"])
 
     def _open_listen(self) -> None:
+        taken: dict[endpoint.SockAddr, str] = {}
         for spec in self._listen_specs:
             try:
-                sockets = endpoint.open_listen(spec, params.listen_depth, params.tcp_fastopen)
+                sockets = endpoint.open_listen(spec, params.listen_depth, params.tcp_fastopen, taken)
             except endpoint.EndpointError as error:
                 raise StartupError(str(error)) from None
             self._listen += [(spec, sock) for sock in sockets]
+
+    def _lowest_syntax(self) -> int:
+        """A Unix socket has no address that VCL 4.0 could be told."""
+        return 41 if any(spec.address.is_uds for spec in self._listen_specs) else LOWEST
 
     def _set_up_cli(self) -> None:
         assert self.memory is not None
@@ -276,17 +288,6 @@ class Manager:
         if notes:
             complain("Info", notes.rstrip("\n"))
 
-    def _write_pid_file(self) -> None:
-        name = self._options.pid_file
-        if name is None:
-            return
-        try:
-            with _signals_held():
-                Path(name).write_text("")
-                self._pid_file = Path(name).absolute()
-        except OSError as error:
-            raise StartupError(f"Could not open pid-file ({name}): {error.strerror}") from None
-
     def _run_cli_file(self) -> None:
         name = self._options.cli_file
         if name is None:
@@ -316,13 +317,9 @@ class Manager:
     # -- life ------------------------------------------------------------------------------------------------------
 
     def write_pids(self) -> None:
-        """Note our process id in the lock file and the ``-P`` file; after the last fork."""
-        assert self._lock_file is not None
-        text = f"{os.getpid()}\n".encode()
-        os.ftruncate(self._lock_file, 0)
-        os.pwrite(self._lock_file, text, 0)
-        if self._pid_file is not None:
-            self._pid_file.write_bytes(text)
+        """Note our process id in the working directory and the ``-P`` files; after the last fork."""
+        for file in self._pid_files:
+            file.write()
 
     def launch(self) -> None:
         """Start the child, unless ``-d`` leaves that to the operator or there is no VCL.
@@ -374,15 +371,12 @@ class Manager:
             self.memory.close(keep=params.debug.vsm_keep)
         if hasattr(self, "vcls"):
             self.vcls.discard_directories()
-        if self._pid_file is not None:
-            self._pid_file.unlink(missing_ok=True)
         if self._secret_made is not None:
             self._secret_made.unlink(missing_ok=True)
-        if self._lock_file is not None:
+        if self._owns_workdir:
             (self.workdir / "stats.sock").unlink(missing_ok=True)
-            (self.workdir / "_.pid").unlink(missing_ok=True)
-            os.close(self._lock_file)
-            self._lock_file = None
+        while self._pid_files:
+            self._pid_files.pop().remove()
         for directory in self._made_directories:
             # one that somebody else has put files into is theirs
             with contextlib.suppress(OSError):

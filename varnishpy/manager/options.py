@@ -24,7 +24,7 @@ OPTION_TEXTS: Final = [
         ("-T address[:port] | none", "where the CLI listens (default localhost, any port)"),
         ("-M address:port", "connect to this address and offer the CLI there"),
         ("-S file | none", "secret for the CLI (default: made in the working directory)"),
-        ("-P file", "write the manager's process id to this file"),
+        ("-P file", "write the manager's process id to this file, which nobody else may have; may be given many times"),
         ("-i identity", "identity of this instance"),
         ("-I file", "CLI commands to run before the child starts"),
         ("-E file", "a Python extension to load in the child before any VCL"),
@@ -68,7 +68,7 @@ class Options:
     jail: str | None = None  # -j
     cli_masters: list[str] = field(default_factory=list)  # -M
     workdir: str | None = None  # -n
-    pid_file: str | None = None  # -P
+    pid_files: list[str] = field(default_factory=list)  # -P
     parameters: list[tuple[str, str]] = field(default_factory=list)  # -p; -t is default_ttl, -l vsl_space
     read_only: list[str] = field(default_factory=list)  # -r
     secret: str | None = None  # -S
@@ -165,7 +165,7 @@ def _take(options: Options, option: str, value: str, index: int, count: int) -> 
         case "-n":
             options.workdir = value
         case "-P":
-            options.pid_file = value
+            options.pid_files.append(value)
         case "-p":
             name, equals, text = value.partition("=")
             if not equals:

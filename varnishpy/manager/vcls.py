@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,18 @@ class Program:
 class VclPrograms:
     """The manager's list of VCL.
 
+    :param settings: what the compiler must know of this instance; the labels are added here
     :param ask: sends the child a command, or None while no child runs
     """
 
     def __init__(
-        self, workdir: Path, params: Any, stevedores: list[str], ask: Callable[[list[str]], tuple[int, str] | None]
+        self,
+        workdir: Path,
+        params: Any,
+        settings: CompilerSettings,
+        ask: Callable[[list[str]], tuple[int, str] | None],
     ) -> None:
-        self._stevedores = tuple(stevedores)
+        self._settings = settings
         self._workdir = workdir
         self._params = params
         self._ask = ask
@@ -90,7 +95,7 @@ class VclPrograms:
         state = state or "auto"
         if state not in _STATES:
             raise CliError(PARAM, "State must be one of auto, cold or warm.")
-        settings = CompilerSettings(self._stevedores, tuple(self.programs))
+        settings = replace(self._settings, labels=tuple(self.programs))
         compiled = compile_in_subprocess(source, origin, name, self._params, settings)
         directory = self._workdir / f"vcl_{name}.{time.time():.6f}"
         directory.mkdir(mode=0o755)
@@ -399,7 +404,7 @@ def _require(answer: tuple[int, str]) -> None:
 
 def _check_name(name: str) -> None:
     for index, char in enumerate(name):
-        good = char.isascii() and (char.isalpha() or (index > 0 and (char.isdigit() or char in "_-.")))
+        good = char.isascii() and (char.isalpha() or (index > 0 and (char.isdigit() or char in "_-")))
         if not good:
             shown = f"('{char}')" if " " < char < "\x7f" else f"(0x{ord(char) & 0xFF:02x})"
             raise CliError(PARAM, f"Illegal character in VCL name {shown}")

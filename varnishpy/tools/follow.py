@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.units import UnitError, parse_duration
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.log.cursor import FileCursor, LogError, LogGone, RingCursor
@@ -24,7 +25,7 @@ from varnishpy.log.grouping import MODES, Grouper, Transaction
 from varnishpy.log.query import QueryError, Test, parse_query
 from varnishpy.log.selection import Selection, SelectionError
 from varnishpy.shm.reader import SetReader, VsmError
-from varnishpy.tools.daemonize import PidFile, daemonize
+from varnishpy.tools.daemonize import daemonize
 from varnishpy.tools.usage import Option, ToolError
 
 OPTIONS: dict[str, Option] = {
@@ -247,7 +248,10 @@ class Follower:
         else:
             self._attach()
         if self.pid_file is not None:
-            self._pid = PidFile(self.pid_file)
+            try:
+                self._pid = PidFile(self.pid_file)
+            except PidFileError as error:
+                raise ToolError(f"{self.pid_file}: {error}") from None
         if self.daemon:
             daemonize()
         if self._pid is not None:

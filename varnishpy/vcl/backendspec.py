@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
+from varnishpy.base import endpoint
 from varnishpy.vcl import addresses
 from varnishpy.vcl.source import CBLOB, CSTR, ID, CompileStop, Token
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
@@ -382,8 +383,10 @@ def _check_path(unit: Unit, token: Token, path: str) -> None:
     what = "Backend path"
     if not path.startswith(("/", "@")):
         unit.report.fail(f"{what}: Must be a valid path or abstract socket:\n", token)
-    if len(path) > 107:
-        unit.report.fail(f"{what}: Path too long for a Unix domain socket\n", token)
+    if len(path) > endpoint.LONGEST_PATH:
+        unit.report.fail(f"{what}: {endpoint.PATH_TOO_LONG}\n", token)
+    if path == "@":
+        unit.report.fail(f"{what}: {endpoint.NO_ABSTRACT_NAME}\n", token)
     if path.startswith("@"):
         return
     try:
