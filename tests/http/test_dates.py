@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import Setting
 from varnishpy.http.dates import format_date, parse_date
 
 MOMENT = 784111777.0  # the example of RFC 9110 section 5.6.7
@@ -49,6 +50,13 @@ def test_all_forms_name_the_same_moment(text: str) -> None:
 )
 def test_what_is_wrong_anywhere_is_no_date(text: str) -> None:
     assert parse_date(text) == 0.0
+
+
+def test_a_day_of_one_digit_is_taken_where_it_is_allowed(setting: Setting) -> None:
+    setting("feature", "+http_date_postel")
+    assert parse_date("Sun, 6 Nov 1994 08:49:37 GMT") == 784111777.0
+    assert parse_date("Sun, 7 Nov 1994 08:49:37 GMT") == 0.0
+    assert parse_date("Sunday, 6-Nov-94 08:49:37 GMT") == 0.0
 
 
 def test_leap_second_and_leap_day() -> None:

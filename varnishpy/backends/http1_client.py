@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody, can_rewind
 from varnishpy.backends.errors import FetchError, RequestBodyError
 from varnishpy.base import clock
+from varnishpy.http import vectors
 from varnishpy.http.message import FIRST_LINE
 from varnishpy.http.status import reason as reason_of
 from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
@@ -76,6 +77,7 @@ def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, pi
         head = request_head(bo.bereq)
     except WireError as exc:
         raise _refuse(bo, "TX_ERROR", f"request cannot be sent: {exc.text}") from None
+    wrk.stats.http1_iovs_flush += vectors.flushes(len(bo.bereq.headers), vectors.room(wrk.aws))
     conn.set_timeout(send_timeout)
     try:
         with wrk.blocking():

@@ -1,7 +1,8 @@
 """HTTP dates: the three forms of RFC 9110 section 5.6.7 and ISO 8601 without a zone, read; IMF-fixdate written.
 
 Times are seconds since the epoch, as ``float``. Reading is strict: a date that is wrong in any part, its weekday too,
-is no date at all and reads as ``0.0``, which every caller treats as "not given".
+is no date at all and reads as ``0.0``, which every caller treats as "not given". ``feature=+http_date_postel`` lets the
+day of an IMF-fixdate have one digit, as RFC 822 did.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 import time
 from typing import Final
 
+from varnishpy.params import params
+
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LONG_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -19,7 +22,7 @@ _OLDEST_YEAR: Final = 1899  # older than any clock that ever set a date header
 
 _D: Final = r"([0-9]{2})"
 _CLOCK: Final = rf"{_D}:{_D}:{_D}"
-_IMF: Final = re.compile(rf"([A-Z][a-z]{{2}}), {_D} ([A-Z][a-z]{{2}}) ([0-9]{{4}}) {_CLOCK} GMT")
+_IMF: Final = re.compile(rf"([A-Z][a-z]{{2}}), ([0-9]{{1,2}}) ([A-Z][a-z]{{2}}) ([0-9]{{4}}) {_CLOCK} GMT")
 _RFC850: Final = re.compile(rf"([A-Z][a-z]+day), {_D}-([A-Z][a-z]{{2}})-{_D} {_CLOCK} GMT")
 _ASCTIME: Final = re.compile(rf"([A-Z][a-z]{{2}}) ([A-Z][a-z]{{2}}) ([ 0-9][0-9]) {_CLOCK} ([0-9]{{4}})")
 _ISO: Final = re.compile(rf"([0-9]{{4}})-{_D}-{_D}T{_CLOCK}")
@@ -41,7 +44,7 @@ def parse_date(text: str) -> float:
     found = _IMF.fullmatch(text)
     if found is not None:
         name, day, month, year, hour, minute, second = found.groups()
-        if name not in _WEEKDAYS:
+        if name not in _WEEKDAYS or (len(day) == 1 and not params.feature.http_date_postel):
             return 0.0
         return _seconds(
             int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), _WEEKDAYS.index(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
+from varnishpy.http import vectors
 from varnishpy.http.message import Field
 from varnishpy.http.wire import response_head
 from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 # One write carries at most this much body: enough for full speed, and a stalled client pins no more than this.
 _BATCH: Final = 1024 * 1024
 _SENDER_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of the one that sends a body there
-_IOV_MAX: Final = 1024  # of Linux
 
 _KEEP_ALIVE: Final = Field("Connection", "keep-alive", constant=True)
 _CHUNKED: Final = Field("Transfer-Encoding", "chunked", constant=True)
@@ -112,16 +112,19 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
     timeout = req.sess.send_timeout
     deadline = clock.mono() + (params.send_timeout if timeout is None else timeout)
     acct.resp_hdrbytes += len(head)
+    max_iovs = vectors.room(wrk.aws, params.http1_iovs)
+    early = vectors.flushes(len(req.resp.headers), max_iovs)
+    if early:
+        wrk.stats.http1_iovs_flush += early
     if source is None:
         failure = conn.send(log, [head], len(head), deadline)
         if failure is not None:
             req.doclose = failure
         return
 
-    max_iovs = min(params.http1_iovs, _IOV_MAX)
     bufs: list[Piece] = [head]
     size = len(head)
-    if params.debug.flush_head:
+    if early or params.debug.flush_head:
         failure = conn.send(log, bufs, size, deadline)
         if failure is not None:
             req.doclose = failure

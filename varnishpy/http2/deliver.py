@@ -34,6 +34,9 @@ _RESP_STATUS: Final = int(Tag.RespStatus)
 _RESP_REASON: Final = int(Tag.RespReason)
 
 _CONTINUE: Final = encode_response(100, [])
+_RESPONSE_500: Final = encode_response(
+    500, [("content-length", "Content-Length", "0"), ("server", "Server", "Varnish")]
+)
 
 # members of an Enum cost a look-up in two tables each time
 _POST_READY: Final = Post.READY
@@ -62,6 +65,11 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
         source = None
     resp = req.resp
     block, priority = _encode(req, resp)
+    if len(block) >= req.ws.free:
+        if source is not None:
+            source.close()
+            source = None
+        block, priority = _overflow(wrk, req), None
     entry = Entry(stream, block, source, req)
     entry.priority = priority
     if source is not None and not source.complete:
@@ -88,6 +96,17 @@ def _encode(req: Request, resp: Message) -> tuple[bytes, str | None]:
                 else:
                     return encode_response(resp.status, rest, front), None
     return encode_response(resp.status, headers), resp.get("priority")
+
+
+def _overflow(wrk: Worker, req: Request) -> bytes:
+    """The header block has no room in workspace_client: what is sent in its place."""
+    req.ws.mark_overflow()
+    log = req.log
+    log.put(_ERROR, "workspace_client overflow")
+    log.put(_RESP_STATUS, "500")
+    log.put(_RESP_REASON, reason_phrase(500))
+    wrk.stats.client_resp_500 += 1
+    return _RESPONSE_500
 
 
 def minimal_response(req: Request, status: int) -> None:

@@ -43,7 +43,7 @@ FEATURE_BITS: dict[str, str] = {
     "short_panic": "Leave the long sections out of panic dumps",
     "no_coredump": "Write no core files; set before the child starts",
     "https_scheme": "Take the host out of an absolute https URI in the request line as well",
-    "http_date_postel": "A name without effect, here as in Varnish",
+    "http_date_postel": "Accept dates whose day has one digit: 'Thu, 4 Jan 2018 06:26:29 GMT'",
     "esi_ignore_https": "Treat https in ESI includes as http",
     "esi_disable_xml_check": "Process ESI in bodies that do not look like XML",
     "esi_ignore_other_elements": "Skip XML errors outside of ESI elements",
