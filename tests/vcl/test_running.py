@@ -214,7 +214,7 @@ def test_hash_data() -> None:
     bench = Bench('sub vcl_hash { hash_data("extra" + req.http.missing); }')
     req = bench.request("/u", Host="h")
     assert bench.run("hash", req) == "lookup"
-    assert req.hash_parts == ["extra", "\0", "/u", "\0", "h", "\0"]
+    assert req.hash_parts == ["extra", "\0", "\0", "/u", "\0", "h", "\0"]
     assert bench.log.texts("Hash") == ["extra", "/u", "h"]
     assert digest(req.hash_parts) != digest(["extra/u", "\0", "h", "\0"])
 

@@ -61,7 +61,7 @@ _CONVERSIONS: dict[VclType, tuple[str, bool]] = {
     BACKEND: ("rt.name_of({})", True),
     BLOB: ("rt.blob_string({})", True),
     BOOL: ("('true' if {} else 'false')", False),
-    BYTES: ("str({})", False),
+    BYTES: ("rt.int_string({})", False),
     DURATION: ("rt.real_string({})", False),
     INT: ("rt.int_string({})", False),
     IP: ("rt.ip_string({})", False),

@@ -77,14 +77,14 @@ def collect(ctx: Ctx, hdr: HEADER, sep: STRING = ", ") -> None:
 
 
 def querysort(ctx: Ctx, url: STRING, /) -> STRING:
-    """Sort the parameters after the first ``?``, dropping empty ones."""
+    """Sort the parameters after the first ``?``, dropping empty ones; as it was where the workspace is full."""
     if url is None:
         return None
-    path, mark, query = url.partition("?")
-    if not mark:
+    path, _, query = url.partition("?")
+    if "&" not in query or (ctx.ws is not None and not ctx.ws.account(len(url) + 1)):
         return url
     arguments = sorted(part for part in query.split("&") if part)
-    return ctx.account(f"{path}?{'&'.join(arguments)}")
+    return f"{path}?{'&'.join(arguments)}"
 
 
 def toupper(ctx: Ctx, s: STRANDS) -> STRING:
