@@ -17,6 +17,7 @@ _TOOLS: Final = {
     "scoreboard": "varnishpy.tools.scoreboard",
     "demo": "varnishpy.tools.demo",
     "test": "varnishpy.vtc.cli",
+    "explain": "varnishpy.kit.explain_cli",
 }
 
 

@@ -106,7 +106,8 @@ class Stage:
             identity=IDENTITY,
             hostname="localhost",
         )
-        self.host = StageHost(self.env, Backends(self.waiter, self.pools))
+        self.backends = Backends(self.waiter, self.pools)
+        self.host = StageHost(self.env, self.backends)
         self.pool = Pool("kit", 1)
         self.worker = Worker(self.pool, "unit")  # it never runs: requests want to count somewhere
 
@@ -143,6 +144,8 @@ class Program:
     :param vcl_path: folders that ``include`` looks in besides that of the program
     :param vmod_path: folders with VMODs in Python
     :param labels: programs that ``return (vcl(...))`` may go to, by label
+    :param host: the process it is loaded into; else the stage of this process, where backends are stand-ins
+    :param stand_ins: where backends are to be found, see `CompileOptions`
     :raises ProgramError: with the report
     """
 
@@ -154,7 +157,10 @@ class Program:
         vcl_path: Sequence[str | Path] = (),
         vmod_path: Sequence[str | Path] = (),
         labels: Mapping[str, Program] | None = None,
+        host: Host | None = None,
+        stand_ins: Mapping[str, str] | None = None,
     ) -> None:
+        self.host = host if host is not None else stage().host
         Program._numbers += 1
         self.name = f"unit{Program._numbers}"
         self.labels = dict(labels or {})
@@ -170,6 +176,7 @@ class Program:
             vcl_path=[*folders, *CompileOptions().vcl_path],
             vmod_path=[str(folder) for folder in vmod_path],
             labels=tuple(self.labels),
+            stand_ins=dict(stand_ins or {}),
             offline=True,
             coverage=True,
         )
@@ -186,7 +193,7 @@ class Program:
     def _load(self) -> Vcl:
         loaded = {name: program.vcl for name, program in self.labels.items()}
         try:
-            vcl = load(self.name, self.compiled.python_source, stage().host, loaded.__getitem__)
+            vcl = load(self.name, self.compiled.python_source, self.host, loaded.__getitem__)
             vcl.warm()
         except Exception as error:
             raise ProgramError(str(error)) from error
