@@ -147,7 +147,7 @@ MOST_ANY = {
     "threads": 8,
     "tools": 10,
     "vcl": 118,
-    "vmods": 171,
+    "vmods": 112,
     "vtc": 32,
 }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from varnishpy.base.locks import make_lock
+from varnishpy.vmods.api import PRIV_VCL
 
 
 class Importers:
@@ -21,7 +21,7 @@ class Importers:
         self._begin = begin
         self._end = end
 
-    def hear(self, priv: dict[Any, Any], event: str) -> None:
+    def hear(self, priv: PRIV_VCL, event: str) -> None:
         """An event of a VCL, as ``vmod_event`` is told of it.
 
         They come one at a time, from the thread of the CLI. A VCL that failed to load is discarded too, whether it was

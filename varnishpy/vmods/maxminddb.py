@@ -6,13 +6,16 @@ the VCL is loaded again.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from varnishpy.vmods._geo import Database, at
 from varnishpy.vmods.api import IP, PRIV_VCL, STRING, Ctx, VclFailure, restrict
 
+if TYPE_CHECKING:
+    from maxminddb.types import Record
 
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+
+def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """The database goes with its VCL."""
     if event == "discard" and "database" in priv:
         priv.pop("database").close()
@@ -30,17 +33,17 @@ def init_db(ctx: Ctx, priv: PRIV_VCL, filename: STRING, /) -> None:
         old.close()
 
 
-def _find(priv: dict[Any, Any], address: IP, path: str) -> Any:
+def _find(priv: PRIV_VCL, address: IP, path: str) -> Record | None:
     database: Database | None = priv.get("database")
     return None if database is None else at(database.record(address), path.split("/"))
 
 
-def _text(ctx: Ctx, priv: dict[Any, Any], address: IP, path: str) -> STRING:
+def _text(ctx: Ctx, priv: PRIV_VCL, address: IP, path: str) -> STRING:
     found = _find(priv, address, path)
     return ctx.account(found.encode().decode("latin-1")) if isinstance(found, str) else "-"
 
 
-def _coordinate(ctx: Ctx, priv: dict[Any, Any], address: IP, name: str) -> STRING:
+def _coordinate(ctx: Ctx, priv: PRIV_VCL, address: IP, name: str) -> STRING:
     found = _find(priv, address, f"location/{name}")
     return ctx.account(f"{found:.4f}") if isinstance(found, (int, float)) else "0"
 

@@ -6,7 +6,7 @@ for another gives null, or 0. Global variables are strings, shared by all VCLs f
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from varnishpy.vmods.api import BACKEND, DURATION, INT, IP, PRIV_TASK, REAL, STRING, Ctx
 
@@ -15,7 +15,7 @@ _global: dict[str, str | None] = {}  # single operations on it are atomic
 T = TypeVar("T")
 
 
-def _put(ctx: Ctx, priv: PRIV_TASK, kind: str, key: STRING, value: Any) -> None:
+def _put(ctx: Ctx, priv: PRIV_TASK, kind: str, key: STRING, value: object) -> None:
     if key is not None:
         priv[ctx.account(key)] = (kind, value)
 

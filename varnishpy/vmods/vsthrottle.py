@@ -8,12 +8,12 @@ the last VCL that imports this module. One that was not used for longer than its
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
 from varnishpy.vmods._lifetime import Importers
-from varnishpy.vmods.api import BOOL, DURATION, INT, STRING, Ctx
+from varnishpy.vmods.api import BOOL, DURATION, INT, PRIV_VCL, STRING, Ctx
 
 _PARTS: Final = 16  # each with a lock of its own
 _LOOK: Final = 1000  # calls between two looks for buckets that may go
@@ -104,7 +104,7 @@ def _forget_all() -> None:
 _importers = Importers("vmod_vsthrottle", _forget_all, _forget_all)
 
 
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """Buckets live while any VCL imports this module."""
     _importers.hear(priv, event)
 

@@ -6,7 +6,7 @@ with their VCL: one that is loaded anew begins at 0.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -21,7 +21,7 @@ Type = Literal["bitmap", "counter", "gauge"]
 Level = Literal["info", "debug", "diag"]
 
 
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """Counters may be hidden while their VCL is cold."""
     if event == "load":
         priv["loaded"] = clock.mono()

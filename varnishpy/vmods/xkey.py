@@ -8,7 +8,7 @@ that were in the cache before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from varnishpy.vmods.api import DURATION, INT, NOT_GIVEN, PRIV_VCL, STRING, Ctx, VclFailure
 
@@ -26,7 +26,7 @@ def _index(ctx: Ctx) -> KeyIndex:
     return index
 
 
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """The index is there while any VCL imports this module."""
     index = _index(ctx)
     if event == "load":

@@ -54,7 +54,7 @@ class _Dummy(Director):
     type = "debug.dummy"
 
 
-def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
+def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """Tell the log of it; two parameters set to 42 make it refuse."""
     if event == "load":
         if params.nuke_limit == 42:
@@ -74,7 +74,7 @@ def vmod_event(ctx: Ctx, priv: dict[Any, Any], event: str) -> None:
         _importers.hear(priv, event)
 
 
-def _warm(ctx: Ctx, priv: dict[Any, Any]) -> None:
+def _warm(ctx: Ctx, priv: PRIV_VCL) -> None:
     vcl = ctx.vcl
     ctx.log(_DEBUG, f"{vcl.name}: VCL_EVENT_WARM")
     if params.max_esi_depth == 42:
@@ -85,7 +85,7 @@ def _warm(ctx: Ctx, priv: dict[Any, Any]) -> None:
     vcl.add_director(dummy)
 
 
-def _cold(ctx: Ctx, priv: dict[Any, Any]) -> None:
+def _cold(ctx: Ctx, priv: PRIV_VCL) -> None:
     vcl = ctx.vcl
     ctx.log(_DEBUG, f"{vcl.name}: VCL_EVENT_COLD")
     dummy = priv.pop("dummy", None)
