@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from hpack import Decoder as HpackDecoder
 from hpack import Encoder as HpackEncoder
 
 from varnishpy.h2 import frames
-from varnishpy.h2.connection import Connection, Post
+from varnishpy.h2.connection import Connection
 from varnishpy.h2.headers import HeaderBlock
+from varnishpy.h2.holding import RUNNING
+from varnishpy.h2.host import Desk, Host, Line
 from varnishpy.h2.hpack import encode_response
+from varnishpy.h2.outgoing import Outgoing
 from varnishpy.h2.receive_buffer import ReceiveBuffer
 from varnishpy.h2.stream import Stream
-from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
-from varnishpy.h2.transmit import Entry
+from varnishpy.h2.tables import CE, END_HEADERS, END_STREAM, F
+from varnishpy.http.message import Header
 from varnishpy.request.request import Accounting
 from varnishpy.storage.source import BytesSource, Source
 
@@ -66,7 +69,7 @@ class FakeRequest:
 
 
 class FakeHost:
-    """A host whose requests are answered by the test."""
+    """A host whose requests are answered by the test: line and desk in one."""
 
     def __init__(self) -> None:
         self.h2: Connection
@@ -81,14 +84,26 @@ class FakeHost:
         self.sent = bytearray()
         self.walked: list[int] = []
 
+    @property
+    def line(self) -> Line:
+        return self
+
+    @property
+    def desk(self) -> Desk:
+        return self
+
+    def signal(self) -> None:
+        """What wakes the session thread."""
+        self.signals += 1
+
+    # -- the line --------------------------------------------------------------------------------------------------
+
     def control_buffer(self) -> bytearray:
         return bytearray(1024)
 
     def flush(self) -> bool:
         self.flushes += 1
         if self.blocked:
-            from varnishpy.h2.tables import CE
-
             self.h2.fail(CE.IO_ERROR)
             self.h2.transmitter.stop()
             return False
@@ -98,23 +113,20 @@ class FakeHost:
 
     def take(self, control_only: bool = False, limit: int = 1 << 30) -> int:
         """Let the socket take one batch, at most ``limit`` octets of it."""
-        tx = self.h2.transmitter
-        data = b"".join(bytes(piece) for piece in tx.gather(control_only))[:limit]
+        data = b"".join(bytes(piece) for piece in self.h2.data_to_send(control_only))[:limit]
         if data:
             self.sent += data
-            tx.sent(len(data))
+            self.h2.data_sent(len(data))
         return len(data)
 
-    def signal(self, ghost: bool) -> None:
-        self.signals += 1
+    # -- the desk --------------------------------------------------------------------------------------------------
 
     def start(self, stream: Stream, block: HeaderBlock, size: int) -> bool:
         if self.refuse:
             return False
-        stream.request = FakeRequest(stream)
-        self.requests.append(stream.request)
-        stream.scheduled = True
-        stream.holders = 0
+        stream.request = request = FakeRequest(stream)
+        self.requests.append(request)
+        stream.holding.take()
         self.started.append(stream)
         self.blocks.append(block)
         return True
@@ -123,12 +135,14 @@ class FakeHost:
         self.rejected.append((stream.number, block))
 
     def finish(self, stream: Stream) -> None:
-        stream.request.finished += 1
+        request = stream.request
+        assert isinstance(request, FakeRequest)
+        request.finished += 1
 
     def walk_away(self, stream: Stream) -> None:
         self.walked.append(stream.number)
 
-    def receive_buffer(self, stream: Stream, size: int) -> ReceiveBuffer | None:
+    def receive_buffer(self, size: int) -> ReceiveBuffer | None:
         return ReceiveBuffer(bytearray(size), size)
 
 
@@ -137,7 +151,8 @@ class Conversation:
 
     def __init__(self, settings: Iterable[tuple[int, int]] | None = (), now: float = 1000.0) -> None:
         self.host = FakeHost()
-        self.h2 = Connection(self.host, 1000, now)
+        host: Host = self.host
+        self.h2 = Connection(host, 1000, now)
         self.host.h2 = self.h2
         self.encoder = HpackEncoder()
         self.decoder = HpackDecoder()
@@ -150,7 +165,7 @@ class Conversation:
     # -- the client speaks -----------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> Conversation:
-        self.h2.receive(data)
+        self.h2.receive_data(data)
         return self
 
     def frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> Conversation:
@@ -198,18 +213,34 @@ class Conversation:
     # -- the request thread answers --------------------------------------------------------------------------------
 
     def answer(
-        self, number: int, body: bytes | Source | None = b"hello", status: int = 200, fields: list[Any] | None = None
-    ) -> Entry:
+        self,
+        number: int,
+        body: bytes | Source | None = b"hello",
+        status: int = 200,
+        fields: list[Header] | None = None,
+        keep: bool = False,
+    ) -> Outgoing:
+        """Hand a response over. The request thread lets go in the same step, unless it is to ``keep`` the request."""
         stream = self.h2.streams[number]
         source = BytesSource([body]) if isinstance(body, bytes) else body
         if source is not None and source.length == 0:
             source = None
-        entry = Entry(stream, encode_response(status, fields or []), source, stream.request)
+        out = Outgoing(stream, encode_response(status, fields or []), source, stream.request)
         if source is not None and not source.complete:
-            source.on_ready = lambda: self.h2.post(Post.READY, entry)
-        self.h2.post(Post.RESPONSE, entry)
+            source.on_ready = partial(self.h2.source_ready, stream)
+        self.h2.send_headers(out, None if keep else self)
         self.h2.take_inbox()
-        return entry
+        return out
+
+    def leave(self, stream: Stream) -> None:
+        """The request thread lets go: of a request without a response, or of one whose body it has computed."""
+        holding = stream.holding
+        if holding.stage is RUNNING:
+            holding.over()
+        if holding.give_back():
+            self.host.finish(stream)
+            self.h2.finished(holding)
+        self.h2.take_inbox()
 
     # -- what the client sees --------------------------------------------------------------------------------------
 
@@ -236,7 +267,7 @@ class Conversation:
 
     def close(self) -> list[Frame]:
         """The connection ends; what is still sent."""
-        self.h2.shut_down()
+        self.h2.close_connection()
         out = self.frames()
         self.h2.transmitter.stop()
         return out

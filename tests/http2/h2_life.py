@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tests.http2.h2_harness import Conversation
-from varnishpy.h2.connection import Post
 from varnishpy.h2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
 from varnishpy.h2.tables import MAX_WINDOW, SE, F, State
 from varnishpy.storage.source import END, LATER, Source, SourceError
@@ -95,7 +94,7 @@ class Life:
                 number = open_[which % len(open_)]
                 flags = int(saying == "last data")
                 stream = h2.streams[number]
-                body = bytes(min(size, 16384, stream.rx_window, h2.rx_window))
+                body = bytes(min(size, 16384, stream.rx_window, h2.windows.rx))
                 if saying == "trailers":
                     self.talk.send(frame(F.HEADERS, 5, number, b"\x00\x01x\x01y"))
                 else:
@@ -120,18 +119,17 @@ class Life:
             number = (h2.highest_stream + 1) | 1
             self.talk.send(frame(F.HEADERS, 5 if action == "request" else 4, number, GET))
             return
-        waiting = [s for s in self.talk.host.started if s.number not in self.answered and s.scheduled]
+        waiting = [s for s in self.talk.host.started if s.number not in self.answered and s.holding.holders]
         if action in ("answer", "answer large", "answer growing", "release", "async") and waiting:
             stream = waiting[-1]
             self.known[stream.number] = stream
             if action == "async":
-                h2.ask_reset(stream, SE.CANCEL)
+                h2.reset_stream(stream, SE.CANCEL)
                 h2.take_inbox()
                 return
             self.answered.add(stream.number)
             if action == "release":
-                h2.post(Post.RELEASED, stream)
-                h2.take_inbox()
+                self.talk.leave(stream)
             elif stream.number in h2.streams:
                 source: Any = b"some body" * 20
                 if action == "answer large":
@@ -163,7 +161,7 @@ class Life:
                     buffer.get(buffer.head - buffer.tail)
                     buffer.tail = buffer.head
                     stream.rx_asked = True
-                    h2.attention(stream)
+                    h2.acknowledge_data(stream)
             h2.take_inbox()
 
     def check(self) -> None:
@@ -172,7 +170,7 @@ class Life:
             1 for s in h2.streams.values() if s.state in (State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE)
         )
         assert h2.stats.h2_streams_live == h2.open_streams
-        assert h2.rx_window <= MAX_WINDOW
+        assert h2.windows.rx <= MAX_WINDOW
         assert h2.transmitter.stuck == sum(1 for s in h2.streams.values() if s.t_window_dry)
         for stream in h2.streams.values():
             assert self.states.get(stream.number, State.IDLE) <= stream.state
@@ -191,10 +189,8 @@ class Life:
         h2 = self.h2
         self.talk.close()
         for stream in self.talk.host.started:
-            if stream.scheduled and stream.number not in self.answered:
-                self.answered.add(stream.number)
-                h2.post(Post.RELEASED, stream)
-        h2.take_inbox()
+            if stream.holding.holders:
+                self.talk.leave(stream)
         assert not h2.streams
         assert h2.open_streams == 0
         for source in self.sources.values():

@@ -272,7 +272,7 @@ def data_for_a_stream_that_was_reset(talk: Conversation) -> Iterator[bytes]:
 def test_attack(attack: Row) -> None:
     talk = Conversation()
     h2 = talk.h2
-    h2.purse = PURSE
+    h2.purse.left = PURSE
     gc.collect()
     tracemalloc.start()
     began = time.process_time()

@@ -27,8 +27,9 @@ from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base import workspace
 from varnishpy.base.wakeup import Wakeup
-from varnishpy.h2 import connection, frames
+from varnishpy.h2 import frames, inbox
 from varnishpy.h2.connection import Connection
+from varnishpy.h2.inbox import Inbox
 from varnishpy.h2.stream import Stream
 from varnishpy.h2.tables import END_STREAM, F
 from varnishpy.http2.session import Http2Session
@@ -271,7 +272,7 @@ class Rowdy(threading.Thread):
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalls]:
     """The conditions of the module text."""
     stalls = Stalls()
-    monkeypatch.setattr(connection, "make_lock", lambda klass: StallingLock(stalls))
+    monkeypatch.setattr(inbox, "make_lock", lambda klass: StallingLock(stalls))
 
     def stalling(function: Callable[..., Any]) -> Callable[..., Any]:
         def stalled(*args: Any) -> Any:
@@ -282,7 +283,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalls]:
 
         return stalled
 
-    for owner, name in ((Wakeup, "signal"), (Wakeup, "clear"), (Connection, "post"), (Connection, "may_sleep")):
+    for owner, name in ((Wakeup, "signal"), (Wakeup, "clear"), (Inbox, "post"), (Inbox, "may_sleep")):
         monkeypatch.setattr(owner, name, stalling(getattr(owner, name)))
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -262,13 +262,13 @@ def test_what_may_come_late(talk: Conversation) -> None:
 def test_after_our_reset_everything_is_ignored_but_decoded(talk: Conversation) -> None:
     talk.headers(1, extra=[("Upper", "x")], end=False)
     stream_error(talk, 1, 1)
-    before = talk.h2.rx_window
+    before = talk.h2.windows.rx
     talk.data(1, bytes(100))
     talk.headers(1, extra=[("new-field", "indexed")])
     talk.window(1, 0)
     assert talk.error() is None
     assert not talk.resets()
-    assert talk.h2.rx_window != before  # the connection's window was charged, or charged and refilled
+    assert talk.h2.windows.rx != before  # the connection's window was charged, or charged and refilled
     talk.headers(3, extra=[("new-field", "indexed")])  # refers to what the ignored block put into the table
     assert ("new-field", "new-field", "indexed") in (talk.host.blocks[0].headers or [])
 
@@ -320,7 +320,7 @@ def test_stream_receive_window(talk: Conversation) -> None:
 
 
 def test_connection_receive_window(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(talk.h2, "rx_window", 10)
+    talk.h2.windows.rx = 10
     talk.headers(1, end=False)
     talk.data(1, bytes(11))
     connection_error(talk, "FLOW_CONTROL_ERROR")
@@ -417,11 +417,11 @@ def test_table_size_update_in_front_is_fine(talk: Conversation) -> None:
 
 
 def test_reset_in_the_middle_of_a_block_is_a_compression_error(talk: Conversation) -> None:
-    from varnishpy.h2.stream import kill
+    from varnishpy.h2.ending import reset
     from varnishpy.h2.tables import SE
 
     talk.frame(F.HEADERS, END_STREAM, 1, GET)
-    kill(talk.h2.streams[1], SE.CANCEL)
+    reset(talk.h2.streams[1], SE.CANCEL)
     assert talk.error() == "COMPRESSION_ERROR"
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from tests.http2.h2_harness import Conversation
 from varnishpy.h2 import frames
-from varnishpy.h2.connection import PURSE, PURSE_REFILL, Post
+from varnishpy.h2.budgets import PURSE, PURSE_REFILL
+from varnishpy.h2.holding import ENDED
+from varnishpy.h2.hpack import encode_response
+from varnishpy.h2.outgoing import Outgoing
 from varnishpy.h2.tables import ACK, CE, END_HEADERS, END_STREAM, MAX_STREAM, SE, F
 from varnishpy.params import table
 from varnishpy.storage.source import BytesSource
@@ -141,7 +144,7 @@ def test_refused_streams_are_charged(talk: Conversation) -> None:
 
 
 def test_dead_streams_that_are_still_held_are_bounded(talk: Conversation) -> None:
-    talk.h2.reset_limit = 0
+    talk.h2.resets.limit = 0
     for i in range(300):
         talk.headers(2 * i + 1)
         talk.reset(2 * i + 1)
@@ -171,7 +174,7 @@ def test_old_streams_are_free(talk: Conversation) -> None:
     talk.at(T0 + 2)
     for i in range(99):
         talk.reset(2 * i + 1)
-    assert talk.h2.reset_budget == 100
+    assert talk.h2.resets.left == 100
 
 
 def test_no_limit() -> None:
@@ -227,7 +230,7 @@ def test_endless_continuations(talk: Conversation) -> None:
     for _ in range(10):
         talk.frame(F.CONTINUATION, 0, 1, bytes(16384))
     assert talk.error() == "ENHANCE_YOUR_CALM"
-    assert talk.h2.header_size < 1 << 17
+    assert talk.h2.block.size < 1 << 17
 
 
 def test_zero_length_headers(talk: Conversation) -> None:
@@ -267,7 +270,7 @@ def test_dropped_header_blocks_are_paid_for_by_size(talk: Conversation) -> None:
 
 def test_after_goaway_new_streams_are_paid_for(talk: Conversation) -> None:
     talk.headers(1)
-    talk.h2.end_drain()
+    talk.h2.end_shutdown()
     for number in range(3, 3 + 2 * (PURSE + 1), 2):
         talk.send(frames.frame(F.HEADERS, END_HEADERS | END_STREAM, number, GET))
     assert talk.error() == "ENHANCE_YOUR_CALM"
@@ -313,7 +316,7 @@ def test_windows_are_refilled_as_the_reader_drains(talk: Conversation) -> None:
     stream = talk.h2.streams[1]
     talk.rx_buffer(1).tail += 16384
     stream.rx_asked = True
-    talk.h2.attention(stream)
+    talk.h2.acknowledge_data(stream)
     talk.h2.take_inbox()
     (update,) = talk.frames()
     assert (update.stream, update.code) == (1, 16384)
@@ -347,14 +350,14 @@ def test_no_buffer_resets_the_stream(talk: Conversation, monkeypatch: pytest.Mon
 
 def test_graceful_shutdown(talk: Conversation) -> None:
     talk.headers(1)
-    talk.h2.begin_drain()
+    talk.h2.begin_shutdown()
     goaway, ping = talk.frames()
     assert (int.from_bytes(goaway.payload[:4], "big"), goaway.code) == (MAX_STREAM, 0)
     talk.headers(3)  # it was on its way
     assert len(talk.host.started) == 2
     talk.frame(F.PING, 1, 0, ping.payload)
     assert talk.h2.ping_sent == b""
-    talk.h2.end_drain()
+    talk.h2.end_shutdown()
     (goaway,) = talk.frames()
     assert int.from_bytes(goaway.payload[:4], "big") == 3
     talk.headers(5, extra=[("x-new", "y")])  # too late: ignored, but decoded
@@ -372,15 +375,14 @@ def test_graceful_shutdown(talk: Conversation) -> None:
 
 def test_an_asynchronous_error_kills_the_stream(talk: Conversation) -> None:
     talk.headers(1)
-    talk.h2.ask_reset(talk.h2.streams[1], SE.INTERNAL_ERROR)
+    talk.h2.reset_stream(talk.h2.streams[1], SE.INTERNAL_ERROR)
     talk.h2.take_inbox()
     assert talk.resets() == [(1, 2)]
 
 
 def test_a_request_that_never_answers_resets_its_stream(talk: Conversation) -> None:
     talk.headers(1)
-    talk.h2.post(Post.RELEASED, talk.h2.streams[1])
-    talk.h2.take_inbox()
+    talk.leave(talk.h2.streams[1])
     assert talk.resets() == [(1, 2)]
     assert not talk.h2.streams
 
@@ -388,26 +390,39 @@ def test_a_request_that_never_answers_resets_its_stream(talk: Conversation) -> N
 def test_a_held_request_is_finished_by_its_last_holder(talk: Conversation) -> None:
     talk.headers(1)
     stream = talk.h2.streams[1]
-    stream.holders = 1
-    talk.answer(1)
+    talk.answer(1, keep=True)
     talk.frames()
-    assert stream.finish_pending
+    assert stream.holding.stage is ENDED
     assert talk.host.requests[0].finished == 0
     assert talk.h2.streams == {1: stream}
-    talk.h2.post(Post.RELEASED, stream)
-    talk.h2.take_inbox()
+    talk.leave(stream)
     assert not talk.h2.streams
 
 
+def test_a_response_of_our_own_making_leaves_no_stream_behind(talk: Conversation) -> None:
+    """Whether the request thread lets go before the bare status has left, or after."""
+    for number, early in ((1, True), (3, False)):
+        talk.headers(number)
+        stream = talk.h2.streams[number]
+        talk.h2.send_own(Outgoing(stream, encode_response(400, []), None, None))
+        if early:
+            talk.leave(stream)
+        talk.h2.take_inbox()
+        assert [f.stream for f in talk.frames()] == [number]
+        if not early:
+            talk.leave(stream)
+        assert not talk.h2.streams
+    assert [request.finished for request in talk.host.requests] == [1, 1]
+
+
 def test_the_first_error_stays(talk: Conversation) -> None:
-    from varnishpy.h2.stream import kill
+    from varnishpy.h2.ending import reset
 
     talk.headers(1)
     stream = talk.h2.streams[1]
-    stream.holders = 1
-    kill(stream, SE.NO_ERROR)
-    kill(stream, SE.CANCEL)
-    kill(stream, SE.INTERNAL_ERROR)
+    reset(stream, SE.NO_ERROR)
+    reset(stream, SE.CANCEL)
+    reset(stream, SE.INTERNAL_ERROR)
     assert stream.error is SE.CANCEL
     assert talk.resets() == [(1, 0)]
 
@@ -415,15 +430,15 @@ def test_the_first_error_stays(talk: Conversation) -> None:
 def test_posts_signal_only_a_sleeping_session(talk: Conversation) -> None:
     talk.headers(1)
     stream = talk.h2.streams[1]
-    talk.h2.attention(stream)
+    talk.h2.acknowledge_data(stream)
     assert talk.host.signals == 0
-    assert not talk.h2.may_sleep()
+    assert not talk.h2.inbox.may_sleep(talk.host.signal)
     talk.h2.take_inbox()
-    assert talk.h2.may_sleep()
-    talk.h2.attention(stream)
-    talk.h2.attention(stream)
+    assert talk.h2.inbox.may_sleep(talk.host.signal)
+    talk.h2.acknowledge_data(stream)
+    talk.h2.acknowledge_data(stream)
     assert talk.host.signals == 1
-    assert (talk.h2.wakeups, talk.h2.wakeups_spared) == (1, 2)
+    assert (talk.h2.inbox.wakeups, talk.h2.inbox.wakeups_spared) == (1, 2)
 
 
 def test_killing_waiting_requests_walks_them_away(talk: Conversation) -> None:
@@ -454,17 +469,18 @@ def on_another_thread(function: Callable[[], object]) -> BaseException | None:
 
 def test_state_changes_off_the_session_thread_panic(talk: Conversation) -> None:
     from varnishpy.base.panic import Panic
-    from varnishpy.h2.stream import advance, kill
+    from varnishpy.h2.ending import reset
+    from varnishpy.h2.stream import advance
     from varnishpy.h2.tables import Event
 
     talk.headers(1)
     stream = talk.h2.streams[1]
     for change in (
         lambda: advance(stream, Event.SENT_END),
-        lambda: kill(stream, SE.CANCEL),
+        lambda: reset(stream, SE.CANCEL),
         lambda: talk.h2.control(b""),
         lambda: talk.h2.sweep(),
-        lambda: talk.h2.shut_down(),
+        lambda: talk.h2.close_connection(),
     ):
         assert isinstance(on_another_thread(change), Panic)
 

@@ -98,8 +98,8 @@ def test_invariants(plan: Any) -> None:
     "place",
     [
         lambda h2: h2.transmitter.stuck > 1,
-        lambda h2: h2.t_window_dry and h2.error is None,
-        lambda h2: any(s.error is not None and s.scheduled for s in h2.streams.values()),
+        lambda h2: h2.windows.t_dry and h2.error is None,
+        lambda h2: any(s.error is not None and s.holding.busy for s in h2.streams.values()),
         lambda h2: any(s.t_stop for s in h2.streams.values()),
         lambda h2: any(s.rx_buffer is not None and s.rx_buffer.tail for s in h2.streams.values()),
         lambda h2: any(s.tx_window < 0 for s in h2.streams.values()),

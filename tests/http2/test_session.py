@@ -19,10 +19,12 @@ from varnishpy import stats
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
 from varnishpy.h2 import frames
+from varnishpy.h2.ending import reset
 from varnishpy.h2.receive import HANDLERS
-from varnishpy.h2.stream import advance, kill
+from varnishpy.h2.stream import advance
 from varnishpy.h2.tables import PREFACE, SE, Event, F
-from varnishpy.http2.session import Http2Session
+from varnishpy.http2.request_desk import RequestDesk
+from varnishpy.http2.sleep import Sleep
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
@@ -340,13 +342,13 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
     """
     events = {name: threading.Event() for name in ("both in", "post", "late", "signal", "leave", "clearing", "go on")}
     threads: dict[int, int] = {}
-    signal, walk_away = Http2Session.signal, Http2Session.walk_away
+    signal, walk_away = Sleep.wake, RequestDesk.walk_away
 
-    def late_signal(self: Any, ghost: bool) -> None:
+    def late_signal(self: Any) -> None:
         if threading.get_ident() == threads.get(1) and not events["late"].is_set():
             events["late"].set()
             assert events["signal"].wait(10)
-        signal(self, ghost)
+        signal(self)
 
     def slow_walk_away(self: Any, stream: Any) -> None:
         if threading.get_ident() == threads.get(3):
@@ -354,8 +356,8 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
             assert events["go on"].wait(10)
         walk_away(self, stream)
 
-    monkeypatch.setattr(Http2Session, "signal", late_signal)
-    monkeypatch.setattr(Http2Session, "walk_away", slow_walk_away)
+    monkeypatch.setattr(Sleep, "wake", late_signal)
+    monkeypatch.setattr(RequestDesk, "walk_away", slow_walk_away)
 
     def run(wrk: Any, req: Request) -> Step:
         number = req.transport_priv.number
@@ -372,11 +374,11 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
     client = room.connect().hello().get(1).get(3)
     assert events["both in"].wait(10)
     h2 = room.sessions[0].transport_priv.h2
-    wait_for(lambda: not h2.awake)
+    wait_for(lambda: h2.inbox.asleep)
     events["post"].set()
     assert events["late"].wait(10)
     client.sock.close()
-    wait_for(lambda: h2.ghost and not h2.awake)
+    wait_for(lambda: room.sessions[0].closed and h2.inbox.asleep)
     events["leave"].set()
     assert events["clearing"].wait(10)
     assert h2.thread == threads[3]
@@ -607,17 +609,17 @@ def test_request_threads_that_break_the_rules_panic(room: Room) -> None:
         session = stream.h2.host
         for name, act in {
             "receive": session.receive,
-            "transmit": lambda: (session.h2.control(frames.frame(F.PING, 0, 0, bytes(8))), session.transmit()),
-            "send": lambda: session._send_batch(False),
-            "flush": lambda: session.flush_until(0.0),
-            "send_all": lambda: session.send_all(b"x"),
-            "preface": lambda: session.read_preface(b""),
-            "half_close": lambda: session.half_close(0.0),
+            "transmit": lambda: (session.h2.control(frames.frame(F.PING, 0, 0, bytes(8))), session.line.transmit()),
+            "send": lambda: session.line.send_batch(False),
+            "flush": lambda: session.line.flush_until(0.0),
+            "send_all": lambda: session.line.send_all(b"x"),
+            "preface": lambda: session.line.read_preface(b""),
+            "half_close": lambda: session.line.half_close(0.0),
             "state": lambda: advance(stream, Event.SENT_END),
-            "kill": lambda: kill(stream, SE.CANCEL),
+            "kill": lambda: reset(stream, SE.CANCEL),
             "close": lambda: session._end("REM_CLOSE"),
             "tear down": session._teardown,
-            "shut down": stream.h2.shut_down,
+            "shut down": stream.h2.close_connection,
             "sweep": stream.h2.sweep,
         }.items():
             try:

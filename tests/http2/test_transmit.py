@@ -9,9 +9,10 @@ import pytest
 
 from tests.http2.h2_harness import Conversation
 from varnishpy.h2 import frames
-from varnishpy.h2.stream import STOP_PATIENCE
+from varnishpy.h2.ending import STOP_PATIENCE
 from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
-from varnishpy.h2.transmit import BATCH_BYTES, BATCH_PIECES, CONTROL_SIZE, Entry, Where
+from varnishpy.h2.outgoing import Outgoing, Where
+from varnishpy.h2.transmit import BATCH_BYTES, BATCH_PIECES, CONTROL_SIZE
 from varnishpy.params import table
 from varnishpy.storage.source import END, LATER, BytesSource, Source, SourceError
 
@@ -270,7 +271,7 @@ def test_batches_are_bounded(talk: Conversation) -> None:
     talk.window(0, 1 << 24)
     talk.headers(1)
     talk.answer(1, BytesSource([bytes(1 << 22)]))
-    batch = talk.h2.transmitter.gather()
+    batch = talk.h2.transmitter.data_to_send()
     assert BATCH_BYTES <= sum(len(p) for p in batch) < BATCH_BYTES + 2 * 16384
     assert len(batch) <= BATCH_PIECES + 10
 
@@ -279,7 +280,7 @@ def test_many_small_responses_are_one_batch(talk: Conversation) -> None:
     for number in range(1, 201, 2):
         talk.headers(number)
         talk.answer(number, b"small")
-    batch = talk.h2.transmitter.gather()
+    batch = talk.h2.transmitter.data_to_send()
     assert sum(len(p) for p in batch) == talk.h2.transmitter.batch_size
     out = talk.frames()
     assert len(out) >= 200
@@ -289,7 +290,7 @@ def test_body_pieces_are_not_copied(talk: Conversation) -> None:
     body = bytes(10000)
     talk.headers(1)
     talk.answer(1, BytesSource([body]))
-    assert any(piece is body for piece in talk.h2.transmitter.gather())
+    assert any(piece is body for piece in talk.h2.transmitter.data_to_send())
 
 
 def test_control_frames_go_first(talk: Conversation) -> None:
@@ -366,12 +367,11 @@ def test_a_client_that_does_not_end_its_request_is_told_to_stop(talk: Conversati
 
 
 def test_interim_response_comes_before_the_final_one(talk: Conversation) -> None:
-    from varnishpy.h2.connection import Post
     from varnishpy.h2.hpack import encode_response
 
     talk.headers(1, extra=[("priority", "u=0")], end=False)
     stream = talk.h2.streams[1]
-    talk.h2.post(Post.INTERIM, (stream, encode_response(100, [])))
+    talk.h2.send_own(Outgoing(stream, encode_response(100, []), None, None, interim=True))
     talk.data(1, b"x", end=True)
     talk.answer(1, b"y")
     out = talk.frames()
@@ -435,7 +435,6 @@ def test_bankrupt_says_no_goaway() -> None:
 
 
 def test_a_response_has_a_say_in_its_priority(talk: Conversation) -> None:
-    from varnishpy.h2.connection import Post
     from varnishpy.h2.hpack import encode_response
 
     talk.headers(1, extra=[("priority", "u=5, i")])
@@ -444,9 +443,9 @@ def test_a_response_has_a_say_in_its_priority(talk: Conversation) -> None:
     block = encode_response(200, fields)
     for number, said in ((3, None), (1, "u=1")):
         stream = talk.h2.streams[number]
-        entry = Entry(stream, block, BytesSource([b"x" * 20]), stream.request)
+        entry = Outgoing(stream, block, BytesSource([b"x" * 20]), stream.request)
         entry.priority = said
-        talk.h2.post(Post.RESPONSE, entry)
+        talk.h2.send_headers(entry, talk)
     talk.h2.take_inbox()
     assert talk.h2.streams[1].urgency == (1, True)  # what the response does not say stays the client's
     assert [f.stream for f in talk.frames() if f.stream] == [1, 1, 3, 3]

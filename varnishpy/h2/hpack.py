@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from hpack.exceptions import HPACKError, InvalidTableIndexError, InvalidTableSizeError, OversizedHeaderListError
 from hpack.hpack import Decoder as PackageDecoder
 from hpack.table import HeaderTable
 
 from varnishpy.http.message import Header
+
+if TYPE_CHECKING:
+    from varnishpy.h2.headers import HeaderBlock
 
 __all__ = [
     "Decoder",
@@ -82,7 +85,7 @@ class Decoder:
         self._wanted_table_size = table_size
         # a smaller table than the default binds the client only once it has acknowledged our settings
         self._decoder.max_allowed_table_size = max(table_size, DEFAULT_TABLE_SIZE)
-        self.memo: dict[bytes, Any] = {}
+        self.memo: dict[bytes, HeaderBlock] = {}
         self._seen_changes = self._table.changes
         self.repeatable = False
 
@@ -106,7 +109,7 @@ class Decoder:
             self.repeatable = True
         return fields
 
-    def remember(self, block: bytes, meaning: Any) -> None:
+    def remember(self, block: bytes, meaning: HeaderBlock) -> None:
         """Keep what the block just decoded means, if decoding it again would give the same."""
         if self.repeatable and len(block) <= MEMO_BLOCK_SIZE:
             if len(self.memo) >= MEMO_BLOCKS:

@@ -12,25 +12,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.h2.frames import describe_frame, frame, frame_header, frame_name, long_unpack, setting_iter
+from varnishpy.h2.ending import end_received, reset
+from varnishpy.h2.frames import describe_frame, frame, frame_header, frame_name, long_unpack
 from varnishpy.h2.headers import parse_priority
-from varnishpy.h2.hpack import DEFAULT_TABLE_SIZE
 from varnishpy.h2.receive_headers import check_length, continuation, headers
-from varnishpy.h2.stream import Stream, end_received, how_closed, kill
+from varnishpy.h2.settings import apply_settings
+from varnishpy.h2.stream import Stream, how_closed
 from varnishpy.h2.tables import (
     ACK,
     CE,
+    CLOSED,
     END_STREAM,
+    F_CONTINUATION,
+    F_DATA,
+    F_GOAWAY,
+    F_HEADERS,
+    F_PING,
+    F_PRIORITY,
+    F_PRIORITY_UPDATE,
+    F_PUSH_PROMISE,
+    F_RST_STREAM,
+    F_SETTINGS,
+    F_WINDOW_UPDATE,
     FRAMES,
     MAX_WINDOW,
     PADDED,
+    RECEIVED_END,
     SE,
-    SETTINGS,
-    Event,
-    F,
+    SENT_END,
+    SENT_RESET,
     H2Error,
-    S,
-    State,
     error_by_code,
 )
 from varnishpy.log.tags import Tag
@@ -41,17 +52,10 @@ if TYPE_CHECKING:
 _DEBUG: Final = int(Tag.Debug)
 _ERROR: Final = int(Tag.Error)
 _SESS_ERROR: Final = int(Tag.SessError)
-_CLOSED: Final = State.CLOSED
 _RX_HDR: Final = int(Tag.H2RxHdr)
 _RX_BODY: Final = int(Tag.H2RxBody)
 
 Handler = Callable[["Connection", "Stream | None", int, int, bytes], "H2Error | None"]
-
-# members of an Enum cost a look-up in two tables each time
-_EVENT_RECEIVED_END: Final = Event.RECEIVED_END
-_F_CONTINUATION: Final = F.CONTINUATION
-_F_SETTINGS: Final = F.SETTINGS
-_F_PRIORITY: Final = F.PRIORITY
 
 
 def log_frame(h2: Connection, kind: int, flags: int, number: int, payload: bytes) -> None:
@@ -65,10 +69,11 @@ def log_frame(h2: Connection, kind: int, flags: int, number: int, payload: bytes
 def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) -> None:
     """Take one frame."""
     row = FRAMES.get(kind)
+    block = h2.block
     if (
-        (h2.header_stream is not None or h2.header_drop)
+        (block.stream is not None or block.dropped)
         and not (row is None and h2.compat)
-        and (kind != _F_CONTINUATION or number != h2.header_number)
+        and (kind != F_CONTINUATION or number != block.number)
     ):
         h2.fail(CE.PROTOCOL_ERROR, f"H2: expected continuation but received {frame_name(kind)} on stream {number}")
         return
@@ -77,15 +82,15 @@ def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) 
             _no_settings(h2, kind, flags, number)
             return
         h2.bogosity(f"H2: Unknown frame type 0x{kind:02x} (ignored)")
-        h2.overhead_rx(len(payload))
+        h2.overhead.rx_body += len(payload)
         return
     if row.overhead:
-        h2.overhead_rx(len(payload))
+        h2.overhead.rx_body += len(payload)
     if flags & ~row.flags:
         h2.bogosity(f"H2: Unknown flags 0x{flags & ~row.flags:02x} on {row.name} (ignored)")
         flags &= row.flags
     if h2.expect_settings:
-        if kind != _F_SETTINGS or flags & ACK or number:
+        if kind != F_SETTINGS or flags & ACK or number:
             _no_settings(h2, kind, flags, number)
             return
         h2.expect_settings = False
@@ -102,7 +107,7 @@ def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) 
         if number > h2.highest_stream and row.on_idle is not None:
             h2.fail(row.on_idle, f"H2: unexpected {row.name} frame on idle stream {number}")
             return
-        if not number & 1 and (kind != _F_PRIORITY or h2.compat):
+        if not number & 1 and (kind != F_PRIORITY or h2.compat):
             h2.fail(CE.PROTOCOL_ERROR, f"H2: illegal stream (={number})")
             return
         stream = h2.streams.get(number)
@@ -113,14 +118,14 @@ def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) 
         else:
             # a handler that opened the stream has put it in the table
             stream = h2.streams.get(number)
-            if stream is not None and stream.state is not _CLOSED:
-                kill(stream, error)
+            if stream is not None and stream.state is not CLOSED:
+                reset(stream, error)
             else:
                 h2.reset_unknown(number, error)
 
 
 def _no_settings(h2: Connection, kind: int, flags: int, number: int) -> None:
-    ack = "(ACK)" if kind == _F_SETTINGS and flags & ACK else ""
+    ack = "(ACK)" if kind == F_SETTINGS and flags & ACK else ""
     h2.fail(
         CE.PROTOCOL_ERROR,
         f"H2: unexpected {frame_name(kind)}{ack} frame on stream {number}, expected preface settings",
@@ -142,18 +147,18 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
         end -= payload[0]
         begin = 1
     # the whole frame counts in both windows, whatever becomes of it (RFC 9113 section 6.9)
-    if size > h2.rx_window:
+    if size > h2.windows.rx:
         h2.log.put(_SESS_ERROR, f"H2: stream {number}: Exceeded connection receive window")
         return CE.FLOW_CONTROL_ERROR
     h2.charge_connection(size)
-    if stream is None or stream.state is _CLOSED:
+    if stream is None or stream.state is CLOSED:
         if h2.compat:
             # what is dead but still held is ignored; what is not tracked any more is not
             return CE.PROTOCOL_ERROR if stream is None or stream.error is None else None
         how = how_closed(h2, number)
-        if how == Event.SENT_RESET:
+        if how == SENT_RESET:
             return None if h2.spend() else CE.ENHANCE_YOUR_CALM
-        if how in (_EVENT_RECEIVED_END, Event.SENT_END):
+        if how in (RECEIVED_END, SENT_END):
             h2.log.put(_SESS_ERROR, f"H2: DATA on closed stream {number}")
             return CE.STREAM_CLOSED
         return SE.STREAM_CLOSED
@@ -175,13 +180,13 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
         if ended:
             end_received(stream)
         else:
-            kill(stream, SE.NO_ERROR)
+            reset(stream, SE.NO_ERROR)
         return None
     if length:
         buffer = stream.rx_buffer
         if buffer is None:
-            room = min(length, h2.local_window) if ended else h2.local_window
-            buffer = h2.host.receive_buffer(stream, room)
+            room = min(length, h2.windows.initial_rx) if ended else h2.windows.initial_rx
+            buffer = h2.host.desk.receive_buffer(room)
             if buffer is None:
                 h2.log.put(_DEBUG, f"H2: stream {number}: Failed to allocate request body buffer")
                 return SE.INTERNAL_ERROR
@@ -231,13 +236,13 @@ def _rst_stream(h2: Connection, stream: Stream | None, flags: int, number: int, 
         h2.log.put(_SESS_ERROR, "H2: rx rst with (len != 4)")
         return CE.FRAME_SIZE_ERROR
     h2.stats.h2_resets_rx += 1
-    if stream is None or stream.state is _CLOSED:
+    if stream is None or stream.state is CLOSED:
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     code: int = long_unpack(payload)[0]
     h2.log.put(_DEBUG, f"H2: stream {number}: rx rst {error_by_code(code, False).log_name}")
     error = error_by_code(code, False)
     # a request that was served in full cost what any request costs
-    kill(stream, SE.CANCEL if error.connection or code == 0 else error, by_peer=True, charge=not stream.t_stop)
+    reset(stream, SE.CANCEL if error.connection or code == 0 else error, by_peer=True, charge=not stream.t_stop)
     return None
 
 
@@ -255,33 +260,8 @@ def _settings(h2: Connection, stream: Stream | None, flags: int, number: int, pa
         return CE.ENHANCE_YOUR_CALM
     error = apply_settings(h2, payload)
     if error is None:
-        h2.control(frame(_F_SETTINGS, ACK, 0))
+        h2.control(frame(F_SETTINGS, ACK, 0))
     return error
-
-
-def apply_settings(h2: Connection, payload: bytes) -> H2Error | None:
-    """Take the client's settings, of a SETTINGS frame or an HTTP2-Settings header; whole six-byte settings."""
-    window = h2.remote_window
-    for key, value in setting_iter(payload):
-        row = SETTINGS.get(key)
-        if row is None:
-            h2.log.put(_DEBUG, f"H2SETTING unknown setting 0x{key:04x}={value:08x} (ignored)")
-            continue
-        if not row.low <= value <= row.high:
-            h2.log.put(_DEBUG, f"H2SETTING invalid {row.name.lower()}=0x{value:08x}")
-            if row.error is not None and not h2.nocheck:
-                return row.error
-        if key == S.INITIAL_WINDOW_SIZE:
-            window = value
-        elif key == S.MAX_FRAME_SIZE:
-            h2.max_frame = value
-        elif key == S.HEADER_TABLE_SIZE and value < DEFAULT_TABLE_SIZE and not h2.table_shrunk:
-            h2.table_shrunk = True  # our encoder's table is empty from now on, whatever else they allow
-            h2.transmitter.shrink_table = True
-        h2.log.put(_DEBUG, f"H2SETTING {row.name.lower()}=0x{value:08x}")
-        h2.remote_settings[key] = value
-    # once, however often it was changed: it costs a look at every stream
-    return h2.change_windows(window) if window != h2.remote_window else None
 
 
 def _push_promise(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
@@ -302,7 +282,7 @@ def _ping(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     if not h2.spend():
         return CE.ENHANCE_YOUR_CALM
-    h2.control(frame(F.PING, ACK, 0, payload))
+    h2.control(frame(F_PING, ACK, 0, payload))
     return None
 
 
@@ -332,16 +312,16 @@ def _window_update(h2: Connection, stream: Stream | None, flags: int, number: in
     if number == 0:
         if increment == 0:
             return CE.PROTOCOL_ERROR
-        h2.tx_window += increment
-        if h2.tx_window > MAX_WINDOW:
+        h2.windows.tx += increment
+        if h2.windows.tx > MAX_WINDOW:
             return CE.FLOW_CONTROL_ERROR
-        if h2.tx_window > 0:
-            h2.t_window_dry = 0.0
+        if h2.windows.tx > 0:
+            h2.windows.t_dry = 0.0
             h2.transmitter.unhold()
         return None
-    if stream is None or stream.state is _CLOSED or stream.error is not None:
+    if stream is None or stream.state is CLOSED or stream.error is not None:
         # it may have been on its way when the stream ended; but where both sides said so, 0 was never right
-        if increment or h2.compat or how_closed(h2, number) not in (_EVENT_RECEIVED_END, Event.SENT_END):
+        if increment or h2.compat or how_closed(h2, number) not in (RECEIVED_END, SENT_END):
             return None
         return SE.PROTOCOL_ERROR
     if increment == 0:
@@ -374,15 +354,15 @@ def _priority_update(h2: Connection, stream: Stream | None, flags: int, number: 
 
 
 HANDLERS: Final[dict[int, Handler]] = {
-    F.DATA: _data,
-    F.HEADERS: headers,
-    _F_PRIORITY: _priority,
-    F.RST_STREAM: _rst_stream,
-    _F_SETTINGS: _settings,
-    F.PUSH_PROMISE: _push_promise,
-    F.PING: _ping,
-    F.GOAWAY: _goaway,
-    F.WINDOW_UPDATE: _window_update,
-    _F_CONTINUATION: continuation,
-    F.PRIORITY_UPDATE: _priority_update,
+    F_DATA: _data,
+    F_HEADERS: headers,
+    F_PRIORITY: _priority,
+    F_RST_STREAM: _rst_stream,
+    F_SETTINGS: _settings,
+    F_PUSH_PROMISE: _push_promise,
+    F_PING: _ping,
+    F_GOAWAY: _goaway,
+    F_WINDOW_UPDATE: _window_update,
+    F_CONTINUATION: continuation,
+    F_PRIORITY_UPDATE: _priority_update,
 }

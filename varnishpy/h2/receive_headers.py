@@ -1,6 +1,6 @@
 """What arrives, header blocks: HEADERS and CONTINUATION, the start of requests, trailers.
 
-One stream at a time holds ``h2.header_stream`` from HEADERS until END_HEADERS. Every block is decoded, also those of
+One stream at a time holds ``h2.block`` from HEADERS until END_HEADERS. Every block is decoded, also those of
 streams that are refused, ignored or dead, because the client's compression state moves on with each. Everything here
 runs on the session thread, called by ``receive.py``.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.h2.ending import end_received, reset
 from varnishpy.h2.headers import HeaderBlock, keep_records, read_block
 from varnishpy.h2.hpack import (
     MEMO_LIST_SIZE,
@@ -17,17 +18,19 @@ from varnishpy.h2.hpack import (
     InvalidTableSizeError,
     OversizedHeaderListError,
 )
-from varnishpy.h2.stream import Stream, advance, end_received, how_closed, kill
+from varnishpy.h2.stream import Stream, advance, how_closed
 from varnishpy.h2.tables import (
     CE,
+    CLOSED,
     END_HEADERS,
     END_STREAM,
     PADDED,
     PRIORITY_FLAG,
+    RECEIVED_END,
+    RECEIVED_RESET,
     SE,
-    Event,
+    SENT_END,
     H2Error,
-    State,
 )
 from varnishpy.log.tags import Tag
 
@@ -38,10 +41,7 @@ _DEBUG: Final = int(Tag.Debug)
 _ERROR: Final = int(Tag.Error)
 _SESS_ERROR: Final = int(Tag.SessError)
 _BOGO: Final = int(Tag.BogoHeader)
-_CLOSED: Final = State.CLOSED
 
-# members of an Enum cost a look-up in two tables each time
-_EVENT_RECEIVED_END: Final = Event.RECEIVED_END
 
 _HPACK_TEXTS: Final = (
     (InvalidTableIndexError, "Invalid table index"),
@@ -54,15 +54,15 @@ def headers(h2: Connection, stream: Stream | None, flags: int, number: int, payl
     new = number > h2.highest_stream
     error = None
     if not new:
-        if stream is None or stream.state is _CLOSED:
+        if stream is None or stream.state is CLOSED:
             how = how_closed(h2, number)
             if h2.compat or how is None:
                 h2.log.put(_ERROR, "H2: new stream ID < highest stream")
                 return CE.PROTOCOL_ERROR
-            if how in (_EVENT_RECEIVED_END, Event.SENT_END):
+            if how in (RECEIVED_END, SENT_END):
                 h2.log.put(_SESS_ERROR, f"H2: HEADERS on closed stream {number}")
                 return CE.STREAM_CLOSED
-            if how == Event.RECEIVED_RESET:
+            if how == RECEIVED_RESET:
                 error = SE.STREAM_CLOSED
             stream = None  # reset by us: the client may not have known
         elif h2.compat:
@@ -99,42 +99,34 @@ def headers(h2: Connection, stream: Stream | None, flags: int, number: int, payl
     fragment = payload[begin:end] if begin or end != len(payload) else payload
     if stream is None and error is None and not _pay_for_dropped(h2, fragment):
         return CE.ENHANCE_YOUR_CALM
-    h2.header_flags = flags
-    h2.header_error = error
-    h2.header_new = new
+    h2.block.flags = flags
+    h2.block.error = error
+    h2.block.new = new
     if flags & END_HEADERS:
         return _end_headers(h2, stream, fragment)
-    h2.header_stream = stream
-    h2.header_drop = stream is None
-    h2.header_number = number
-    h2.header_pieces.append(fragment)
-    h2.header_size = len(fragment)
-    h2.t_header = h2.now
+    h2.block.begin(stream, number, fragment, h2.now)
     h2.due(h2.now + h2.idle_timeout())
     return None
 
 
 def continuation(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     """CONTINUATION: more of the block that is being received."""
-    stream = h2.header_stream
-    if stream is None and not h2.header_drop:
+    block = h2.block
+    stream = block.stream
+    if not block.unfinished:
         h2.log.put(_SESS_ERROR, f"H2: rx unexpected CONT frame on stream {number}")
         return CE.PROTOCOL_ERROR
-    h2.header_size += len(payload)
-    if h2.header_size > h2.list_limit:
+    block.size += len(payload)
+    if block.size > h2.list_limit:
         return _list_too_large(h2)
-    h2.header_pieces.append(payload)
+    block.pieces.append(payload)
     if stream is None and not _pay_for_dropped(h2, payload):
         return CE.ENHANCE_YOUR_CALM
     if not flags & END_HEADERS:
         if len(payload) < 16 and not h2.spend():
             return CE.ENHANCE_YOUR_CALM
         return None
-    block = b"".join(h2.header_pieces)
-    h2.header_pieces.clear()
-    h2.header_stream = None
-    h2.header_drop = False
-    return _end_headers(h2, stream, block)
+    return _end_headers(h2, stream, block.finish())
 
 
 def _pay_for_dropped(h2: Connection, fragment: bytes) -> bool:
@@ -162,57 +154,56 @@ def decode_block(h2: Connection, data: bytes) -> list[tuple[bytes, bytes]] | H2E
 
 def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error | None:
     """A header block is complete. ``stream`` is ``None`` when nobody wants it."""
-    error = h2.header_error
+    error = h2.block.error
     block: HeaderBlock | None = h2.decoder.memo.get(data)
     if block is None:
         fields = decode_block(h2, data)
         if isinstance(fields, H2Error):
             return fields
-        if stream is None or not h2.header_new:
+        if stream is None or not h2.block.new:
             if stream is None or error is not None:
                 return error
             return _trailers(h2, stream, read_block(fields, h2.limits, trailers=True))
         block = read_block(fields, h2.limits)
         if block.size <= MEMO_LIST_SIZE:
             h2.decoder.remember(data, block)
-    elif stream is not None and h2.header_new:
+    elif stream is not None and h2.block.new:
         if block.received.records is None and block.error is None:
             keep_records(block)
     else:
         # a request's block again, as trailers: it begins with pseudo-headers
         return error if stream is None or error is not None else SE.PROTOCOL_ERROR
-    ended = h2.header_flags & END_STREAM
+    ended = h2.block.flags & END_STREAM
     if error is not None:
-        h2.host.reject(stream, block, len(data))
+        h2.host.desk.reject(stream, block, len(data))
         return error
     if block.error is not None:
         if block.error is SE.REQ_SIZE:
             h2.stats.h2_lists_too_large += 1
         if block.on_connection and block.complaint is not None:
             h2.log.put(*block.complaint)
-        h2.host.reject(stream, block, len(data))
+        h2.host.desk.reject(stream, block, len(data))
         return block.error
     if ended:
         if block.content_length > 0:
             h2.log.put(_SESS_ERROR, "H2: rx header with END_STREAM and content-length > 0")
-            h2.host.reject(stream, block, len(data))
+            h2.host.desk.reject(stream, block, len(data))
             return CE.PROTOCOL_ERROR if h2.compat else SE.PROTOCOL_ERROR
-        advance(stream, _EVENT_RECEIVED_END)
+        advance(stream, RECEIVED_END)
     else:
         stream.rx_length = block.content_length
     # streams that were reset while a request thread held them count too, or a client could pile them up
     if h2.open_streams > h2.max_streams or len(h2.streams) > 2 * h2.max_streams + 1:
         h2.log.put(_DEBUG, f"H2: stream {stream.number}: Hit maximum number of concurrent streams")
         h2.stats.h2_streams_refused += 1
-        h2.host.reject(stream, block, len(data))
+        h2.host.desk.reject(stream, block, len(data))
         return SE.REFUSED_STREAM
     if stream.priority is None:
         stream.priority = block.priority
-    stream.block = block
-    h2.earn()
-    if not h2.host.start(stream, block, len(data)):
+    h2.purse.earn(1)
+    if not h2.host.desk.start(stream, block, len(data)):
         h2.stats.h2_streams_refused += 1
-        kill(stream, SE.REFUSED_STREAM, charge=False)
+        reset(stream, SE.REFUSED_STREAM, charge=False)
     return None
 
 

@@ -1,7 +1,11 @@
 """The facts of HTTP/2 as tables: errors, frame types, flags, settings, stream states and how they follow each other.
 
-Adding a row is the whole change; parsing, logging, dumps and tests read these rows. Numbers are those of RFC 9113
-(sections 6, 7 and 6.5.2) and RFC 9218 (section 7).
+Parsing, logging, dumps and tests read these rows. To add a setting takes its row, and its effect in ``settings.py`` if
+it has one; to add a frame type, its row and its handler in ``receive.py``; to add an error, its row, and its name in
+`CE` or `SE` if our code raises it. Numbers are those of RFC 9113 (sections 6, 7 and 6.5.2) and RFC 9218 (section 7).
+
+Members of an Enum cost two look-ups each time they are named. So each member that code names is exported once more, as
+a plain constant: ``F_DATA`` is ``F.DATA``, ``SENT_END`` is ``Event.SENT_END``, ``CLOSED`` is ``State.CLOSED``.
 """
 
 from __future__ import annotations
@@ -136,6 +140,18 @@ class F(IntEnum):
     PRIORITY_UPDATE = 16
 
 
+F_DATA: Final = int(F.DATA)
+F_HEADERS: Final = int(F.HEADERS)
+F_PRIORITY: Final = int(F.PRIORITY)
+F_RST_STREAM: Final = int(F.RST_STREAM)
+F_SETTINGS: Final = int(F.SETTINGS)
+F_PUSH_PROMISE: Final = int(F.PUSH_PROMISE)
+F_PING: Final = int(F.PING)
+F_GOAWAY: Final = int(F.GOAWAY)
+F_WINDOW_UPDATE: Final = int(F.WINDOW_UPDATE)
+F_CONTINUATION: Final = int(F.CONTINUATION)
+F_PRIORITY_UPDATE: Final = int(F.PRIORITY_UPDATE)
+
 END_STREAM: Final = 0x01
 ACK: Final = 0x01
 END_HEADERS: Final = 0x04
@@ -186,47 +202,32 @@ MAX_STREAM: Final = 2**31 - 1
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
-class S(IntEnum):
-    """Settings."""
-
-    HEADER_TABLE_SIZE = 1
-    ENABLE_PUSH = 2
-    MAX_CONCURRENT_STREAMS = 3
-    INITIAL_WINDOW_SIZE = 4
-    MAX_FRAME_SIZE = 5
-    MAX_HEADER_LIST_SIZE = 6
-    ENABLE_CONNECT_PROTOCOL = 8
-    NO_RFC7540_PRIORITIES = 9
-
-
 @dataclass(frozen=True, slots=True)
 class SettingRow:
     """One setting: its value before anybody says otherwise, its bounds, and the error for a value outside of them."""
 
-    number: S
+    name: str
+    number: int
     default: int
     low: int
     high: int
     error: H2Error | None
-
-    @property
-    def name(self) -> str:
-        return self.number.name
+    parameter: str | None  # whose value we announce; None: we never say this one
 
 
 _ANY: Final = 2**32 - 1
 
 SETTINGS: Final[dict[int, SettingRow]] = {
-    row.number.value: row
+    row.number: row
     for row in (
-        SettingRow(S.HEADER_TABLE_SIZE, 4096, 0, _ANY, None),
-        SettingRow(S.ENABLE_PUSH, 1, 0, 1, _P),
-        SettingRow(S.MAX_CONCURRENT_STREAMS, _ANY, 0, _ANY, None),
-        SettingRow(S.INITIAL_WINDOW_SIZE, 65535, 0, MAX_WINDOW, CE.FLOW_CONTROL_ERROR),
-        SettingRow(S.MAX_FRAME_SIZE, 16384, 16384, 2**24 - 1, _P),
-        SettingRow(S.MAX_HEADER_LIST_SIZE, 2**31 - 1, 0, _ANY, None),
-        SettingRow(S.ENABLE_CONNECT_PROTOCOL, 0, 0, 1, _P),
-        SettingRow(S.NO_RFC7540_PRIORITIES, 0, 0, 1, _P),
+        SettingRow("HEADER_TABLE_SIZE", 1, 4096, 0, _ANY, None, "h2_header_table_size"),
+        SettingRow("ENABLE_PUSH", 2, 1, 0, 1, _P, None),
+        SettingRow("MAX_CONCURRENT_STREAMS", 3, _ANY, 0, _ANY, None, "h2_max_concurrent_streams"),
+        SettingRow("INITIAL_WINDOW_SIZE", 4, 65535, 0, MAX_WINDOW, CE.FLOW_CONTROL_ERROR, "h2_initial_window_size"),
+        SettingRow("MAX_FRAME_SIZE", 5, 16384, 16384, 2**24 - 1, _P, "h2_max_frame_size"),
+        SettingRow("MAX_HEADER_LIST_SIZE", 6, 2**31 - 1, 0, _ANY, None, "http_req_size"),
+        SettingRow("ENABLE_CONNECT_PROTOCOL", 8, 0, 0, 1, _P, None),
+        SettingRow("NO_RFC7540_PRIORITIES", 9, 0, 0, 1, _P, None),
     )
 }
 
@@ -244,6 +245,10 @@ class State(IntEnum):
     HALF_CLOSED_REMOTE = 5
     CLOSED = 6
 
+
+IDLE: Final = State.IDLE
+OPEN: Final = State.OPEN
+CLOSED: Final = State.CLOSED
 
 STATE_NAMES: Final[dict[State, tuple[str, str]]] = {
     State.IDLE: ("idle", "idle"),
@@ -265,6 +270,12 @@ class Event(IntEnum):
     SENT_RESET = 3
     RECEIVED_RESET = 4
 
+
+RECEIVED_HEADERS: Final = Event.RECEIVED_HEADERS
+RECEIVED_END: Final = Event.RECEIVED_END
+SENT_END: Final = Event.SENT_END
+SENT_RESET: Final = Event.SENT_RESET
+RECEIVED_RESET: Final = Event.RECEIVED_RESET
 
 # (state, event) -> next state; a pair that is missing cannot happen, and trying it is a panic
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {

@@ -11,11 +11,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.h2.connection import Post
-from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
-from varnishpy.h2.tables import SE
-from varnishpy.h2.transmit import Entry
 from varnishpy.http.dates import format_date
+from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
+from varnishpy.h2.outgoing import Outgoing
+from varnishpy.h2.tables import SE
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.log.tags import Tag
 from varnishpy.request.transport import Delivered
@@ -38,12 +37,8 @@ _RESPONSE_500: Final = encode_response(
     500, [("content-length", "Content-Length", "0"), ("server", "Server", "Varnish")]
 )
 
-# members of an Enum cost a look-up in two tables each time
-_POST_READY: Final = Post.READY
-_POST_RESPONSE: Final = Post.RESPONSE
-_POST_INTERIM: Final = Post.INTERIM
-_DELIVERED_TAKEN: Final = Delivered.TAKEN
-_DELIVERED_DONE: Final = Delivered.DONE
+_TAKEN: Final = Delivered.TAKEN
+_DONE: Final = Delivered.DONE
 
 
 def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
@@ -59,7 +54,7 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
             source.close()
         req.doclose = req.doclose or "TX_ERROR"
         req.log.put(_ERROR, f"H2: send error ({error.log_name})")
-        return _DELIVERED_DONE
+        return _DONE
     if source is not None and source.length == 0:
         source.close()
         source = None
@@ -70,12 +65,12 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
             source.close()
             source = None
         block, priority = _overflow(wrk, req), None
-    entry = Entry(stream, block, source, req)
-    entry.priority = priority
+    out = Outgoing(stream, block, source, req)
+    out.priority = priority
     if source is not None and not source.complete:
-        source.on_ready = partial(h2.post, _POST_READY, entry)
-    h2.hand_over(entry, wrk if req.pump is None else None)
-    return _DELIVERED_TAKEN
+        source.on_ready = partial(h2.source_ready, stream)
+    h2.send_headers(out, wrk if req.pump is None else None)
+    return _TAKEN
 
 
 def _encode(req: Request, resp: Message) -> tuple[bytes, str | None]:
@@ -122,14 +117,14 @@ def minimal_response(req: Request, status: int) -> None:
     fields = [] if stream.h2.compat else [("date", "Date", format_date(clock.now()))]
     block = encode_response(status, fields)
     req.acct.resp_hdrbytes += len(block)
-    stream.h2.post(_POST_RESPONSE, Entry(stream, block, None, None))
+    stream.h2.send_own(Outgoing(stream, block, None, None))
 
 
 def send_100(req: Request) -> None:
     """Answer ``Expect: 100-continue``."""
     stream: Stream = req.transport_priv
     req.acct.resp_hdrbytes += len(_CONTINUE)
-    stream.h2.post(_POST_INTERIM, (stream, _CONTINUE))
+    stream.h2.send_own(Outgoing(stream, _CONTINUE, None, None, interim=True))
 
 
 def fail(req: Request, reason: str) -> None:
@@ -137,4 +132,4 @@ def fail(req: Request, reason: str) -> None:
     req.log.put(_DEBUG, "H2FAILREQ")
     req.doclose = req.doclose or reason
     stream: Stream = req.transport_priv
-    stream.h2.ask_reset(stream, SE.INTERNAL_ERROR)
+    stream.h2.reset_stream(stream, SE.INTERNAL_ERROR)

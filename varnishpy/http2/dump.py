@@ -5,10 +5,11 @@ Both look at a connection that may be running on another thread, without locks: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.h2.tables import SETTINGS, STATE_NAMES, H2Error
+from varnishpy.http2.request_desk import request_of
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
@@ -19,21 +20,27 @@ def _name(error: H2Error | None) -> str:
     return error.log_name if error is not None else "(null)"
 
 
-def _settings(values: dict[Any, int]) -> str:
+def _settings(values: dict[int, int]) -> str:
     return ", ".join(f"0x{values.get(number, row.default):x}" for number, row in SETTINGS.items())
 
 
+def _named(values: dict[int, int]) -> dict[str, int]:
+    return {SETTINGS[number].name.lower(): value for number, value in values.items()}
+
+
 def _stream(stream: Stream) -> list[str]:
+    holding = stream.holding
     lines = [
         "stream = {",
         f"  id = {stream.number}, state = {STATE_NAMES[stream.state][0]},",
-        f"  scheduled = {stream.scheduled:d}, holders = {stream.holders}, error = {_name(stream.error)},",
-        f"  async_error = {_name(stream.async_error)}, t_win_low = {stream.t_window_dry:.6f},",
+        f"  scheduled = {holding.busy:d}, holders = {holding.holders}, error = {_name(stream.error)},",
+        f"  request = {holding.stage.name}, async_error = {_name(stream.async_error)},",
+        f"  t_win_low = {stream.t_window_dry:.6f},",
         f"  tx_window = {stream.tx_window}, rx_window = {stream.rx_window},",
     ]
-    entry = stream.entry
-    if entry is not None:
-        lines.append(f"  tx = {{{entry.where.name}, left = {entry.left}, urgency = {entry.urgency}}},")
+    out = stream.response
+    if out is not None:
+        lines.append(f"  tx = {{{out.where.name}, left = {out.left}, urgency = {out.urgency}}},")
     buffer = stream.rx_buffer
     if buffer is not None:
         lines.append(f"  rxbuf = {{size, tail, head}} = {{{buffer.size}, {buffer.tail}, {buffer.head}}},")
@@ -48,7 +55,7 @@ def panic_text(h2: Connection) -> str:
         "h2_sess = {",
         f"  refcnt = {len(h2.streams)}, bogosity = {h2.bogosities}, error = {_name(h2.error)}",
         f"  open_streams = {h2.open_streams}, highest_stream = {h2.highest_stream},",
-        f"  tx_window = {h2.tx_window}, rx_window = {h2.rx_window},",
+        f"  tx_window = {h2.windows.tx}, rx_window = {h2.windows.rx},",
         f"  local_settings = {{{_settings(h2.local_settings)}}},",
         f"  remote_settings = {{{_settings(h2.remote_settings)}}},",
         "  {rxf_len, rxf_type, rxf_flags, rxf_stream} ="
@@ -61,24 +68,25 @@ def panic_text(h2: Connection) -> str:
     return "\n".join(lines)
 
 
-def describe(h2: Connection) -> dict[str, Any]:
+def describe(h2: Connection) -> dict[str, object]:
     """The connection as JSON shows it; windows in octets."""
     streams = []
     for stream in list(h2.streams.values()):
-        entry = stream.entry
-        request = stream.request
+        out = stream.response
+        request = request_of(stream) if stream.request is not None else None
         streams.append(
             {
                 "id": stream.number,
                 "state": STATE_NAMES[stream.state][1],
-                "scheduled": stream.scheduled,
+                "scheduled": stream.holding.busy,
+                "held": stream.holding.stage.name.lower(),
                 "error": stream.error.name if stream.error is not None else None,
                 "vxid": request.vxid if request is not None else 0,
                 "url": request.http.url if request is not None else "",
                 "tx_window": stream.tx_window,
                 "rx_window": stream.rx_window,
-                "sending": entry.where.name.lower() if entry is not None else None,
-                "left": entry.left if entry is not None else 0,
+                "sending": out.where.name.lower() if out is not None else None,
+                "left": out.left if out is not None else 0,
                 "urgency": stream.urgency[0],
             }
         )
@@ -86,16 +94,16 @@ def describe(h2: Connection) -> dict[str, Any]:
         "idle": round(max(0.0, clock.now() - h2.t_idle), 3) if not h2.streams else 0.0,
         "open_streams": h2.open_streams,
         "highest_stream": h2.highest_stream,
-        "tx_window": h2.tx_window,
-        "rx_window": h2.rx_window,
+        "tx_window": h2.windows.tx,
+        "rx_window": h2.windows.rx,
         "error": h2.error.name if h2.error is not None else None,
         "queued": h2.transmitter.queued,
         "stuck": h2.transmitter.stuck,
-        "frames_received": h2.frames_rx,
+        "frames_received": h2.overhead.frames_rx,
         "bogosities": h2.bogosities,
-        "wakeups": h2.wakeups,
-        "wakeups_spared": h2.wakeups_spared,
-        "local_settings": {number.name.lower(): value for number, value in h2.local_settings.items()},
-        "remote_settings": {SETTINGS[number].name.lower(): value for number, value in h2.remote_settings.items()},
+        "wakeups": h2.inbox.wakeups,
+        "wakeups_spared": h2.inbox.wakeups_spared,
+        "local_settings": _named(h2.local_settings),
+        "remote_settings": _named(h2.remote_settings),
         "streams": streams,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Condition
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.clock import mono
 from varnishpy.h2.tables import SE, H2Error
@@ -33,7 +33,7 @@ class StreamBody:
         self,
         stream: Stream,
         timeout: Callable[[], float],
-        blocking: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        blocking: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._stream = stream
         self._timeout = timeout
@@ -62,7 +62,7 @@ class StreamBody:
             if ask:
                 stream.rx_asked = True
         if ask:
-            h2.attention(stream)
+            h2.acknowledge_data(stream)
         return data
 
     @property
@@ -104,9 +104,11 @@ class StreamBody:
         Varnish reads what nobody wants before it answers, and so do we with ``feature=+h2_compat``.
         """
         if self._stream.h2.compat:
+            request = self._stream.request
+            assert request is not None
             try:
                 while data := self.read(DISCARD_SIZE):
-                    self._stream.request.acct.req_bodybytes += len(data)
+                    request.acct.req_bodybytes += len(data)
             except BodyError:
                 return False
         return True
@@ -115,7 +117,7 @@ class StreamBody:
         """Give up on the body: the client is told to stop sending."""
         stream = self._stream
         if not stream.rx_ended and stream.error is None:
-            stream.h2.ask_reset(stream, SE.REFUSED_STREAM)
+            stream.h2.reset_stream(stream, SE.REFUSED_STREAM)
 
 
 def _error_of(stream: Stream) -> H2Error | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.base.locks import make_lock
 from varnishpy.h2.receive_buffer import ReceiveBuffer
 from varnishpy.http2 import deliver, dump
 from varnishpy.http2.session import Http2Session
 from varnishpy.params import params
+from varnishpy.request.client import run_request
+from varnishpy.request.finish import finish_request
 from varnishpy.request.transport import Delivered
+from varnishpy.threads import WaitEvent
 
 if TYPE_CHECKING:
     from varnishpy.h2.stream import Stream
@@ -36,17 +39,9 @@ class Http2Transport:
     def __init__(
         self,
         env: Env,
-        run: Callable[[Worker, Request], Step] | None = None,
-        finish: Callable[[Worker, Request], None] | None = None,
+        run: Callable[[Worker, Request], Step] = run_request,
+        finish: Callable[[Worker, Request], None] = finish_request,
     ) -> None:
-        if run is None:
-            from varnishpy.request.client import run_request
-
-            run = run_request
-        if finish is None:
-            from varnishpy.request.finish import finish_request
-
-            finish = finish_request
         self.env = env
         self.run_request = run
         self._finish = finish
@@ -85,8 +80,6 @@ class Http2Transport:
 
     def unwait(self, wrk: Worker, sess: Session) -> None:
         """A parked session has something to read."""
-        from varnishpy.threads import WaitEvent
-
         session: Http2Session = sess.transport_priv
         session.resume(WaitEvent.READABLE, wrk)
 
@@ -125,9 +118,8 @@ class Http2Transport:
 
     def reembark(self, req: Request) -> None:
         stream: Stream = req.transport_priv
-        host = stream.h2.host
-        assert isinstance(host, Http2Session)
-        host.reembark(stream)
+        session: Http2Session = req.sess.transport_priv
+        session.desk.reembark(stream)
 
     def client_gone(self, req: Request) -> bool:
         stream: Stream = req.transport_priv
@@ -147,6 +139,6 @@ class Http2Transport:
         session: Http2Session | None = sess.transport_priv
         return dump.panic_text(session.h2) if session is not None else ""
 
-    def describe(self, sess: Session) -> dict[str, Any]:
+    def describe(self, sess: Session) -> dict[str, object]:
         session: Http2Session | None = sess.transport_priv
         return dump.describe(session.h2) if session is not None else {}

@@ -1,22 +1,21 @@
-"""Streams as requests: making them, running them on the pool, and knowing who holds them.
+"""Streams as requests: making them of header blocks, running them on the pool, finishing them.
 
-A request is *held* by every request thread (or queued task) that may still touch it; ``holders`` counts them under
-the mutex. The session thread may be through with a response while the request thread that handed it over has not
-quite left: then it only notes that (``finish_pending``), and the thread that leaves last finishes the request.
+Who holds a request, and who finishes it, is decided by its `Holding` (``h2/holding.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
-from varnishpy.h2.connection import Connection, Post
+from varnishpy.h2.ending import reset
 from varnishpy.h2.headers import HeaderBlock
+from varnishpy.h2.holding import RUNNING
 from varnishpy.h2.receive_buffer import ReceiveBuffer
-from varnishpy.h2.stream import Stream, kill
+from varnishpy.h2.stream import Stream
 from varnishpy.h2.tables import SE
 from varnishpy.http.message import FIRST_LINE
 from varnishpy.http2.reqbody import StreamBody
@@ -28,8 +27,9 @@ from varnishpy.threads import Priority
 from varnishpy.threads.worker import Worker, current_worker
 
 if TYPE_CHECKING:
+    from varnishpy.h2.connection import Connection
+    from varnishpy.http2.role import Role
     from varnishpy.http2.transport import Http2Transport
-    from varnishpy.request.env import Env
     from varnishpy.session.session import Session
     from varnishpy.threads.pool import Pool
 
@@ -39,24 +39,21 @@ _TIMESTAMP: Final = int(Tag.Timestamp)
 _LINK: Final = int(Tag.Link)
 _REQ_METHOD: Final = int(Tag.ReqMethod)
 
-# members of an Enum cost a look-up in two tables each time
 _PRIORITY_STR: Final = Priority.STR
-_PRIORITY_RUSH: Final = Priority.RUSH
-_STEP_DONE: Final = Step.DONE
-_POST_RELEASED: Final = Post.RELEASED
+_DONE: Final = Step.DONE
 
 
 class RequestDesk:
-    """The part of a session that deals with requests."""
+    """The part of a session that deals with requests; the engine's `Desk`."""
 
-    __slots__ = ("_opening", "_opening_at", "_starting", "env", "h2", "sess", "transport", "wrk")
+    __slots__ = ("_env", "_h2", "_opening", "_opening_at", "_role", "_sess", "_starting", "_transport")
 
-    def __init__(self, transport: Http2Transport, sess: Session) -> None:
-        self.transport = transport
-        self.env: Env = transport.env
-        self.sess = sess
-        self.h2: Connection
-        self.wrk: Worker | None = None  # the worker that is the session thread now
+    def __init__(self, transport: Http2Transport, sess: Session, h2: Connection, role: Role) -> None:
+        self._transport = transport
+        self._env = transport.env
+        self._sess = sess
+        self._h2 = h2
+        self._role = role
         self._starting: list[Stream] = []  # made requests of, and not yet given to the pool
         self._opening_at = 0.0  # requests that arrive at one moment have the same first records
         self._opening: Records | None = None
@@ -64,8 +61,8 @@ class RequestDesk:
     @property
     def pool(self) -> Pool:
         """Where this session's tasks run."""
-        pool = self.sess.pool
-        return pool if pool is not None else self.env.pools.any()
+        pool = self._sess.pool
+        return pool if pool is not None else self._env.pools.any()
 
     # -- for the connection, on the session thread -----------------------------------------------------------------
 
@@ -81,10 +78,9 @@ class RequestDesk:
             self._drop(stream)
             return False
         if not stream.rx_ended:
-            req.body = StreamBody(stream, self._body_timeout, _blocking)
+            req.body = StreamBody(stream, self._h2.idle_timeout, _blocking)
         req.received = block.received
-        stream.scheduled = True
-        stream.holders = 1
+        stream.holding.take()
         self._starting.append(stream)
         return True
 
@@ -97,40 +93,42 @@ class RequestDesk:
         run = self._run
         taken = self.pool.schedule_all([partial(run, stream) for stream in starting], _PRIORITY_STR)
         for stream in starting[taken:]:
-            stream.scheduled = False
-            stream.holders = 0
-            self._drop(stream)
-            self.h2.stats.h2_streams_refused += 1
-            kill(stream, SE.REFUSED_STREAM, charge=False)
+            self._take_back(stream)
+            self._h2.stats.h2_streams_refused += 1
+            reset(stream, SE.REFUSED_STREAM, charge=False)
 
     def abandon_starting(self) -> None:
         """Finish requests that were not given to the pool, because something broke just after they were made."""
         starting, self._starting = self._starting, []
         for stream in starting:
-            stream.scheduled = False
-            stream.holders = 0
-            self._drop(stream)
+            self._take_back(stream)
 
-    def schedule(self, stream: Stream) -> bool:
-        """Give a request to the pool. False: it was refused, and the request is finished."""
-        stream.scheduled = True
-        stream.holders = 1
+    def start_upgraded(self, stream: Stream) -> bool:
+        """Give the request of an upgraded connection to the pool. False: it was refused, and is finished."""
+        stream.holding.take()
         if self.pool.schedule(partial(self._run, stream), _PRIORITY_STR):
             return True
-        stream.scheduled = False
-        stream.holders = 0
-        self._drop(stream)
+        self._take_back(stream)
         return False
+
+    def _take_back(self, stream: Stream) -> None:
+        """Finish a request that was to be run, and was not."""
+        holding = stream.holding
+        holding.over()
+        if holding.give_back():
+            self._drop(stream)
+            with self._h2.mutex:
+                holding.hand_over(self)
 
     def _request(self, stream: Stream, block: HeaderBlock, size: int) -> Request:
         """A request with its log begun, and an empty message."""
-        h2 = self.h2
-        wrk = self.wrk
+        h2 = self._h2
+        wrk = self._role.wrk
         assert wrk is not None
         vxid = wrk.next_vxid()
         log = TaskLog(vxid, CLIENT)
         ws = make_workspace("req", params.workspace_client)
-        req = Request(self.env, self.sess, self.transport, vxid, log, ws)
+        req = Request(self._env, self._sess, self._transport, vxid, log, ws)
         wrk.tally.req_made += 1
         req.transport_priv = stream
         stream.request = req
@@ -147,7 +145,7 @@ class RequestDesk:
         else:
             self._opening_at = now
             self._opening = None
-            log.begin("req", self.sess.vxid, "rxreq")
+            log.begin("req", self._sess.vxid, "rxreq")
             log.start_clock(t_open)
             log.timestamp("Start", t_open)
             log.timestamp("Req", now)
@@ -165,7 +163,7 @@ class RequestDesk:
         moment = f"{now:.6f} 0.000000 0.000000"
         return Records(
             (
-                (_BEGIN, f"req {self.sess.vxid} rxreq"),
+                (_BEGIN, f"req {self._sess.vxid} rxreq"),
                 (_TIMESTAMP, f"Start: {moment}"),
                 (_TIMESTAMP, f"Req: {moment}"),
             )
@@ -178,85 +176,89 @@ class RequestDesk:
         self._drop(stream)
 
     def finish(self, stream: Stream) -> None:
-        self.transport.finish_request(self._worker(), stream.request)
+        req = stream.request
+        assert isinstance(req, Request)
+        self._transport.finish_request(self._role.wrk or self._worker(), req)
         stream.request = None
 
     def _drop(self, stream: Stream) -> None:
         """End a request that will not be run."""
-        self.transport.drop_request(self._worker(), stream.request)
+        self._transport.drop_request(self._worker(), request_of(stream))
         stream.request = None
 
     def _worker(self) -> Worker:
-        wrk = self.wrk or current_worker()
+        wrk = self._role.wrk or current_worker()
         assert wrk is not None
         return wrk
 
     def walk_away(self, stream: Stream) -> None:
-        req = stream.request
-        if req is None or req.waiting_on is None or not self.env.hash.walk_away(req):
+        if stream.request is None:
             return
-        with self.h2.mutex:
-            if stream.holders:
-                stream.finish_pending = True
-                return
-        self.finish(stream)
-        stream.scheduled = False
+        req = request_of(stream)
+        if req.waiting_on is not None and self._env.hash.walk_away(req) and stream.holding.over():
+            self.finish(stream)
 
-    def receive_buffer(self, stream: Stream, size: int) -> ReceiveBuffer | None:
-        return self.transport.receive_buffer(size)
+    def receive_buffer(self, size: int) -> ReceiveBuffer | None:
+        return self._transport.receive_buffer(size)
 
-    # -- for request threads ---------------------------------------------------------------------------------------
+    # -- on request threads ----------------------------------------------------------------------------------------
 
     def _run(self, stream: Stream, wrk: Worker) -> None:
         """Task: run a stream's request."""
-        req: Request = stream.request
+        req = stream.request
+        assert isinstance(req, Request)
+        holding = stream.holding
         try:
-            step = self.transport.run_request(wrk, req)
+            step = self._transport.run_request(wrk, req)
         except Panic:
             raise  # the process ends: not another octet
         except BaseException:
-            if stream.taken_by is not wrk:
-                stream.async_error = SE.INTERNAL_ERROR
-                self._left(wrk, stream, req, True)
+            if holding.handed_by is not wrk:
+                self._h2.reset_stream(stream, SE.INTERNAL_ERROR)
+                self._leave(wrk, stream, req, True)
             raise
-        if stream.taken_by is not wrk:  # else this thread has let go with the response
-            self._left(wrk, stream, req, step is _STEP_DONE)
+        if holding.handed_by is not wrk:  # else this thread has let go with the response
+            self._leave(wrk, stream, req, step is _DONE)
 
-    def _left(self, wrk: Worker, stream: Stream, req: Request, done: bool) -> None:
-        """A request thread lets go. The last one finishes what the session thread had to leave."""
-        h2 = self.h2
-        with h2.mutex:
-            stream.holders -= 1
-            if not done:
-                done = stream.finish_pending and not stream.holders
-        if done:
-            self.transport.finish_request(wrk, req)
-            h2.post(_POST_RELEASED, stream)
+    def _leave(self, wrk: Worker, stream: Stream, req: Request, done: bool) -> None:
+        """A request thread lets go.
+
+        :param done: it has come to the end of the request; False: the request goes on elsewhere
+        """
+        holding = stream.holding
+        if done and holding.stage is RUNNING:
+            holding.over()  # no response was handed over, and none will be
+        if holding.give_back():
+            self._transport.finish_request(wrk, req)
+            self._h2.finished(holding)
 
     def reembark(self, stream: Stream) -> None:
-        """A request that waited for an object, or for its client to take more of a computed body, goes on."""
-        h2 = self.h2
-        with h2.mutex:
-            stream.holders += 1
-        if self.pool.schedule(partial(self._run, stream), _PRIORITY_RUSH):
+        """A request that waited for an object, or for its client to take more of a computed body, goes on. Any
+        thread.
+        """
+        stream.holding.take()
+        if self.pool.schedule(partial(self._run, stream), Priority.RUSH):
             return
         # the pool is stopping: nothing will ever run again, so let the stream go
-        req = stream.request
-        if req.pump is not None:
-            with h2.mutex:
-                stream.holders -= 1
-            req.pump.give_up()
-            return
-        stream.async_error = SE.REFUSED_STREAM
+        req = request_of(stream)
         wrk = current_worker()
+        pump = req.pump
+        if pump is None:
+            stream.async_error = SE.REFUSED_STREAM
         if wrk is not None:
-            self._left(wrk, stream, req, True)
+            self._leave(wrk, stream, req, pump is None)
+        if pump is not None:
+            pump.give_up()
 
-    def _body_timeout(self) -> float:
-        return self.h2.idle_timeout()
+
+def request_of(stream: Stream) -> Request:
+    """The request of a stream that has one. The engine knows only a part of it."""
+    req = stream.request
+    assert isinstance(req, Request)
+    return req
 
 
-def _blocking() -> Any:
+def _blocking() -> AbstractContextManager[object]:
     """Tells this thread's pool that it is going to wait."""
     wrk = current_worker()
-    return wrk.blocking() if wrk is not None else contextlib.nullcontext()
+    return wrk.blocking() if wrk is not None else nullcontext()
