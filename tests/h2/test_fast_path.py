@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.http2.h2_harness import Conversation
+from tests.h2.conversation import Conversation
 from varnishpy.h2.hpack import encode_response
 from varnishpy.h2.outgoing import Outgoing
 from varnishpy.log.memory import captured

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.http2.h2_harness import Conversation
+from tests.h2.conversation import Conversation
 from varnishpy.base.panic import Panic
 from varnishpy.h2.holding import STAGES, Holding, Stage, Verb
 from varnishpy.h2.stream import Stream

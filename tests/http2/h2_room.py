@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from tests.http2.h2_harness import GET_BLOCK, Frame
+from tests.h2.conversation import GET_BLOCK, Frame
 from tests.waiting import wait_for
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import F

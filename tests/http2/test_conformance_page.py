@@ -9,7 +9,10 @@ from varnishpy.stats.main_table import MAIN_COLUMNS
 
 TESTS = Path(__file__).resolve().parent.parent
 PAGE = (TESTS.parent / "docs" / "http2-conformance.md").read_text()
-FILES = {letter: TESTS / "http2" / name for letter, name in re.findall(r"`([A-Z])` is `(test_\w+\.py)`", PAGE)}
+FILES = {
+    letter: next(file for room in ("h2", "http2") if (file := TESTS / room / name).exists())
+    for letter, name in re.findall(r"`([A-Z])` is `(test_\w+\.py)`", PAGE)
+}
 
 
 def rows(section: str) -> list[list[str]]:
@@ -24,7 +27,6 @@ def test_every_file_exists() -> None:
     assert named
     assert sorted(name for name in named if not list(TESTS.glob(f"*/{name}"))) == []
     assert len(FILES) >= 7
-    assert [file for file in FILES.values() if not file.exists()] == []
 
 
 def test_every_test_exists() -> None:

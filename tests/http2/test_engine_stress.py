@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.http2.h2_harness import GET_BLOCK
+from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
 from varnishpy import stats

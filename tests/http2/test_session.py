@@ -12,7 +12,7 @@ import hpack
 import pytest
 
 from tests.conftest import Setting
-from tests.http2.h2_harness import GET_BLOCK
+from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
 from varnishpy import stats
@@ -554,7 +554,9 @@ def test_dumps(room: Room) -> None:
     client.until(F.DATA)
     assert "open_streams = 1, highest_stream = 1," in text
     assert "id = 1, state = c-rem," in text
-    assert shown["streams"][0]["state"] == "half closed (remote)"
+    streams = shown["streams"]
+    assert isinstance(streams, list)
+    assert streams[0]["state"] == "half closed (remote)"
     assert shown["open_streams"] == 1
 
 

@@ -11,10 +11,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.http.dates import format_date
 from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
 from varnishpy.h2.outgoing import Outgoing
 from varnishpy.h2.tables import SE
+from varnishpy.http.dates import format_date
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.log.tags import Tag
 from varnishpy.request.transport import Delivered

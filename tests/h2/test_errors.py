@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http2.h2_harness import REQUEST, Conversation
+from tests.h2.conversation import REQUEST, Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, F
 from varnishpy.params import params

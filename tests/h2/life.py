@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.http2.h2_harness import Conversation
+from tests.h2.conversation import Conversation
 from varnishpy.h2.frames import FrameParser, frame, rst_stream_frame, settings_frame, window_update_frame
 from varnishpy.h2.tables import MAX_WINDOW, SE, F, State
 from varnishpy.storage.source import END, LATER, Source, SourceError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.http2.h2_harness import Conversation
+from tests.h2.conversation import Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.budgets import PURSE, PURSE_REFILL
 from varnishpy.h2.holding import ENDED
@@ -339,7 +339,7 @@ def test_a_single_frame_needs_a_small_buffer(talk: Conversation) -> None:
 
 
 def test_no_buffer_resets_the_stream(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(talk.host, "receive_buffer", lambda stream, size: None)
+    monkeypatch.setattr(talk.host, "receive_buffer", lambda size: None)
     talk.headers(1, end=False)
     talk.data(1, b"x")
     assert talk.resets() == [(1, 2)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.http2.h2_harness import GET_BLOCK, Conversation
+from tests.h2.conversation import GET_BLOCK, Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.hpack import encode_integer
 from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, F

@@ -12,8 +12,8 @@ from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamRes
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from tests.http2.h2_harness import REQUEST, Conversation
-from tests.http2.h2_life import (
+from tests.h2.conversation import REQUEST, Conversation
+from tests.h2.life import (
     ACTIONS,
     BLOCKS,
     FLAGS,

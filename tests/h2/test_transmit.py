@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.http2.h2_harness import Conversation
+from tests.h2.conversation import Conversation
 from varnishpy.h2 import frames
 from varnishpy.h2.ending import STOP_PATIENCE
-from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
 from varnishpy.h2.outgoing import Outgoing, Where
+from varnishpy.h2.tables import END_HEADERS, END_STREAM, F
 from varnishpy.h2.transmit import BATCH_BYTES, BATCH_PIECES, CONTROL_SIZE
 from varnishpy.params import table
 from varnishpy.storage.source import END, LATER, BytesSource, Source, SourceError
