@@ -148,7 +148,7 @@ class Connection:
         self.inbox.post(out)
 
     def source_ready(self, stream: Stream) -> None:
-        """The body of a stream's response has more to give. Any thread."""
+        """The body of a stream's response has more to give. On any thread."""
         stream.source_ready = True
         self.inbox.post(stream)
 

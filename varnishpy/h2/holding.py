@@ -115,7 +115,7 @@ class Holding:
         return stage is not FREE and stage is not IDLE
 
     def take(self) -> None:
-        """One more thread or task holds the request. Any thread; nobody else may be about to finish the request."""
+        """One more thread or task holds the request. On any thread; nobody else may be about to finish the request."""
         if self.stage is IDLE:  # the session thread's: nobody else knows of the request yet
             self.stage = RUNNING
             self.holders = 1

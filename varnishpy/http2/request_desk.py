@@ -233,7 +233,7 @@ class RequestDesk:
             self._h2.finished(holding)
 
     def reembark(self, stream: Stream) -> None:
-        """A request that waited for an object, or for its client to take more of a computed body, goes on. Any
+        """A request that waited for an object, or for its client to take more of a computed body, goes on. On any
         thread.
         """
         stream.holding.take()

@@ -312,7 +312,7 @@ class Http2Session:
         return self._t_drain
 
     def notice(self) -> None:
-        """Something global changed (draining): have a look. Any thread."""
+        """Something global changed (draining): have a look. On any thread."""
         fd = self._sess.fd
         if fd >= 0 and self._role.wrk is None and self._env.waiter.remove(fd, self._wake):
             self._wake(WaitEvent.READABLE)

@@ -57,7 +57,7 @@ class Sleep:
         return readable
 
     def wake(self) -> None:
-        """End a `wait`, or the next one. Any thread."""
+        """End a `wait`, or the next one. On any thread."""
         wakeup = self._wakeup
         if wakeup is not None:
             wakeup.signal()
