@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from varnishpy.http.control import directive
 from varnishpy.http.dates import format_date
-from varnishpy.http.freshness import Freshness, compute, directive, parse_seconds
+from varnishpy.http.freshness import Freshness, compute, parse_seconds
 from varnishpy.http.message import Message
 
 NOW = 1606398419.0
@@ -51,9 +52,16 @@ def test_redirects_are_kept_only_when_told(status: int) -> None:
     assert fresh(status, Expires=format_date(NOW + 60)).ttl == 60.0
 
 
-@pytest.mark.parametrize("status", [201, 206, 303, 400, 403, 500, 503])
+@pytest.mark.parametrize("status", [206, 416, 500, 503])
 def test_other_statuses_are_not_kept(status: int) -> None:
     assert fresh(status, Cache_Control="max-age=5").ttl == -1.0
+
+
+@pytest.mark.parametrize("status", [201, 299, 303, 308, 400, 403, 405])
+def test_any_status_but_errors_is_kept_when_told(status: int) -> None:
+    """RFC 9111 section 3."""
+    assert fresh(status).ttl == -1.0
+    assert fresh(status, Cache_Control="max-age=5").ttl == 5.0
 
 
 def test_s_maxage_beats_max_age_beats_expires() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -248,7 +250,7 @@ def test_blank_lines_and_preface() -> None:
 # -- responses ---------------------------------------------------------------------------------------------------------
 
 
-def answer(octets: bytes, method: str = "GET", **limits: int) -> tuple[Message, Framing]:
+def answer(octets: bytes, method: str = "GET", **limits: Any) -> tuple[Message, Framing]:
     msg = Message()
     return msg, parse_response(octets, msg, method, **limits)
 

@@ -211,6 +211,7 @@ class Client:
         self.body = b""
         self.error: str | None = None
         self.minimal: list[int] = []
+        self.interim: list[tuple[int, list[Any]]] = []
         self.gone = False
         self.req: Request | None = None
         self.started = threading.Event()
@@ -283,6 +284,9 @@ class Client:
         self.minimal.append(status)
         if status >= 200:
             self.status = status
+
+    def send_interim(self, wrk: Any, req: Request, notice: Any) -> None:
+        self.interim.append((notice.status, notice.fields))
 
     def send_100(self, wrk: Any, req: Request) -> None:
         self.minimal.append(100)

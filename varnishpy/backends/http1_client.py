@@ -190,6 +190,8 @@ def receive_response(
         status = bo.beresp.status
         if status >= 200 or status == 101:
             break
+        if status > 101 and bo.announce is not None:
+            bo.announce(bo.beresp)
     else:
         raise _refuse(bo, "RX_JUNK", "too many interim responses")
     if not bo.ws.account(len(head)):
@@ -248,7 +250,12 @@ def _parse(bo: BusyObject, head: bytes) -> Framing:
     beresp = bo.beresp
     try:
         return parse_response(
-            head, beresp, bo.bereq.method, hdr_len=params.http_resp_hdr_len, max_hdr=params.http_max_hdr - FIRST_LINE
+            head,
+            beresp,
+            bo.bereq.method,
+            hdr_len=params.http_resp_hdr_len,
+            max_hdr=params.http_max_hdr - FIRST_LINE,
+            unknown_coding=params.feature.unknown_coding,
         )
     except WireError as exc:
         if exc.headers_known:

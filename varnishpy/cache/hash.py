@@ -28,12 +28,14 @@ from varnishpy.cache.objcore import (
     EXP_NEW,
     EXP_REFD,
     OC_ABANDON,
+    OC_ASK,
     OC_BUSY,
     OC_DYING,
     OC_FAILED,
     OC_HFM,
     OC_HFP,
     OC_PRIVATE,
+    OC_SUPERSEDED,
     OC_WITHDRAWN,
     ObjectCore,
 )
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.expire import Expiry
     from varnishpy.request.request import Request
 
-_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED
+_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED | OC_ASK
 _GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
 _PRIVATE_HEADS: Final = 64
 
@@ -152,7 +154,7 @@ class Hash:
                             busy_found = True
                     continue
                 ttl = candidate.ttl
-                if ttl <= 0.0:
+                if ttl <= 0.0 and not flags & OC_ASK:
                     continue
                 variant = candidate.variant
                 if variant is not None and not ignore_vary:
@@ -174,6 +176,10 @@ class Hash:
                     if verdict is not Verdict.DEFAULT:
                         oc = candidate if verdict is Verdict.HIT else None
                         break
+                if flags & OC_ASK:
+                    if stale is None or candidate.t_origin > stale.t_origin:
+                        stale = candidate
+                    continue
                 fresh_until = candidate.t_origin + ttl
                 d_ttl = req.d_ttl
                 if fresh_until > t_req and (d_ttl <= 0.0 or d_ttl >= ttl or candidate.t_origin + d_ttl > t_req):
@@ -234,6 +240,8 @@ class Hash:
             return Lookup.HITMISS, None, self._insert_busy(wrk, head, None, req)
 
         in_grace = stale is not None and self._graced(stale, req)
+        if stale is not None and stale.flags & OC_ASK:
+            in_grace = busy_found = False  # each request asks by itself, as for what is known to be uncacheable
         if not busy_found:
             busy = self._insert_busy(wrk, head, other if stale is None else stale.variant, req)
             if stale is not None:
@@ -476,6 +484,8 @@ class Hash:
     def replace(self, oc: ObjectCore, successor: ObjectCore | None) -> None:
         """Kill an object, counted as superseded if there is a successor."""
         with oc.objhead.lock:
+            if successor is not None and not oc.flags & OC_DYING:
+                oc.flags |= OC_SUPERSEDED
             oc.flags |= OC_DYING
         self.expiry.remove(oc, successor)
 

@@ -40,6 +40,8 @@ class OcFlag(IntFlag):
     PRIVATE = 1 << 5
     FAILED = 1 << 6
     DYING = 1 << 7
+    SUPERSEDED = 1 << 9  # dying only because there is a newer one
+    ASK = 1 << 8  # the origin must be asked each time whether it is still right (RFC 9111 section 5.2.2.4)
 
 
 OC_WITHDRAWN: Final = int(OcFlag.WITHDRAWN)
@@ -50,6 +52,8 @@ OC_ABANDON: Final = int(OcFlag.CANCEL)
 OC_PRIVATE: Final = int(OcFlag.PRIVATE)
 OC_FAILED: Final = int(OcFlag.FAILED)
 OC_DYING: Final = int(OcFlag.DYING)
+OC_SUPERSEDED: Final = int(OcFlag.SUPERSEDED)
+OC_ASK: Final = int(OcFlag.ASK)
 OC_TRANSIENT: Final = OC_PRIVATE | OC_HFM | OC_HFP  # its body has one reader, and is never delivered again
 
 # what the expiry knows of an object core: bits of exp_flags

@@ -18,6 +18,7 @@ _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LONG_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBER: Final = {name: number for number, name in enumerate(_MONTHS, 1)}
+_SPELLING: Final = {word.lower(): word for word in (*_WEEKDAYS, *_LONG_WEEKDAYS, *_MONTHS, "GMT", "T")}
 _OLDEST_YEAR: Final = 1899  # older than any clock that ever set a date header
 
 _D: Final = r"([0-9]{2})"
@@ -38,17 +39,25 @@ def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: in
     return float(calendar.timegm((year, month, day, hour, minute, min(second, 59))))  # leap seconds are not counted
 
 
-def parse_date(text: str) -> float:
-    """Seconds since the epoch, or ``0.0`` when the text is no valid date."""
+_WORD: Final = re.compile(r"[A-Za-z]+")
+
+
+def parse_date(text: str, lenient: bool = False) -> float:
+    """Seconds since the epoch, or ``0.0`` when the text is no valid date.
+
+    :param lenient: words are the same in any case, as RFC 9111 section 4.2 wants it of caches, and a day may be a wrong
+        day of the week
+    """
     text = text.strip(" ")
+    if lenient:
+        text = _WORD.sub(lambda word: _SPELLING.get(word[0].lower(), word[0]), text)
     found = _IMF.fullmatch(text)
     if found is not None:
         name, day, month, year, hour, minute, second = found.groups()
         if name not in _WEEKDAYS or (len(day) == 1 and not params.feature.http_date_postel):
             return 0.0
-        return _seconds(
-            int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), _WEEKDAYS.index(name)
-        )
+        weekday = None if lenient else _WEEKDAYS.index(name)
+        return _seconds(int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), weekday)
     found = _RFC850.fullmatch(text)
     if found is not None:
         name, day, month, year, hour, minute, second = found.groups()
@@ -57,16 +66,15 @@ def parse_date(text: str) -> float:
         full = 1900 + int(year)
         if full < 1969:  # two digits: the half century around the epoch decides
             full += 100
-        weekday = _LONG_WEEKDAYS.index(name)
+        weekday = None if lenient else _LONG_WEEKDAYS.index(name)
         return _seconds(full, _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), weekday)
     found = _ASCTIME.fullmatch(text)
     if found is not None:
         name, month, day, hour, minute, second, year = found.groups()
         if name not in _WEEKDAYS:
             return 0.0
-        return _seconds(
-            int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), _WEEKDAYS.index(name)
-        )
+        weekday = None if lenient else _WEEKDAYS.index(name)
+        return _seconds(int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), weekday)
     found = _ISO.fullmatch(text)
     if found is not None:
         year, month, day, hour, minute, second = found.groups()

@@ -45,6 +45,8 @@ _STATUS_LINE: Final = re.compile(r"(HTTP/1\.[0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*)
 _AUTHORITY: Final = re.compile(r"[^\x00-\x20\x7f@#\\/?\"<>]+")
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PURGE"))
 
+_CODINGS: Final = frozenset(("chunked", "compress", "deflate", "gzip", "x-compress", "x-gzip", "identity", "trailers"))
+
 _LINE_CTL: Final = CTL_OCTETS + b"\r\n"  # what no line may hold
 
 MAX_CONTENT_LENGTH: Final = 2**63 - 1  # what the reference's ssize_t holds
@@ -311,13 +313,20 @@ def _explicit_framing(length: str | None, coding: str | None) -> Framing:
 
 
 def parse_response(
-    head: bytes | bytearray, msg: Message, request_method: str, *, hdr_len: int = 0, max_hdr: int = 0
+    head: bytes | bytearray,
+    msg: Message,
+    request_method: str,
+    *,
+    hdr_len: int = 0,
+    max_hdr: int = 0,
+    unknown_coding: bool = False,
 ) -> Framing:
     """Read a response head, from its first octet to the blank line that ends it, into ``msg``; nothing is logged.
 
     :param request_method: of the request that is being answered: the answer to HEAD has no body
     :param hdr_len: longest header line in octets (``http_resp_hdr_len``); 0 for no limit
     :param max_hdr: most header lines (``http_max_hdr``); 0 for no limit
+    :param unknown_coding: a body in a transfer coding that nobody knows ends with its connection (``feature``)
     :returns: how the body is framed (RFC 9112 section 6.3)
     :raises WireError: with the text for a ``BogoHeader`` record, or an empty one where the first line is at fault
     """
@@ -360,9 +369,16 @@ def parse_response(
         msg.headers = [header for header in headers if header is first or header[0] != "content-length"]
     if request_method == "HEAD" or status < 200 or status == 204 or status == 304:
         return NO_BODY
+    if coding is not None and length is None and unknown_coding and _is_unknown(coding):
+        return EOF_BODY
     if length is not None or coding is not None:
         return _explicit_framing(length, coding)
     return EOF_BODY
+
+
+def _is_unknown(coding: str) -> bool:
+    """One transfer coding, and none that anybody has defined: its name is all that there is of it."""
+    return TOKEN.fullmatch(coding) is not None and coding.lower() not in _CODINGS
 
 
 def _unfold(lines: list[str], line_end: int) -> list[str]:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.dates import format_date
-from varnishpy.http.message import UNSET
+from varnishpy.http.message import UNSET, Message
 from varnishpy.http.received_head import ReceivedHead
 from varnishpy.http.status import reason as reason_phrase
-from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request
+from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request, response_head
 from varnishpy.http.wire_fields import FieldBlock, WireError
 from varnishpy.http1.body import ChunkedBody, LengthBody
 from varnishpy.http1.connection import Connection, Received
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from varnishpy.request.env import Env
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads import Worker
 
@@ -358,6 +359,21 @@ class Http1Transport:
         """Answer ``Expect: 100-continue``, unless the body is coming anyway (RFC 9110 section 10.1.1)."""
         if not self._connection(req).buf:
             self.minimal_response(wrk, req, 100)
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
+        """Pass on an interim response of the backend; see `Transport`."""
+        message = Message()
+        message.status, message.reason, message.headers = notice.status, reason_phrase(notice.status), notice.fields
+        try:
+            head = response_head(message)
+        except WireError:  # the backend's fields hold what no client should see: it is a hint only
+            req.log.put(DEBUG, "interim response dropped")
+            return
+        failure = self._connection(req).send(req.log, [head], len(head), clock.mono() + params.idle_send_timeout)
+        if failure is None:
+            req.acct.resp_hdrbytes += len(head)
+        elif req.doclose is None:
+            req.doclose = failure
 
     def take_readahead(self, req: Request) -> bytes:
         """What was read from the client behind the request's head; a pipe must send it on first."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from varnishpy.h2.stream import Stream
     from varnishpy.http.message import Message
     from varnishpy.request.request import Request
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
@@ -125,6 +126,14 @@ def send_100(req: Request) -> None:
     stream: Stream = req.transport_priv
     req.acct.resp_hdrbytes += len(_CONTINUE)
     stream.h2.send_own(Outgoing(stream, _CONTINUE, None, None, interim=True))
+
+
+def send_interim(req: Request, notice: Notice) -> None:
+    """Pass on an interim response of the backend (RFC 9113 section 8.1)."""
+    stream: Stream = req.transport_priv
+    block = encode_response(notice.status, notice.fields)
+    req.acct.resp_hdrbytes += len(block)
+    stream.h2.send_own(Outgoing(stream, block, None, None, interim=True))
 
 
 def fail(req: Request, reason: str) -> None:

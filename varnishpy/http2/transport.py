@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from varnishpy.request.env import Env
     from varnishpy.request.request import Request, Step
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
@@ -109,6 +110,9 @@ class Http2Transport:
 
     def send_100(self, wrk: Worker, req: Request) -> None:
         deliver.send_100(req)
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
+        deliver.send_interim(req, notice)
 
     def fail(self, req: Request, reason: str) -> None:
         deliver.fail(req, reason)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from varnishpy.base.workspace import Workspace
     from varnishpy.http.message import Header, Message
     from varnishpy.kit.program import Program
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
@@ -82,6 +83,9 @@ class NoTransport:
 
     def send_100(self, wrk: Worker, req: Request) -> None:
         """Nobody waits for it."""
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
+        """Nobody hears of it."""
 
     def fail(self, req: Request, reason: str) -> None:
         """There is nothing to close."""

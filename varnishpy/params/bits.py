@@ -61,6 +61,36 @@ FEATURE_BITS: dict[str, str] = {
     "h2_compat": "React to HTTP/2 errors as Varnish does where RFC 9113 differs (debug +vtc_mode brings it)",
     "cache_compat": "Judge requests, responses and what is stored as Varnish does where RFC 9110 and RFC 9111 demand "
     "something else (debug +vtc_mode brings it)",
+    "must_revalidate": "Serve nothing stale that says must-revalidate, proxy-revalidate or s-maxage (RFC 9111 section "
+    "5.2.2)",
+    "explicit_grace": "Serve nothing stale for default_grace: only the origin may allow it (RFC 9111 section 4.2.4); "
+    "that long it is kept to be asked about",
+    "invalidate": "Take out of the cache what a request with an unsafe method has succeeded on (RFC 9111 section 4.4)",
+    "interim": "Pass interim responses such as 103 on to the client (RFC 9110 section 15.2)",
+    "targeted": "Obey targeted fields, those that targeted_fields names, in place of Cache-Control (RFC 9213)",
+    "heuristic": "Keep what has no lifetime for a tenth of the time since it was modified, default_ttl at the most "
+    "(RFC 9111 section 4.2.2)",
+    "age": "Reckon ages with what the response was on its way, and lifetimes by the origin's clock (RFC 9111 section "
+    "4.2)",
+    "all_statuses": "Keep errors of the server too, and all that is public, if they say how long; know must-understand",
+    "no_cache": "Keep what has no lifetime or says no-cache, if it can be asked about each time (RFC 9111 section "
+    "5.2.2.4)",
+    "cookies": "Share what says how long in spite of cookies in request or response (RFC 9111 section 7.3)",
+    "authorization": "Look Authorization up; share its answer only if it says so (RFC 9111 section 3.5)",
+    "any_method": "Pass methods that nobody has heard of on to the backend",
+    "unknown_coding": "Read a body in an unknown transfer coding to the end of its connection (RFC 9112 section 6.3)",
+    "no_transform": "Neither pack nor unpack what says no-transform (RFC 9110 section 7.7)",
+    "stale_if_error": "Serve what says stale-if-error when the backend fails, that long (RFC 5861)",
+}
+
+#: names that stand for several bits of feature
+FEATURE_GROUPS: dict[str, tuple[str, ...]] = {
+    # where RFC 9110, 9111 and 9213 leave no choice or a better one than Varnish's
+    "rfc9111": (
+        *("must_revalidate", "explicit_grace", "invalidate", "interim", "targeted", "heuristic", "age"),
+        *("all_statuses", "no_cache", "cookies", "authorization", "any_method", "unknown_coding"),
+        *("no_transform", "stale_if_error"),
+    ),
 }
 
 VCC_FEATURE_BITS: dict[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from varnishpy.params.bits import FEATURE_BITS
+from varnishpy.params.bits import FEATURE_BITS, FEATURE_GROUPS
 from varnishpy.params.spec import Flag, Spec, row
 
 EXP = Flag.EXPERIMENTAL
@@ -145,8 +145,17 @@ CLIENT: list[Spec] = [
         "bits",
         "none,+https_scheme,+validate_headers,+vcl_req_reset",
         "Turn features on and off.\n\tdefault\tThe default value (param.reset does the same)\n\tnone\tAll off\n\n"
-        "Prefix a name with + to turn it on, with - to turn it off:",
+        "Prefix a name with + to turn it on, with - to turn it off. rfc9111 stands for all bits from must_revalidate "
+        "to stale_if_error:",
         bits=FEATURE_BITS,
+        groups=FEATURE_GROUPS,
+    ),
+    row(
+        "targeted_fields",
+        "string",
+        "CDN-Cache-Control",
+        "Targeted fields that are meant for this cache (RFC 9213), the most specific first, separated by blanks or "
+        "commas. They count with feature +targeted.",
     ),
 ]
 

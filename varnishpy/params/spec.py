@@ -67,6 +67,7 @@ class Spec:
     minimum_reason: str = ""  # the parameter that a bound follows
     maximum_reason: str = ""
     bits: dict[str, str] | None = None  # name to meaning, for bits and mask
+    groups: dict[str, tuple[str, ...]] | None = None  # names that stand for several bits
 
 
 def row(
@@ -80,10 +81,11 @@ def row(
     units: str = "",
     flags: Flag = Flag.NONE,
     bits: dict[str, str] | None = None,
+    groups: dict[str, tuple[str, ...]] | None = None,
 ) -> Spec:
     """Write one row; units of times, sizes and switches need not be given."""
     if not units:
         units = {"timeout": "seconds", "duration": "seconds", "bytes": "bytes", "bool": "bool"}.get(kind, "")
     if kind == "timeout" and low is None:
         low = "0"
-    return Spec(name, kind, default, low, high, units, flags, text, bits=bits)
+    return Spec(name, kind, default, low, high, units, flags, text, bits=bits, groups=groups)

@@ -167,6 +167,10 @@ def parse_bits(text: str, spec: Spec, current: frozenset[str]) -> frozenset[str]
         if part[0] not in "+-":
             raise ParamError(f"Missing '+' or '-' ({part})\n")
         name = known.get(part[1:].lower())
+        if spec.groups is not None and part[1:].lower() in spec.groups:
+            members = spec.groups[part[1:].lower()]
+            chosen = chosen.union(members) if part[0] == sign else chosen.difference(members)
+            continue
         if name is None:
             raise ParamError(f"Unknown {_BIT_KIND.get(spec.name, spec.name + ' bit')} ({part})\n")
         if part[0] == sign:

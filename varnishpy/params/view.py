@@ -92,6 +92,8 @@ class FeatureBits(Switches):
         "http2", "short_panic", "no_coredump", "https_scheme", "http_date_postel", "esi_ignore_https",
         "esi_disable_xml_check", "esi_ignore_other_elements", "esi_remove_bom", "esi_include_onerror", "wait_silo",
         "validate_headers", "busy_stats_rate", "trace", "vcl_req_reset", "http1_compat", "h2_compat", "cache_compat",
+        "must_revalidate", "explicit_grace", "invalidate", "interim", "targeted", "heuristic", "age", "all_statuses",
+        "no_cache", "cookies", "authorization", "any_method", "unknown_coding", "no_transform", "stale_if_error",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -113,6 +115,21 @@ class FeatureBits(Switches):
         self.http1_compat = False
         self.h2_compat = False
         self.cache_compat = False
+        self.must_revalidate = False
+        self.explicit_grace = False
+        self.invalidate = False
+        self.interim = False
+        self.targeted = False
+        self.heuristic = False
+        self.age = False
+        self.all_statuses = False
+        self.no_cache = False
+        self.cookies = False
+        self.authorization = False
+        self.any_method = False
+        self.unknown_coding = False
+        self.no_transform = False
+        self.stale_if_error = False
 
     def assign(self, names: frozenset[str]) -> None:
         """Turn on exactly these; each bit changes by itself."""
@@ -134,6 +151,21 @@ class FeatureBits(Switches):
         self.http1_compat = "http1_compat" in names
         self.h2_compat = "h2_compat" in names
         self.cache_compat = "cache_compat" in names
+        self.must_revalidate = "must_revalidate" in names
+        self.explicit_grace = "explicit_grace" in names
+        self.invalidate = "invalidate" in names
+        self.interim = "interim" in names
+        self.targeted = "targeted" in names
+        self.heuristic = "heuristic" in names
+        self.age = "age" in names
+        self.all_statuses = "all_statuses" in names
+        self.no_cache = "no_cache" in names
+        self.cookies = "cookies" in names
+        self.authorization = "authorization" in names
+        self.any_method = "any_method" in names
+        self.unknown_coding = "unknown_coding" in names
+        self.no_transform = "no_transform" in names
+        self.stale_if_error = "stale_if_error" in names
 
 
 class VccFeatureBits(Switches):
@@ -174,8 +206,8 @@ class Params:
         "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
         "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
         "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
-        "shortlived", "sigsegv_handler", "startup_timeout", "stats_socket", "syslog_cli_traffic", "tcp_fastopen",
-        "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
+        "shortlived", "sigsegv_handler", "startup_timeout", "stats_socket", "syslog_cli_traffic", "targeted_fields",
+        "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
         "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min",
         "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog",
         "thread_pools", "thread_queue_limit", "thread_stats_rate", "timeout_idle", "timeout_linger",
@@ -270,6 +302,7 @@ class Params:
         self.startup_timeout: float = 0.0
         self.stats_socket: str = ""
         self.syslog_cli_traffic: bool = True
+        self.targeted_fields: str = "CDN-Cache-Control"
         self.tcp_fastopen: bool = False
         self.tcp_keepalive_intvl: float = 75.0
         self.tcp_keepalive_probes: int = 9

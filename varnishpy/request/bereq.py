@@ -144,7 +144,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
         bo.failed = "error"  # asked for, not failed: not counted
         return "error"
     bo.failed = None
-    timestamp(bo, "Fetch")
+    asked = timestamp(bo, "Fetch")
     if not _get_response(wrk, bo):
         bo.t_resp = timestamp(bo, "Beresp")
         return "error"
@@ -157,7 +157,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     for name in ("Cache-Control", "Vary"):
         if beresp.count(name.lower()) > 1:
             beresp.collect(name)
-    _set_times(bo, now)
+    _set_times(bo, now, asked)
     return "judge"
 
 
@@ -196,11 +196,19 @@ def drop_body(bo: BusyObject) -> None:
         bo.bereq.unset(name)
 
 
-def _set_times(bo: BusyObject, now: float) -> None:
-    """What RFC 9111 says of the response's lifetime."""
+def _set_times(bo: BusyObject, now: float, asked: float) -> None:
+    """What RFC 9111 says of the response's lifetime; ``asked`` is when the request was sent."""
     oc = bo.objcore
     assert oc is not None
-    times = freshness.compute(bo.beresp, now, params, private=bool(oc.flags & OC_PRIVATE), uncacheable=bo.uncacheable)
+    times = freshness.compute(
+        bo.beresp,
+        now,
+        params,
+        private=bool(oc.flags & OC_PRIVATE),
+        uncacheable=bo.uncacheable,
+        policy=freshness.current_policy(),
+        asked=asked,
+    )
     oc.t_origin = times.t_origin
     oc.ttl = times.ttl
     oc.grace = times.grace

@@ -8,8 +8,9 @@ from varnishpy import log as vsl
 from varnishpy.backends.body import ChunkedBody
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
-from varnishpy.cache.objcore import OC_FAILED, OC_HFM, OC_HFP
+from varnishpy.cache.objcore import OC_ASK, OC_DYING, OC_FAILED, OC_HFM, OC_HFP, OC_TRANSIENT
 from varnishpy.http.dates import format_date
+from varnishpy.http.freshness import current_policy, may_serve_on_error
 from varnishpy.http.ranges import RangeError, check_partial
 from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import DEBUG, ERROR, EXP_KILL, FETCH_BODY, FILTERS, NOTICE, STORAGE, VCL_ERROR
@@ -23,7 +24,7 @@ from varnishpy.request.vclstep import run_backend_vcl
 from varnishpy.request.vfp import FETCH_NAMES, FetchContext, FetchStack
 from varnishpy.request.via import SERVER
 from varnishpy.storage.boc import Abandoned, BocState
-from varnishpy.storage.object import ObjectFlag
+from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.room import NoSpace, StorageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 
+_ERRORS: Final = frozenset((500, 502, 503, 504))  # RFC 5861 section 4
 _READ: Final = 65536  # octets asked of the backend at a time
 _GIVE_UP: Final = frozenset(("abandon", "fail", "error"))
 
@@ -59,10 +61,7 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         elif action == "obj_stale":
             stobj = bo.stale_oc.stobj
             assert stobj is not None
-            beresp.method, beresp.url = "", ""
-            beresp.proto, beresp.status, beresp.reason = stobj.headers.proto, stobj.headers.status, stobj.headers.reason
-            beresp.headers = stobj.headers.headers.copy()
-            beresp.log_response()
+            _take_head(bo, stobj)
     if bo.doclose is None and bo.bereq.has_token("connection", "close"):
         bo.doclose = "REQ_CLOSE"
     if action not in _GIVE_UP and action != "retry":
@@ -90,6 +89,8 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         bo.failed = None
         return "error"
     timestamp(bo, "Process")
+    if beresp.status in _ERRORS and _stale_serves(bo, False):
+        return _use_stale(wrk, bo)
     if state_of(bo) < BocState.REQ_DONE:
         set_state(wrk, bo, BocState.REQ_DONE)
     if bo.do_esi:
@@ -103,12 +104,14 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         oc.boc.transit_buffer = bo.transit_buffer
     if bo.uncacheable:
         oc.flags |= OC_HFM
+    elif oc.ttl <= 0.0 and oc.grace <= 0.0 and oc.keep > 0.0 and params.feature.no_cache:
+        oc.flags |= OC_ASK
     return "condfetch" if bo.was_304 else "fetch"
 
 
 def _range_fits(bo: BusyObject) -> bool:
     """A response to a range must be what was asked for."""
-    if not params.http_range_support:
+    if not params.http_range_support or (bo.beresp.status not in (206, 416) and not params.feature.cache_compat):
         return True
     length = bo.beresp.get("content-length")
     size = -1
@@ -301,6 +304,45 @@ def step_condfetch(wrk: Worker, bo: BusyObject) -> str:
     return "fetchend"
 
 
+def _stale_serves(bo: BusyObject, cut_off: bool) -> bool:
+    """May the object that should have been replaced be delivered once more? (``feature=+stale_if_error``)
+
+    :param cut_off: there was no answer at all
+    """
+    stale = bo.stale_oc
+    if not params.feature.stale_if_error or stale is None or bo.is_bgfetch or stale.stobj is None:
+        return False
+    if bo.do_pass or stale.flags & (OC_DYING | OC_TRANSIENT | OC_FAILED):
+        return False
+    expired_since = clock.now() - stale.expires()
+    grace = params.default_grace if cut_off else 0.0
+    return may_serve_on_error(stale.stobj.headers, expired_since, grace, current_policy())
+
+
+def _use_stale(wrk: Worker, bo: BusyObject) -> str:
+    """Make the new object a copy of the stale one, just as old as that."""
+    oc, stale = bo.objcore, bo.stale_oc
+    assert oc is not None and stale is not None and stale.stobj is not None
+    bo.log.put(NOTICE, f"vsl: Stale object {stale.xid} in place of a {bo.beresp.status}")
+    wrk.stats.fetch_stale += 1
+    cleanup(bo)
+    _take_head(bo, stale.stobj)
+    bo.uncacheable = False
+    oc.t_origin, oc.ttl, oc.grace, oc.keep = stale.t_origin, stale.ttl, stale.grace, stale.keep
+    if state_of(bo) < BocState.REQ_DONE:
+        set_state(wrk, bo, BocState.REQ_DONE)
+    return "condfetch"
+
+
+def _take_head(bo: BusyObject, stobj: StoredObject) -> None:
+    """The response is what is stored already."""
+    beresp = bo.beresp
+    beresp.method, beresp.url = "", ""
+    beresp.proto, beresp.status, beresp.reason = stobj.headers.proto, stobj.headers.status, stobj.headers.reason
+    beresp.headers = stobj.headers.headers.copy()
+    beresp.log_response()
+
+
 # -- failure -----------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +384,8 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
             return "retry"
         bo.log.put(VCL_ERROR, "Too many retries, failing")
         return "fail"
+    if beresp.status in _ERRORS and _stale_serves(bo, True):
+        return _use_stale(wrk, bo)
     try:
         store_headers(wrk, bo)
         oc.boc.transit_buffer = 0

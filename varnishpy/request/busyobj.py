@@ -6,6 +6,7 @@ only, which has its own lock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ class BusyObject:
         "doclose",
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
-        "hop_headers", "stack", "held", "director_open", "ws_snapshot", "want100cont", "vfp_context", "drop_body",
-        "resume",
+        "hop_headers", "stack", "held", "announce", "director_open", "ws_snapshot", "want100cont", "vfp_context",
+        "drop_body", "resume",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -122,6 +123,7 @@ class BusyObject:
         self.resume: Any = None  # has the fetch go on after a pause, see backend.run_fetch
         self.hop_headers: frozenset[Header] = frozenset()
         self.stack: Any = None  # the open fetch processors, see vfp.FetchStack
+        self.announce: Callable[[Message], None] | None = None  # takes interim responses for the client
         self.held: bytes | None = None  # read already, to see whether more follows
         self.director_open = False  # get_response succeeded and finish is still owed
         self.ws_snapshot = 0

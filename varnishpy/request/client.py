@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, perturb
 from varnishpy.cache.hash import Lookup
-from varnishpy.cache.objcore import OC_BUSY, OC_FAILED
+from varnishpy.cache.objcore import OC_BUSY, OC_FAILED, OC_PRIVATE
 from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.received_head import ReceivedHead
 from varnishpy.log.tag_numbers import (
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 
+_SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _FORWARDING: Final = frozenset(("hash", "pass", "pipe"))
 
 # members of an Enum cost a look-up in two tables each time
@@ -465,6 +466,13 @@ def step_pass(wrk: Worker, req: Request) -> str:
     return "vclfail" if action == "fail" else action  # synth, restart
 
 
+def _invalidate(wrk: Worker, req: Request, oc: ObjectCore) -> None:
+    """What a request with an unsafe method has changed is not what is stored (RFC 9111 section 4.4)."""
+    assert oc.stobj is not None
+    if 200 <= oc.stobj.headers.status < 400:
+        wrk.stats.n_invalidated += req.env.hash.purge(wrk, req.digest, clock.now(), 0.0, 0.0, 0.0)
+
+
 def step_fetch(wrk: Worker, req: Request) -> str:
     """A fetch has come far enough to deliver from, or has failed."""
     wrk.stats.s_fetch += 1
@@ -476,6 +484,8 @@ def step_fetch(wrk: Worker, req: Request) -> str:
         req.objcore = None
         req.env.hash.deref(wrk, oc)
         return "synth"
+    if req.http0.method not in _SAFE_METHODS and params.feature.invalidate and oc.flags & OC_PRIVATE:
+        _invalidate(wrk, req, oc)
     return "deliver"
 
 

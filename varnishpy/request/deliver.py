@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
 from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
-from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import ERROR, FILTERS, RESP_METHOD, STORAGE, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request.conditional import not_modified, weaken_etag
-from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors
+from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors, unpacks
 from varnishpy.request.header_rules import CLOSE
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import Request, Step
@@ -25,7 +24,7 @@ from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, Pro
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
 from varnishpy.storage.boc import BocState
-from varnishpy.storage.object import ObjectFlag, StoredObject
+from varnishpy.storage.object import StoredObject
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.prepared import Prepared
 from varnishpy.storage.room import NoSpace
@@ -95,7 +94,7 @@ def step_deliver(wrk: Worker, req: Request) -> str:
     age = int(req.t_prev - oc.t_origin)
     resp.add("Age", str(age) if age > 0 else "0")
     add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
-    if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
+    if unpacks(req, stobj):
         weaken_etag(resp)
     if status == 200 and params.http_range_support and not oc.flags & OC_PRIVATE:
         if prepared.has_ranges:

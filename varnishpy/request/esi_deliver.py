@@ -34,6 +34,7 @@ from varnishpy.storage.source import END, LATER, Piece, Source, SourceError
 
 if TYPE_CHECKING:
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import Notice
     from varnishpy.threads.worker import Worker
 
 
@@ -80,6 +81,9 @@ class EsiTransport:
 
     def send_100(self, wrk: Worker, req: Request) -> None:
         """An included request has no body to be asked for."""
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
+        """What an included page hints at is not for the client that asked for another."""
 
     def take_readahead(self, req: Request) -> bytes:
         raise RuntimeError("an ESI include is never piped")

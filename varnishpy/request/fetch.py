@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
@@ -14,11 +15,13 @@ from varnishpy.request.backend import run_fetch
 from varnishpy.request.beresp import fail_fetch
 from varnishpy.request.busyobj import BusyObject
 from varnishpy.request.finish_fetch import release_fetch
-from varnishpy.storage.boc import BocState
+from varnishpy.request.header_rules import STORE_PASS, connection_options, filter_headers
+from varnishpy.storage.boc import BocState, BusyObjectControl, Notice
 from varnishpy.threads.pool import Priority
 
 if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.http.message import Message
     from varnishpy.request.request import Request
     from varnishpy.threads.worker import Worker
 
@@ -55,6 +58,19 @@ def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
     return bo
 
 
+def _announces(req: Request) -> bool:
+    """Does the client hear of interim responses? HTTP/1.0 knows none (RFC 9110 section 15.2); an include is no
+    response of its own.
+    """
+    return params.feature.interim and req.topreq is req and req.http0.proto != "HTTP/1.0"
+
+
+def _announce(boc: BusyObjectControl, interim: Message) -> None:
+    """Hand an interim response over to the client's thread, without what concerns the backend's connection."""
+    _, hop = connection_options(interim, "RESP_CLOSE")
+    boc.announce(Notice(interim.status, filter_headers(interim.headers, STORE_PASS, hop)))
+
+
 def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | None, mode: Mode) -> None:
     """Fetch into an object core, and wait until there is something to deliver.
 
@@ -76,11 +92,14 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         hash_.ref(stale)
         bo.stale_oc = stale
     bo.client_req = req
+    announces = _announces(req) and not bo.is_bgfetch
+    if announces:
+        bo.announce = partial(_announce, boc)
     prio = Priority.BG if bo.is_bgfetch else Priority.BO
     if wrk.pool.schedule(lambda worker: run_fetch(worker, bo), prio):
         want = BocState.REQ_DONE if bo.is_bgfetch else BocState.STREAM
         # the fetch has deadlines at every wait of its own: this one always ends
-        boc.wait_state(want, clock.NEVER, wrk)
+        boc.wait_state(want, clock.NEVER, wrk, partial(req.transport.send_interim, wrk, req) if announces else None)
     else:
         wrk.stats.bgfetch_no_thread += 1
         bo.log.put(FETCH_ERROR, "No thread available for bgfetch")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.http.coding import accepts_gzip
+from varnishpy.http.message import Message
 from varnishpy.params import params
 from varnishpy.request.esi_deliver import EsiDelivery
 from varnishpy.request.vdp import DeliveryProcessor
@@ -19,7 +20,7 @@ from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.vfp import FetchProcessor
 from varnishpy.request.vfp_esi import Esi, EsiGzip
 from varnishpy.request.vfp_gzip import Gunzip, Gzip, TestGunzip
-from varnishpy.storage.object import ObjectFlag
+from varnishpy.storage.object import ObjectFlag, StoredObject
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
@@ -128,8 +129,9 @@ def default_fetch_filters(bo: BusyObject) -> str:
     """What ``beresp.filters`` is unless VCL sets it; a blank before each name, as the reference logs it."""
     if bo.body_reader is None or bo.body_reader.kind == "none" or bo.body_reader.length == 0:
         return ""
-    do_gzip = bo.do_gzip and params.http_gzip_support
-    do_gunzip = bo.do_gunzip and params.http_gzip_support
+    may_transform = params.http_gzip_support and not _no_transform(bo.beresp)
+    do_gzip = bo.do_gzip and may_transform
+    do_gunzip = bo.do_gunzip and may_transform
     coding = bo.beresp.joined("content-encoding")
     is_gzip = coding is not None and coding.lower() == "gzip"
     do_gunzip = do_gunzip and is_gzip
@@ -147,6 +149,21 @@ def default_fetch_filters(bo: BusyObject) -> str:
     return "".join(f" {name}" for name in names)
 
 
+def unpacks(req: Request, stobj: StoredObject) -> bool:
+    """Will a gzipped object be unpacked for this client?"""
+    return bool(
+        stobj.flags & ObjectFlag.GZIPED
+        and params.http_gzip_support
+        and not accepts_gzip(req.http)
+        and not _no_transform(stobj.headers)
+    )
+
+
+def _no_transform(response: Message) -> bool:
+    """Must its content be left as it is? (RFC 9110 section 7.7)"""
+    return params.feature.no_transform and response.has_token("cache-control", "no-transform")
+
+
 def default_delivery_filters(req: Request) -> str:
     """What ``resp.filters`` is unless VCL sets it; a blank before each name, as the reference logs it."""
     names = ""
@@ -155,7 +172,7 @@ def default_delivery_filters(req: Request) -> str:
     if stobj is not None:
         if not req.disable_esi and "ESIDATA" in stobj.attrs:
             names = " esi"
-        if stobj.flags & ObjectFlag.GZIPED and params.http_gzip_support and not accepts_gzip(req.http):
+        if unpacks(req, stobj):
             names += " gunzip"
     if (
         req.resp.status == 200

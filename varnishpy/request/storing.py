@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.threads.worker import Worker
 
+_NONE: Final[frozenset[str]] = frozenset()
+_CONTENT_RANGE: Final = frozenset(("content-range",))
 _COPY: Final = 1 << 20  # octets copied from a stale object at a time
 _KEPT_ON_REFRESH: Final = ("Content-Length", "Content-Encoding", "Last-Modified", "ETag")
 
@@ -85,7 +87,10 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
     if bo.uncacheable:
         headers = filter_headers(beresp.headers, STORE_PASS, bo.hop_headers, kept_for_trailers())
     else:
-        headers = filter_headers(beresp.headers, INSERT, bo.hop_headers)
+        kept = _NONE
+        if beresp.status not in (206, 416) and not params.feature.cache_compat:
+            kept = _CONTENT_RANGE  # which means nothing there (RFC 9110 section 14.4)
+        headers = filter_headers(beresp.headers, INSERT, bo.hop_headers, kept)
     stobj = allocate(wrk, bo, _stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
     oc.vary = spec
     if spec is not None:

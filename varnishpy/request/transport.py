@@ -13,6 +13,7 @@ from varnishpy.backends.errors import RequestBodyError
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
@@ -77,6 +78,9 @@ class Transport(Protocol):
 
     def send_100(self, wrk: Worker, req: Request) -> None:
         """Answer ``Expect: 100-continue``."""
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
+        """Pass on an interim response of the backend; the response follows."""
 
     def fail(self, req: Request, reason: str) -> None:
         """Give up on a request: close the connection, or reset the stream."""

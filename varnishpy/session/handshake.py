@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from varnishpy.request.request import Request
     from varnishpy.request.transport import Delivered
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import Notice
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
@@ -39,6 +40,9 @@ class HandshakeTransport:
         self._no_requests()
 
     def send_100(self, wrk: Worker, req: Request) -> None:
+        self._no_requests()
+
+    def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
         self._no_requests()
 
     def fail(self, req: Request, reason: str) -> None:

@@ -87,6 +87,7 @@ _BACKEND: tuple[Column, ...] = (
     task_counter("fetch_204", "Fetches without body: 204", "The status has no body."),
     task_counter("fetch_304", "Fetches without body: 304", "The status has no body."),
     task_counter("fetch_failed", "Failed fetches", "Fetches that failed, for any reason."),
+    task_counter("fetch_stale", "Stale after failure", "Failures hidden by a stale object (stale_if_error)."),
     task_counter("bgfetch_no_thread", "Background fetches without thread", "Given up because no worker was to be had."),
 )
 
@@ -220,6 +221,7 @@ _PROCESS: tuple[Column, ...] = (
     gauge("bans_persisted_fragmentation", "Waste in the stored ban list", "", "diag", "bytes"),
     task_counter("n_purges", "Purges", "Purge operations done."),
     task_counter("n_obj_purged", "Objects purged", ""),
+    task_counter("n_invalidated", "Objects invalidated", "By requests with unsafe methods, with feature +invalidate."),
     counter("exp_mailed", "Objects sent to expiry", "", "diag"),
     task_counter("exp_received", "Objects taken by expiry", "", "diag"),
     counter("hcb_nolock", "Lookups without lock", "", "debug"),

@@ -14,7 +14,7 @@ MainName = Literal[
     "beresp_shortlived", "backend_conn", "backend_unhealthy", "backend_busy", "backend_fail", "backend_reuse",
     "backend_recycle", "backend_retry", "backend_wait", "backend_wait_fail", "fetch_head", "fetch_length",
     "fetch_chunked", "fetch_eof", "fetch_bad", "fetch_none", "fetch_1xx", "fetch_204", "fetch_304", "fetch_failed",
-    "bgfetch_no_thread", "pools", "threads", "threads_limited", "threads_created", "threads_destroyed",
+    "fetch_stale", "bgfetch_no_thread", "pools", "threads", "threads_limited", "threads_created", "threads_destroyed",
     "threads_failed", "core_moves", "thread_queue_len", "busy_sleep", "busy_wakeup", "busy_killed", "sess_queued",
     "sess_dropped", "req_dropped", "req_reset", "req_contained", "n_object", "n_vampireobject", "n_objectcore",
     "n_objecthead", "n_backend", "n_expired", "n_superseded", "n_lru_nuked", "n_lru_moved", "n_lru_limited", "losthdr",
@@ -30,12 +30,12 @@ MainName = Literal[
     "bans_deleted", "bans_tested", "bans_obj_killed", "bans_lurker_tested", "bans_tests_tested",
     "bans_lurker_tests_tested", "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff", "bans_dups",
     "bans_lurker_contention", "bans_persisted_bytes", "bans_persisted_fragmentation", "n_purges", "n_obj_purged",
-    "exp_mailed", "exp_received", "hcb_nolock", "hcb_lock", "hcb_insert", "esi_errors", "esi_warnings", "vmods",
-    "n_gzip", "n_gunzip", "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_sessions", "h2_sessions_live",
-    "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks", "h2_parked", "h2_wakeups", "h2_wakeups_spared",
-    "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx",
-    "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full", "stats_clients",
-    "stats_dropped",
+    "n_invalidated", "exp_mailed", "exp_received", "hcb_nolock", "hcb_lock", "hcb_insert", "esi_errors", "esi_warnings",
+    "vmods", "n_gzip", "n_gunzip", "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_sessions",
+    "h2_sessions_live", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks", "h2_parked", "h2_wakeups",
+    "h2_wakeups_spared", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors",
+    "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck",
+    "h2_control_full", "stats_clients", "stats_dropped",
 ]  # fmt: skip
 
 MgtName = Literal[

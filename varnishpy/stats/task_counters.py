@@ -14,16 +14,16 @@ class TaskCounters:
         "cache_hitpass", "cache_hitmiss", "cache_miss", "beresp_uncacheable", "beresp_shortlived", "backend_conn",
         "backend_unhealthy", "backend_busy", "backend_fail", "backend_reuse", "backend_recycle", "backend_retry",
         "backend_wait", "backend_wait_fail", "fetch_head", "fetch_length", "fetch_chunked", "fetch_eof", "fetch_bad",
-        "fetch_none", "fetch_1xx", "fetch_204", "fetch_304", "fetch_failed", "bgfetch_no_thread", "threads",
-        "busy_sleep", "busy_wakeup", "req_reset", "req_contained", "n_object", "n_objectcore", "n_objecthead",
-        "n_expired", "s_sess", "pipe_limited", "s_pipe", "s_pass", "s_fetch", "s_bgfetch", "s_synth", "s_req_hdrbytes",
-        "s_req_bodybytes", "s_resp_hdrbytes", "s_resp_bodybytes", "s_pipe_hdrbytes", "s_pipe_in", "s_pipe_out",
-        "transit_stored", "transit_buffered", "sess_closed", "sess_readahead", "sess_herd", "client_resp_500",
-        "ws_backend_overflow", "ws_client_overflow", "ws_thread_overflow", "backend_req", "vcl_fail",
+        "fetch_none", "fetch_1xx", "fetch_204", "fetch_304", "fetch_failed", "fetch_stale", "bgfetch_no_thread",
+        "threads", "busy_sleep", "busy_wakeup", "req_reset", "req_contained", "n_object", "n_objectcore",
+        "n_objecthead", "n_expired", "s_sess", "pipe_limited", "s_pipe", "s_pass", "s_fetch", "s_bgfetch", "s_synth",
+        "s_req_hdrbytes", "s_req_bodybytes", "s_resp_hdrbytes", "s_resp_bodybytes", "s_pipe_hdrbytes", "s_pipe_in",
+        "s_pipe_out", "transit_stored", "transit_buffered", "sess_closed", "sess_readahead", "sess_herd",
+        "client_resp_500", "ws_backend_overflow", "ws_client_overflow", "ws_thread_overflow", "backend_req", "vcl_fail",
         "bans_lurker_tested", "bans_lurker_tests_tested", "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff",
-        "n_purges", "n_obj_purged", "exp_received", "n_gzip", "n_gunzip", "n_test_gunzip", "http1_iovs_flush",
-        "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks", "h2_parked",
-        "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx",
+        "n_purges", "n_obj_purged", "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_test_gunzip",
+        "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks",
+        "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx",
         "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full",
     )  # fmt: skip
 
@@ -59,6 +59,7 @@ class TaskCounters:
         self.fetch_204 = 0
         self.fetch_304 = 0
         self.fetch_failed = 0
+        self.fetch_stale = 0
         self.bgfetch_no_thread = 0
         self.threads = 0
         self.busy_sleep = 0
@@ -100,6 +101,7 @@ class TaskCounters:
         self.bans_lurker_obj_killed_cutoff = 0
         self.n_purges = 0
         self.n_obj_purged = 0
+        self.n_invalidated = 0
         self.exp_received = 0
         self.n_gzip = 0
         self.n_gunzip = 0
@@ -251,6 +253,10 @@ class TaskCounters:
         if self.fetch_failed:
             into["fetch_failed"] += self.fetch_failed
             self.fetch_failed = 0
+            moved = True
+        if self.fetch_stale:
+            into["fetch_stale"] += self.fetch_stale
+            self.fetch_stale = 0
             moved = True
         if self.bgfetch_no_thread:
             into["bgfetch_no_thread"] += self.bgfetch_no_thread
@@ -415,6 +421,10 @@ class TaskCounters:
         if self.n_obj_purged:
             into["n_obj_purged"] += self.n_obj_purged
             self.n_obj_purged = 0
+            moved = True
+        if self.n_invalidated:
+            into["n_invalidated"] += self.n_invalidated
+            self.n_invalidated = 0
             moved = True
         if self.exp_received:
             into["exp_received"] += self.exp_received

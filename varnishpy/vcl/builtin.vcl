@@ -42,8 +42,9 @@ sub vcl_req_url {
 }
 
 sub vcl_req_method {
-	if (req.method != "GET" && req.method != "HEAD" && req.method != "PUT" && req.method != "POST" &&
-	    req.method != "TRACE" && req.method != "OPTIONS" && req.method != "DELETE" && req.method != "PATCH") {
+	if (req.method == "CONNECT" || (!feature.any_method &&
+	    req.method != "GET" && req.method != "HEAD" && req.method != "PUT" && req.method != "POST" &&
+	    req.method != "TRACE" && req.method != "OPTIONS" && req.method != "DELETE" && req.method != "PATCH")) {
 		# CONNECT, and what nobody has heard of
 		set req.http.Connection = "close";
 		return (synth(501));
@@ -54,14 +55,14 @@ sub vcl_req_method {
 }
 
 sub vcl_req_authorization {
-	if (req.http.Authorization) {
+	if (req.http.Authorization && !feature.authorization) {
 		# the answer may be meant for one user only
 		return (pass);
 	}
 }
 
 sub vcl_req_cookie {
-	if (req.http.Cookie) {
+	if (req.http.Cookie && !feature.cookies) {
 		# as above
 		return (pass);
 	}
@@ -212,26 +213,46 @@ sub vcl_builtin_backend_response {
 		return (deliver);
 	}
 	call vcl_beresp_stale;
+	call vcl_beresp_authorization;
 	call vcl_beresp_cookie;
 	call vcl_beresp_control;
 	call vcl_beresp_vary;
 }
 
 sub vcl_beresp_range {
-	if (beresp.status != 206 && beresp.status != 416) {
-		# meaningless with any other status: RFC 9110 section 14.4
+	if (beresp.status != 206 && beresp.status != 416 && feature.cache_compat) {
+		# meaningless with any other status (RFC 9110 section 14.4), so that it may as well stay
 		unset beresp.http.Content-Range;
 	}
 }
 
 sub vcl_beresp_stale {
+	if (beresp.status == 200 && beresp.ttl <= 0s && beresp.grace == 0s && beresp.keep > 0s && feature.no_cache &&
+	    (beresp.http.ETag || beresp.http.Last-Modified)) {
+		# kept to be asked about each time
+		return;
+	}
 	if (beresp.ttl <= 0s) {
 		call vcl_beresp_hitmiss;
 	}
 }
 
+sub vcl_beresp_authorization {
+	# RFC 9111 section 3.5; without feature +authorization such requests pass
+	if (bereq.http.Authorization && feature.authorization &&
+	    beresp.cache_control !~ "(?i)public|must-revalidate|s-maxage") {
+		call vcl_beresp_hitmiss;
+	}
+}
+
 sub vcl_beresp_cookie {
-	if (beresp.http.Set-Cookie) {
+	if (feature.cookies) {
+		# what was made for one user may have been forgotten to be called private
+		if ((beresp.http.Set-Cookie || bereq.http.Cookie) && !beresp.http.Expires &&
+		    beresp.cache_control !~ "(?i)public|max-age|s-maxage") {
+			call vcl_beresp_hitmiss;
+		}
+	} elsif (beresp.http.Set-Cookie) {
 		call vcl_beresp_hitmiss;
 	}
 }
@@ -240,7 +261,8 @@ sub vcl_beresp_control {
 	# Surrogate-Control speaks for Cache-Control only where it says how long, or that nothing may be stored
 	if (beresp.http.Surrogate-Control ~ "(?i)no-store" ||
 	    (beresp.http.Surrogate-Control !~ "(?i)max-age" &&
-	    beresp.http.Cache-Control ~ "(?i:no-cache|no-store|private)")) {
+	    (beresp.cache_control ~ "(?i:no-store|private)" ||
+	    (beresp.cache_control ~ "(?i:no-cache)" && !feature.no_cache)))) {
 		call vcl_beresp_hitmiss;
 	}
 }

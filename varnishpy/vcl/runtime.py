@@ -14,9 +14,10 @@ from typing import Any
 from varnishpy.backends.director import resolve as follow
 from varnishpy.base.ipaddr import packed
 from varnishpy.base.regex import Regex, RegexMatchError, compile_pattern
-from varnishpy.cache.objcore import OC_DYING, OC_TRANSIENT
+from varnishpy.cache.objcore import OC_ASK, OC_DYING, OC_SUPERSEDED, OC_TRANSIENT
 from varnishpy.http.coding import accepts_gzip as accepts_gzip
 from varnishpy.http.dates import format_date
+from varnishpy.http.freshness import current_directives
 from varnishpy.http.message import Message
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.log.tags import Tag
@@ -346,6 +347,11 @@ def set_beresp_flag(bo: Any, name: str, value: bool) -> None:
     setattr(bo, name, value)
 
 
+def cache_control(beresp: Message) -> str:
+    """``beresp.cache_control``: the directives that are obeyed, wherever they stand."""
+    return current_directives(beresp)
+
+
 def beresp_filters(ctx: Ctx) -> str:
     filters: str | None = ctx.bo.filter_list
     return filters if filters is not None else ctx.vcl.host.default_beresp_filters(ctx)
@@ -439,8 +445,13 @@ def object_uncacheable(oc: Any) -> bool:
     return bool(oc.flags & OC_TRANSIENT)
 
 
+_REFRESHED = OC_ASK | OC_SUPERSEDED
+
+
 def object_valid(oc: Any) -> bool:
-    return not oc.flags & OC_DYING
+    flags = oc.flags
+    # where each request asks by itself, another one may have refreshed the object meanwhile
+    return not flags & OC_DYING or (flags & _REFRESHED) == _REFRESHED
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------

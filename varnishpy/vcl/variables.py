@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from varnishpy.params.bits import FEATURE_BITS
 from varnishpy.vcl import methods
 from varnishpy.vcl.types import TYPES, VclType
 
@@ -247,6 +248,7 @@ _add("beresp.backend", "BACKEND", _BERESP, read="{bo}.director_resp")
 _add("beresp.backend.ip", "IP", "vcl_backend_response", read="rt.backend_ip(ctx)", until=40)
 _add("beresp.backend.name", "STRING", _BERESP, read="rt.name_of({bo}.director_resp)")
 _add("beresp.body", "BODY", "", "vcl_backend_error", write="{bo}.synth_body")
+_add("beresp.cache_control", "STRING", _BERESP, read="rt.cache_control({http_beresp})")
 for _name in ("do_esi", "do_gunzip", "do_gzip"):
     _add(
         f"beresp.{_name}", "BOOL", _BERESP, _BERESP,
@@ -352,5 +354,8 @@ _PARAMETERS = {
 for _kind, _names in _PARAMETERS.items():
     for _name in _names.split():
         _add(f"param.{_name}", _kind, "all", read=f"params.{_name}")
+
+for _name in FEATURE_BITS:
+    _add(f"feature.{_name}", "BOOL", "all", read=f"params.feature.{_name}")
 
 VARIABLES: tuple[Variable, ...] = tuple(_TABLE)

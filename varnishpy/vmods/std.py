@@ -384,7 +384,8 @@ def rfc_ttl(ctx: Ctx) -> None:
     bo = ctx.bo
     core = bo.objcore
     private = bool(core.flags & OC_PRIVATE)
-    times = freshness.compute(bo.beresp, ctx.now, params, private=private, uncacheable=bo.uncacheable)
+    policy = freshness.current_policy()
+    times = freshness.compute(bo.beresp, ctx.now, params, private=private, uncacheable=bo.uncacheable, policy=policy)
     core.t_origin, core.ttl, core.grace, core.keep = times.t_origin, times.ttl, times.grace, times.keep
     if times.record is not None:
         ctx.log(_TTL, times.record)
