@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,8 +47,9 @@ class House:
     def __init__(self, pools: PoolSet, waiter: Waiter, log: MemoryLog) -> None:
         self.log = log
         self.env = Env(pools, waiter, Hash(expiry := Expiry(), bans := Bans()), expiry, bans)
+        self.run: Callable[[Worker, Request], Step] = tell
         self.certificates = CertStore()
-        self.env.transports["HTTP1"] = Http1Transport(self.env, tell)
+        self.env.transports["HTTP1"] = Http1Transport(self.env, lambda wrk, req: self.run(wrk, req))
         self.env.transports["PROXY"] = ProxyTransport(self.env)
         self.env.transports["TLS"] = TlsTransport(self.env, self.certificates)
         self.acceptors: Acceptors | None = None

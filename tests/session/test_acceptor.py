@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.session.conftest import House
+from tests.conftest import Setting
+from tests.session.conftest import House, tell
+from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.log.tags import Tag
-from varnishpy.session.acceptor import Acceptors, Mode
+from varnishpy.params import table
+from varnishpy.request.request import Request, Step
+from varnishpy.session.acceptor import Mode
 from varnishpy.stats.names import MainName
+from varnishpy.threads import Worker
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -106,41 +114,42 @@ def test_stop_closes_the_listener(house: House) -> None:
         socket.create_connection(address, 5)
 
 
-def test_out_of_descriptors(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    (address,) = house.listen("127.0.0.1:0", start=False)
+def test_out_of_descriptors(house: House, setting: Setting) -> None:
+    """Connections wait in the kernel's queue as long as this process may open nothing more."""
+    setting("acceptor_sleep_incr", "0.001")
+    (address,) = house.listen("127.0.0.1:0")
     acceptors = house.acceptors
-    assert isinstance(acceptors, Acceptors)
-    acceptor = acceptors.acceptors[0]
-    failures = [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), OSError(errno.ECONNABORTED, "aborted")]
-
-    class Flaky:
-        """A listen socket that fails a few times."""
-
-        def __init__(self, sock: socket.socket) -> None:
-            self._sock = sock
-
-        def accept(self) -> Any:
-            if failures:
-                raise failures.pop()
-            return self._sock.accept()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._sock, name)
-
-    monkeypatch.setattr(acceptor, "sock", Flaky(acceptor.sock))
-    pauses: list[float] = []
-    monkeypatch.setattr(acceptor, "_pause", pauses.append)
-    names: tuple[MainName, ...] = ("sess_fail", "sess_fail_emfile", "sess_fail_econnaborted")
-    before = {name: stats.main.get(name) for name in names}
-    acceptors.start()
+    assert acceptors is not None
     assert ask(address)
-    assert {name: stats.main.get(name) - n for name, n in before.items()} == dict.fromkeys(before, 1) | {"sess_fail": 2}
+    waiting = socket.socket()
+    waiting.settimeout(10)
+    names: tuple[MainName, ...] = ("sess_fail", "sess_fail_emfile")
+    before = {name: stats.main.get(name) for name in names}
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spent: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                spent.append(os.open("/dev/null", os.O_RDONLY))
+        waiting.connect(address)
+        waiting.sendall(GET)
+        wait_for(lambda: stats.main.get("sess_fail_emfile") >= before["sess_fail_emfile"] + 3)
+        assert acceptors.pace.seconds > 0.0, "what is short now is short in the next microsecond, too"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in spent:
+            os.close(fd)
+    assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
+    waiting.close()
+    failures = stats.main.get("sess_fail_emfile") - before["sess_fail_emfile"]
+    assert stats.main.get("sess_fail") - before["sess_fail"] == failures
     texts = house.log.texts(Tag.SessError)
-    assert len(texts) == 2
-    assert texts[1].startswith(f"a0 127.0.0.1 {address[1]} ")
-    assert texts[1].endswith(f'{errno.EMFILE} "{os.strerror(errno.EMFILE)}"')
-    assert len(pauses) == 1 and pauses[0] > 0.0, "what is short now is short in the next microsecond, too"
-    assert acceptors.pace.seconds == 0.0  # one success makes up for one failure
+    assert len(texts) == failures
+    assert texts[0].startswith(f"a0 127.0.0.1 {address[1]} ")
+    assert texts[0].endswith(f'{errno.EMFILE} "{os.strerror(errno.EMFILE)}"')
+    while acceptors.pace.seconds:  # each success makes up for some failures
+        assert ask(address)
 
 
 def test_a_defect_before_the_first_request_ends_its_session_only(house: House) -> None:
@@ -158,8 +167,44 @@ def test_a_defect_before_the_first_request_ends_its_session_only(house: House) -
     assert ask(good)
 
 
-def test_pools_that_refuse(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_wait_until_there_is_room(house: House, setting: Setting) -> None:
+    """More clients than threads and queue can take, and a slow origin: all are served, in the end."""
+    release, entered = threading.Event(), threading.Semaphore(0)
+
+    def slow(wrk: Worker, req: Request) -> Step:
+        entered.release()
+        with wrk.blocking():
+            assert release.wait(20)
+        return tell(wrk, req)
+
+    house.run = slow
+    for name, value in (("thread_queue_limit", "3"), ("thread_pool_max", "100")):
+        setting(name, value)
+    table.load([("thread_pool_max", "8")])  # less than a user may set
+    names: tuple[MainName, ...] = ("sess_held", "sess_dropped")
+    before = {name: stats.main.get(name) for name in names}
+    (address,) = house.listen("127.0.0.1:0", start=False)
+    clients = [socket.create_connection(address, 20) for _ in range(40)]
+    for client in clients:
+        client.sendall(GET)
+    assert house.acceptors is not None
+    house.acceptors.start()
+    wait_for(lambda: stats.main.get("sess_held") > before["sess_held"])
+    assert len(house.acceptors.sessions) < 20
+    release.set()
+    for client in clients:
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.close()
+    assert stats.main.get("sess_dropped") == before["sess_dropped"]
+
+
+def test_a_pool_that_ends_takes_nothing(house: House) -> None:
     (address,) = house.listen("127.0.0.1:0")
-    monkeypatch.setattr(house.env.pools.any(), "_room", 0)
+    before = stats.main.get("sess_dropped")
+    assert ask(address)
+    pool = house.env.pools.any()
+    with pool.mutex:
+        pool.dying = True
     with pytest.raises(ConnectionError):
         ask(address)
+    assert stats.main.get("sess_dropped") == before + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import threading
 from collections import Counter
@@ -13,6 +14,7 @@ from varnishpy import stats
 from varnishpy.base import clock, panic
 from varnishpy.base.dumptext import DumpText
 from varnishpy.base.panic import Panic
+from varnishpy.base.wakeup import Wakeup
 from varnishpy.log.memory import captured
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
@@ -222,16 +224,15 @@ def test_queue_limit_refuses_and_counts(pools: PoolSet, pool: Pool, until: Until
     table.load([("thread_pool_max", "10"), ("thread_queue_limit", "2")])
     release = threading.Event()
     started = threading.Semaphore(0)
-    dropped = stats.main.get("sess_dropped"), stats.main.get("req_dropped")
+    dropped = stats.main.get("req_dropped")
     accepted = 0
     while pool.schedule(block_until(release, started), Priority.REQ):
         accepted += 1
         assert accepted < 50
-    assert stats.main.get("sess_dropped") == dropped[0] + 1
     while pool.schedule(block_until(release, started), Priority.STR):
         accepted += 1
         assert accepted < 50
-    assert stats.main.get("req_dropped") == dropped[1] + 1
+    assert stats.main.get("req_dropped") == dropped + 1
     assert pool.schedule(block_until(release, started), Priority.BO), "vital work is always queued"
     pools.refresh_stats()
     assert stats.main.get("thread_queue_len") == pool.counts()["queued"]
@@ -239,6 +240,36 @@ def test_queue_limit_refuses_and_counts(pools: PoolSet, pool: Pool, until: Until
     for _ in range(accepted + 1):
         assert started.acquire(timeout=WAIT)
     until(lambda: pool.counts()["idle"] == 10)
+
+
+def test_room_is_told_of(pools: PoolSet, pool: Pool, until: Until) -> None:
+    """Whoever waits for room for a session is told when there is some, once."""
+    table.set("thread_pool_max", "100")
+    table.load([("thread_pool_max", "10"), ("thread_queue_limit", "2")])
+    release = threading.Event()
+    started = threading.Semaphore(0)
+    tell = Wakeup()
+    queued = stats.main.get("sess_queued")
+    admitted = 0
+    while (found := pools.with_room(tell)) is not None:
+        assert found is pool and pool.admit(block_until(release, started))
+        admitted += 1
+        if admitted <= 7:  # the other three are a reserve
+            assert started.acquire(timeout=WAIT)
+    assert admitted == 7 + 2
+    assert pool.admit(block_until(release, started)), "one who was told of room comes in"
+    assert pools.with_room(tell) is None
+    assert not tell.clear()
+    release.set()
+    assert select.select([tell.fileno()], [], [], WAIT)[0]
+    assert tell.clear()
+    for _ in range(3):
+        assert started.acquire(timeout=WAIT)
+    until(lambda: pool.counts()["idle"] == 10)
+    assert stats.main.get("sess_queued") == queued + 3
+    assert pools.with_room(tell) is pool
+    assert not tell.clear()
+    tell.close()
 
 
 def test_many_at_once_are_taken_in_order_up_to_the_limit(pool: Pool, until: Until) -> None:
@@ -531,22 +562,27 @@ def test_watchdog_panics_when_fetches_are_stuck() -> None:
     herder._watchdog(now + 0.2)
 
 
-def test_refused_thread_is_counted_and_tried_again(until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_thread_is_counted_and_tried_again(until: Until) -> None:
+    """A stack that no machine has room for makes the system refuse threads in earnest."""
     table.load([("thread_pool_fail_delay", "0.01")])
     failed = stats.main.get("threads_failed")
-    start = threading.Thread.start
-    refusals = [2]
-
-    def reluctant(thread: threading.Thread) -> None:
-        if thread.name.startswith("worker-") and refusals[0]:
-            refusals[0] -= 1
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", reluctant)
     pool_set = PoolSet()
     pool_set.start()
-    until(lambda: pool_set.any().counts()["idle"] == 10)
-    assert stats.main.get("threads_failed") == failed + 2
-    assert pool_set.any().counts()["active"] == 0
+    pool = pool_set.any()
+    until(lambda: pool.counts()["idle"] == 10)
+    release = threading.Event()
+    started = threading.Semaphore(0)
+    before = threading.stack_size(1 << 46)
+    try:
+        for _ in range(15):
+            assert pool.schedule(block_until(release, started), Priority.BO)
+        until(lambda: stats.main.get("threads_failed") >= failed + 3)
+        assert pool.counts()["threads"] == 10
+    finally:
+        threading.stack_size(before)
+    for _ in range(15):
+        assert started.acquire(timeout=WAIT), "the herder tries again, and nothing that waits is lost"
+    assert pool.counts()["threads"] >= 15
+    release.set()
+    until(lambda: pool.counts()["active"] == 0)
     assert pool_set.stop(WAIT)

@@ -182,6 +182,7 @@ def test_asking_often_does_not_fill_the_heap(pool: Pool, rest: Callable[..., lis
 def test_a_hangup_is_told(pool: Pool, rest: Callable[..., list[Resting]], until: Until) -> None:
     (session,) = rest()
     session.ask()
+    until(lambda: pool.counts()["resting"] == 1)
     assert session.watched is not None and not session.watched.hangup
     session.theirs.shutdown(socket.SHUT_WR)
     until(lambda: session.ended)

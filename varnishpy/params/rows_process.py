@@ -112,7 +112,8 @@ THREADS: list[Spec] = [
         "thread_queue_limit",
         "uint",
         "20",
-        "Tasks that may wait for a thread, per pool. Beyond it new sessions are dropped and requests refused.",
+        "Tasks that may wait for a thread, per pool. Beyond it connections are left in the kernel's queue "
+        "(listen_depth) until there is room, and requests of HTTP/2 sessions are refused.",
         low="0",
         units="requests",
         flags=EXP,

@@ -2,7 +2,8 @@
 
 One thread per listen socket accepts, and does nothing else: the session is made by the worker that will serve it. When
 descriptors or memory run out the thread pauses, longer with each failure and shorter with each success (the parameters
-``acceptor_sleep_*``). When the worker pools refuse the session the connection is closed at once.
+``acceptor_sleep_*``). While no worker pool has room for one more session (thread_pool_max and thread_queue_limit)
+nothing is accepted: connections wait in the kernel's queue, whose length ``listen_depth`` limits.
 
 A socket is in one of three modes: `Mode.ACCEPT`; `Mode.HOLD`, in which connections wait in the kernel's queue;
 `Mode.REFUSE`, in which they are accepted and reset, so that clients go elsewhere instead of waiting.
@@ -30,7 +31,6 @@ from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import sockaddr
 from varnishpy.session.session import ListenInfo, Session
-from varnishpy.threads import Priority
 
 if TYPE_CHECKING:
     from varnishpy.base.endpoint import ListenEndpoint
@@ -94,6 +94,7 @@ class Acceptor:
         self._owner = owner
         self._wake = Wakeup()
         self._stopping = False
+        self._crowded = False  # no pool has room; the first that has signals
         self._options: tuple[int, ...] = ()
         self._thread = threading.Thread(target=self._run, name=f"acceptor-{endpoint.name}", daemon=True)
 
@@ -134,7 +135,7 @@ class Acceptor:
         poll.register(self._wake.fileno(), select.POLLIN)
         listening = False
         while not self._stopping:
-            wanted = self.mode is not Mode.HOLD
+            wanted = self.mode is not Mode.HOLD and not self._crowded
             if wanted != listening:
                 if wanted:
                     poll.register(self.sock.fileno(), select.POLLIN)
@@ -144,6 +145,7 @@ class Acceptor:
             for fd, _ in poll.poll():
                 if fd == self._wake.fileno():
                     self._wake.clear()
+                    self._crowded = False
                 elif self.mode is not Mode.HOLD:
                     self._burst()
 
@@ -155,6 +157,13 @@ class Acceptor:
                 return
             if pace.seconds:
                 self._pause(pace.seconds)
+            pool = None
+            if self.mode is Mode.ACCEPT:
+                pool = self.env.pools.with_room(self._wake)
+                if pool is None:
+                    self._crowded = True
+                    stats.main.inc("sess_held")
+                    return
             try:
                 connection, peer = self.sock.accept()
             except BlockingIOError:
@@ -165,12 +174,12 @@ class Acceptor:
                     self._pause(_BREATH)
                     return
                 continue
-            if self.mode is Mode.REFUSE:
+            if pool is None:
                 self._reset(connection)
                 continue
-            pool = self.env.pools.any()
-            if not pool.schedule(self._task(pool, connection, peer), Priority.REQ):
-                self._reset(connection)  # counted by the pool, in sess_dropped
+            if not pool.admit(self._task(pool, connection, peer)):
+                stats.main.inc("sess_dropped")  # the process is about to end
+                self._reset(connection)
             if params.debug.slow_acceptor:
                 self._pause(2.0)
 

@@ -112,7 +112,8 @@ _THREADS: tuple[Column, ...] = (
         "busy_killed", "Requests given up in sleep", "Requests on a waiting list that ended for want of resources."
     ),
     counter("sess_queued", "Sessions queued", "Sessions that had to wait for a worker."),
-    counter("sess_dropped", "Sessions dropped", "Sessions refused because the queue was full."),
+    counter("sess_dropped", "Sessions dropped", "Connections reset because the pools were stopping."),
+    counter("sess_held", "Acceptors held", "Times an acceptor left connections in the listen queue: no pool had room."),
     counter("req_dropped", "Requests dropped", "HTTP/2 streams refused because the queue was full."),
     task_counter("req_reset", "Requests reset", "Requests abandoned because their client had gone."),
     task_counter(

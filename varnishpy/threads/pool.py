@@ -33,6 +33,7 @@ from typing import Any
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition, make_lock
+from varnishpy.base.wakeup import Wakeup
 from varnishpy.log import Tag, vsl
 from varnishpy.params import params
 from varnishpy.threads.watch import News, Watch
@@ -86,6 +87,7 @@ class Pool:
         self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
         self.past = Tally()  # of workers that have ended
         self.watch = Watch(self)
+        self._crowd: list[Wakeup] = []  # of acceptors that wait for room
         # the herder sleeps on a lock that is released to wake it, once for each sleep; deep: it will not look by itself
         self.herder_sleep = threading.Lock()
         self.herder_sleep.acquire()
@@ -111,6 +113,7 @@ class Pool:
             self._order = tuple(zip(self.queues, self._limits, strict=True))
             self._most = params.thread_pool_max
             self._room = self._most + params.thread_queue_limit
+            self._tell_crowd()
             self.wake_herder()
 
     # -- for everybody ---------------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class Pool:
         """Have a task run by a worker. Callable from any thread, never blocks.
 
         :returns: False if the task was refused: the queue is at its limit, nothing is idle for a `Priority.BG` task, or
-            the pool is stopping. The refusal is counted; the caller must give up what the task was for.
+            the pool is stopping. The caller must give up what the task was for. Requests refused are counted.
         """
         now = clock.mono()
         worker = None
@@ -131,13 +134,11 @@ class Pool:
             if usable <= 0:
                 if prio == Priority.BG:
                     return False
-                if _LIMITED[prio] and self.queued + len(self.workers) >= self._room:
-                    stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
-                    return False
+                if _LIMITED[prio] and self._room_left() <= 0:
+                    return self._refused(prio, 1)
                 stats.main.inc("sess_queued")
-            elif _LIMITED[prio] and self.queued - usable + len(self.workers) >= self._room:
-                stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped")
-                return False
+            elif _LIMITED[prio] and self._room_left() + usable <= 0:
+                return self._refused(prio, 1)
             elif self.active < self.active_limit:
                 worker = self._call_up()
             self.queues[prio].append((now, task))
@@ -162,10 +163,10 @@ class Pool:
                 return 0 if heir is None else heir.schedule_all(tasks, prio)
             usable = len(self.idle) + self.watch.led - self._limits[prio]
             if _LIMITED[prio]:
-                room = self._room - len(self.workers) - self.queued + max(usable, 0)
+                room = max(self._room_left() + max(usable, 0), 0)
                 if room < taken:
-                    stats.main.inc("sess_dropped" if prio == Priority.REQ else "req_dropped", taken - max(room, 0))
-                    taken = max(room, 0)
+                    self._refused(prio, taken - room)
+                    taken = room
             if taken:
                 if usable <= 0:
                     if prio == Priority.BG:
@@ -180,6 +181,64 @@ class Pool:
         if worker is not None:
             worker.sleep.release()
         return taken
+
+    def _room_left(self) -> int:
+        """With the mutex held: how many more tasks may be queued, not counting those for whom somebody is idle."""
+        return self._room - len(self.workers) - self.queued
+
+    @staticmethod
+    def _refused(prio: Priority, count: int) -> bool:
+        if prio == Priority.STR:
+            stats.main.inc("req_dropped", count)
+        return False
+
+    def has_room(self, tell: Wakeup) -> bool:
+        """Is there room for one more session? Callable from any thread.
+
+        :param tell: signalled as soon as there is, if the answer is False
+        """
+        with self.mutex:
+            if self._has_room():
+                return True
+            if tell not in self._crowd:
+                self._crowd.append(tell)
+            return False
+
+    def _has_room(self) -> bool:
+        return self._room_left() + max(0, len(self.idle) + self.watch.led - self._limits[Priority.REQ]) > 0
+
+    def admit(self, task: Task) -> bool:
+        """Queue a new session, which `has_room` was asked for. False: the pool is stopping.
+
+        Never refused for want of room: two who ask at once may both be let in.
+        """
+        worker = None
+        with self.mutex:
+            heir = self.heir
+            if heir is None:
+                if self.dying:
+                    return False
+                usable = len(self.idle) + self.watch.led - self._limits[Priority.REQ]
+                if usable <= 0:
+                    stats.main.inc("sess_queued")
+                elif self.active < self.active_limit:
+                    worker = self._call_up()
+                self.queues[Priority.REQ].append((clock.mono(), task))
+                self.queued += 1
+                if worker is None and self.herder_deep:
+                    self.wake_herder()
+        if heir is not None:
+            return heir.admit(task)
+        if worker is not None:
+            worker.sleep.release()
+        return True
+
+    def _tell_crowd(self) -> None:
+        """With the mutex held, and somebody waiting for room: tell if there is some."""
+        if self._has_room():
+            for tell in self._crowd:
+                tell.signal()
+            self._crowd.clear()
 
     def again(self, task: Task) -> None:
         """Queue a task behind all that wait, also in the watch: a session with more to do gives its turn away.
@@ -211,6 +270,8 @@ class Pool:
                     if queue and (idle >= limit or self.dying):
                         self.queued -= 1
                         self.dequeued += 1
+                        if self._crowd:
+                            self._tell_crowd()
                         return queue.popleft()[1]
             self.active -= 1
             if self.dying:
@@ -266,6 +327,8 @@ class Pool:
         """With the mutex held."""
         worker.last_used = now
         self.idle.append(worker)
+        if self._crowd:
+            self._tell_crowd()
 
     def _call_up(self) -> Worker | None:
         """With the mutex held, and somebody idle: have one more worker run. The caller releases its ``sleep``."""

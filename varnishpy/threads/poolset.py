@@ -17,6 +17,7 @@ from typing import Any
 from varnishpy import stats
 from varnishpy.base import clock, panic
 from varnishpy.base.dumptext import DumpText
+from varnishpy.base.wakeup import Wakeup
 from varnishpy.params import params, table
 from varnishpy.threads.herder import Herder
 from varnishpy.threads.pool import Pool, concurrency
@@ -107,6 +108,19 @@ class PoolSet:
         """A pool for work that belongs to none: each in turn."""
         pools = self.pools
         return pools[next(self._next) % len(pools)]
+
+    def with_room(self, tell: Wakeup) -> Pool | None:
+        """A pool for a new session: the next in turn that has room for it. ``None``: all are full.
+
+        :param tell: signalled as soon as one has room, if none has now
+        """
+        pools = self.pools
+        first = next(self._next)
+        for number in range(len(pools)):
+            pool = pools[(first + number) % len(pools)]
+            if pool.has_room(tell):
+                return pool
+        return None
 
     def stop(self, timeout: float) -> bool:
         """Take no new tasks, let queued and running ones finish, end all threads.
