@@ -75,7 +75,7 @@ def test_labels() -> None:
     bench.vcl = registry.active()
     req = bench.request(Host="a")
     assert bench.run("recv", req) == "vcl"
-    assert bench.ctx.selected is registry.get("target")
+    assert bench.ctx.selected == (registry.get("target"), "lbl")
     assert list_text(registry.rows()).splitlines() == [
         "available   auto    warm   0   target   <-   (1 label)",
         "available   label   warm   0   lbl      ->   target (1 return(vcl))",
@@ -84,7 +84,7 @@ def test_labels() -> None:
     registry.load("other", source())
     registry.label("lbl", "other")
     bench.run("recv", req)
-    assert bench.ctx.selected is registry.get("other")
+    assert bench.ctx.selected == (registry.get("other"), "lbl")
 
 
 def test_labels_that_a_program_uses_are_known() -> None:

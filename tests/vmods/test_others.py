@@ -217,7 +217,7 @@ def test_subs_as_values() -> None:
     assert (req.action, req.http.get("seen"), req.http.get("check")) == ("hash", "1", "")
     assert bench.recv(X="1").action == "pass"
     assert bench.recv("/loop").action == "fail"
-    assert bench.log.texts("VCL_Error")[-1] == 'Recursive dynamic call to "sub again{}"'
+    assert bench.log.texts("VCL_Error")[-1] == 'Recursive call to "sub again{}"'
 
 
 def test_what_http1_clients_without_proxy_see() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from varnishpy.backends.registry import BackendError, Backends
 from varnishpy.http1.elsewhere import Elsewhere, Wrapper
-from varnishpy.request import bereq, filters, reqbody, rollback
+from varnishpy.request import bereq, deliver, filters, reqbody, rollback
 from varnishpy.vcl import counts
 from varnishpy.vcl.context import VclFailure
 from varnishpy.vcl.loader import Vcl, VclLoadError
@@ -53,7 +53,10 @@ class Host:
         if which == "req":
             if ctx.req is None or ctx.req.wrk is None:
                 raise VclFailure("req is not available here")
+            if ctx.method == "pipe":
+                raise VclFailure("Cannot rollback in vcl_pipe {}")
             rollback.rollback_request(ctx.req.wrk, ctx.req)
+            deliver.redo_response(ctx.req, ctx.method)
         else:
             if ctx.bo is None:
                 raise VclFailure("bereq is not available here")

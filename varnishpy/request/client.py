@@ -59,6 +59,7 @@ from varnishpy.vcl.context import digest
 if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.loader import Vcl
 
 
 _SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -275,8 +276,8 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     action, ctx = run_vcl(wrk, req, "recv")
     if action == "fail":
         return "vclfail"
-    if action == "vcl" and req.restarts == 0 and req.topreq.vcl0 is None and ctx is not None:
-        _switch_vcl(wrk, req, ctx.selected)
+    if action == "vcl" and req.restarts == 0 and ctx is not None and ctx.selected is not None:
+        _switch_vcl(wrk, req, *ctx.selected)
         _prepare(req, client.ip)
         action, ctx = run_vcl(wrk, req, "recv")
         if action == "fail":
@@ -344,7 +345,7 @@ def _after_recv(req: Request, action: str) -> str:
     return action  # pass, purge, synth, restart
 
 
-def _switch_vcl(wrk: Worker, req: Request, selected: object) -> None:
+def _switch_vcl(wrk: Worker, req: Request, selected: Vcl, label: str) -> None:
     """``return (vcl(label))``: start over with another VCL."""
     rollback_request(wrk, req)
     old = req.vcl
@@ -354,7 +355,7 @@ def _switch_vcl(wrk: Worker, req: Request, selected: object) -> None:
         req.vcl0 = old  # includes start with it again
     else:
         old.rel()
-    req.log.put(VCL_USE, f"{req.vcl.name} via {old.name}")
+    req.log.put(VCL_USE, f"{req.vcl.name} via {label}")
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------------

@@ -53,18 +53,54 @@ _PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference ke
 _PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
 
 
-def _new_response(req: Request) -> Message:
+def _new_response(req: Request) -> None:
     resp = req.resp
     if resp.log is not None:  # used before: this is another response to the same request
         resp = req.resp = Message()
     resp.attach(req.log, RESP_METHOD, req.ws)
-    return resp
+
+
+def redo_response(req: Request, method: str) -> None:
+    """``resp`` as the method that VCL is in found it: what that made of it is rolled back."""
+    if method not in ("deliver", "synth"):
+        return
+    resp = req.resp  # the same message: VCL has it in hand
+    resp.headers = []
+    resp.failed = False
+    if method == "deliver":
+        setup_deliver(req)
+    else:
+        setup_synth(req)
 
 
 # -- from an object ----------------------------------------------------------------------------------------------------
 
 
 _ACCEPT_RANGES: Final = Field("Accept-Ranges", "bytes", constant=True)
+
+
+def setup_deliver(req: Request) -> None:
+    """``resp`` as vcl_deliver finds it: the object's head, and what every response has."""
+    oc = req.objcore
+    assert oc is not None
+    stobj = oc.stobj
+    assert stobj is not None
+    prepared = stobj.prepared
+    if prepared is None:
+        prepared = stobj.prepared = Prepared(stobj.headers)
+    req.prepared = prepared
+    resp = req.resp
+    resp.status = prepared.status
+    resp.reason = prepared.reason
+    resp.headers = prepared.headers.copy()  # they stay with the object: no workspace is charged
+    req.log.put_records(prepared.records)
+
+    resp.add("X-Varnish", f"{req.vxid} {oc.xid}" if req.is_hit else str(req.vxid))
+    age = int(req.t_prev - oc.t_origin)
+    resp.add("Age", str(age) if age > 0 else "0")
+    add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
+    if unpacks(req, stobj):
+        weaken_etag(resp)
 
 
 def step_deliver(wrk: Worker, req: Request) -> str:
@@ -78,24 +114,12 @@ def step_deliver(wrk: Worker, req: Request) -> str:
         stobj.stevedore.lru.touch(oc, req.t_prev)
 
     log = req.log
-    prepared = stobj.prepared
-    if prepared is None:
-        prepared = stobj.prepared = Prepared(stobj.headers)
-    req.prepared = prepared
-    resp = _new_response(req)
-    resp.status = status = prepared.status
-    resp.reason = prepared.reason
-    resp.headers = prepared.headers.copy()
-    log.put_records(prepared.records)
-    if not req.ws.account(prepared.size):
-        resp.failed = True
-
-    resp.add("X-Varnish", f"{req.vxid} {oc.xid}" if req.is_hit else str(req.vxid))
-    age = int(req.t_prev - oc.t_origin)
-    resp.add("Age", str(age) if age > 0 else "0")
-    add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
-    if unpacks(req, stobj):
-        weaken_etag(resp)
+    _new_response(req)
+    setup_deliver(req)
+    resp = req.resp
+    prepared = req.prepared
+    assert prepared is not None
+    status = prepared.status
     if status == 200 and params.http_range_support and not oc.flags & OC_PRIVATE:
         if prepared.has_ranges:
             resp.unset("accept-ranges")
@@ -137,13 +161,9 @@ def _drop_object(wrk: Worker, req: Request) -> None:
 # -- from VCL ----------------------------------------------------------------------------------------------------------
 
 
-def step_synth(wrk: Worker, req: Request) -> str | Step:
-    """vcl_synth makes the response."""
-    req.prepared = None
-    wrk.stats.s_synth += 1
-    if req.err_code < 100:
-        req.err_code = 501
-    resp = _new_response(req)
+def setup_synth(req: Request) -> float:
+    """``resp`` as vcl_synth finds it; returns the time of its Date."""
+    resp = req.resp
     resp.set_proto("HTTP/1.1")
     resp.set_status(req.err_code)
     resp.set_reason(reason(req.err_code) if req.err_reason is None else req.err_reason)
@@ -154,6 +174,18 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
     if req.want100cont:
         # neither ask for the body nor wait for it: close, unless VCL takes this header away
         resp.add_field(CLOSE)
+    return now
+
+
+def step_synth(wrk: Worker, req: Request) -> str | Step:
+    """vcl_synth makes the response."""
+    req.prepared = None
+    wrk.stats.s_synth += 1
+    if req.err_code < 100:
+        req.err_code = 501
+    _new_response(req)
+    now = setup_synth(req)
+    resp = req.resp
     req.filter_list = None
     req.synth_body.clear()
     req.t_resp = now

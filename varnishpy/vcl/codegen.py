@@ -152,8 +152,10 @@ class ModuleWriter:
         lines += [f"    {sub.method!r}: {sub.symbol.code}," for sub in subs if sub.method is not None]
         lines.append("}")
         for sub in subs:
-            if self.unit.uses_dynamic_calls and sub.method is None:
+            if sub.is_value:
                 allowed = [method.name for method in methods.METHODS.values() if sub.allowed & method.bit]
+                if sub.method is not None:
+                    allowed = [sub.method]
                 lines.append(f"value_{sub.symbol.code} = rt.sub({sub.symbol.name!r}, {sub.symbol.code}, {allowed!r})")
         return lines
 
@@ -278,7 +280,10 @@ class SubWriter(ExpressionWriter):
         callee = statement.symbol.sub
         assert callee is not None
         code = statement.symbol.code
-        if not any(block.body for block in callee.blocks):
+        if callee.is_value:
+            self._line(depth, f"if (action := rt.run_once(ctx, {statement.symbol.name!r}, {code})) is not None:")
+            self._line(depth + 1, "return action")
+        elif not any(block.body for block in callee.blocks):
             self._line(depth, f"{code}(ctx)" + ("" if self.module.covers else TRACE_MARK))
         elif not self.module.covers and not self.module.unit.uses_dynamic_calls and never_ends(callee):
             self._line(depth, f"{code}(ctx)")

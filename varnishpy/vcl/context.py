@@ -72,7 +72,7 @@ class Ctx:
         self.method = ""
         self.handling: str | None = None
         self.failure: str | None = None
-        self.selected: Any = None
+        self.selected: tuple[Any, str] | None = None
         self.trace = False
         self.called: set[str] | None = None
         self.messages: list[str] | None = None  # where failures go without a log: vcl_init
@@ -194,17 +194,24 @@ class VclSub:
     def call(self, ctx: Ctx) -> None:
         """Run it; what it returns ends the calling method, by ``ctx.handling``."""
         reason = self.check(ctx)
-        if reason is not None:
-            raise VclFailure(reason)
-        if ctx.called is None:
-            ctx.called = set()
-        ctx.called.add(self.name)
-        try:
-            action = self.function(ctx)
-        finally:
-            ctx.called.discard(self.name)
+        if reason is not None:  # in the words of a call, which are not those of the question
+            raise VclFailure(reason.replace("Dynamic call", "call").replace("Recursive dynamic call", "Recursive call"))
+        action = run_once(ctx, self.name, self.function)
         if action is not None:
             ctx.handling = action
+
+
+def run_once(ctx: Ctx, name: str, function: Callable[[Ctx], str | None]) -> str | None:
+    """Run a sub, which it must not reach again: what the compiler sees to where no sub is a value."""
+    if ctx.called is None:
+        ctx.called = set()
+    if name in ctx.called:
+        raise VclFailure(f'Recursive call to "sub {name}{{}}"')
+    ctx.called.add(name)
+    try:
+        return function(ctx)
+    finally:
+        ctx.called.discard(name)
 
 
 _DIGESTS = 4096  # keys remembered

@@ -24,7 +24,7 @@ from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.vcl.acl import Acl as acl
 from varnishpy.vcl.acl import acl_match
-from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub
+from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub, run_once
 from varnishpy.vcl.values import HeaderRef, SockAddr
 from varnishpy.vcl.vmodspec import load_module as vmod
 
@@ -34,6 +34,7 @@ __all__ = [
     "VclFailure",
     "acl",
     "acl_match",
+    "run_once",
     "vmod",
 ]
 
@@ -498,7 +499,7 @@ def synth(ctx: Ctx, status: int, reason: str | None) -> None:
 
 def select(ctx: Ctx, label: str) -> None:
     """``return (vcl(label))``: the state machine does the rest."""
-    ctx.selected = ctx.vcl.labels[label]
+    ctx.selected = (ctx.vcl.labels[label], label)
 
 
 def hash_data(ctx: Ctx, *texts: str | None) -> None:
