@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from threading import get_ident
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from varnishpy.base.clock import NEVER
 from varnishpy.base.panic import panic
@@ -34,7 +34,7 @@ from varnishpy.h2.tables import CE, CLOSED, F_PING, MAX_STREAM, RECEIVED_HEADERS
 from varnishpy.h2.transmit import Transmitter
 from varnishpy.h2.windows import Windows
 from varnishpy.http.message import FIRST_LINE
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, H2_RX_BODY, H2_RX_HDR, SESS_ERROR
 from varnishpy.log.tasklog import SESSION, TaskLog, is_masked
 from varnishpy.params import params
 from varnishpy.stats import TaskCounters
@@ -42,12 +42,6 @@ from varnishpy.stats import TaskCounters
 if TYPE_CHECKING:
     from varnishpy.h2.host import Host
     from varnishpy.storage.source import Piece
-
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_SESS_ERROR: Final = int(Tag.SessError)
-_RX_HDR: Final = int(Tag.H2RxHdr)
-_RX_BODY: Final = int(Tag.H2RxBody)
 
 
 class Connection:
@@ -217,13 +211,13 @@ class Connection:
         """Process what arrived; ``now`` must be set."""
         parser = self.parser
         parser.feed(data)
-        log_frames = not (is_masked(_RX_HDR) and is_masked(_RX_BODY))
+        log_frames = not (is_masked(H2_RX_HDR) and is_masked(H2_RX_BODY))
         frames = 0
         while self.error is None:
             payload = parser.next()
             if payload is None:
                 if parser.too_long and self.compat:
-                    self.fail(CE.PROTOCOL_ERROR, "H2: overflow", _ERROR)
+                    self.fail(CE.PROTOCOL_ERROR, "H2: overflow", ERROR)
                 elif parser.too_long:
                     self.fail(CE.FRAME_SIZE_ERROR, f"H2: frame of {parser.length} octets is too long")
                 break
@@ -242,7 +236,7 @@ class Connection:
         """The line took so many octets of what `data_to_send` gave."""
         self.transmitter.data_sent(count)
 
-    def fail(self, error: H2Error, text: str | None = None, tag: int = _SESS_ERROR) -> None:
+    def fail(self, error: H2Error, text: str | None = None, tag: int = SESS_ERROR) -> None:
         """Latch the connection's error; the first one stays."""
         if text is not None:
             self.log.put(tag, text)
@@ -312,13 +306,13 @@ class Connection:
         if resets.counts(t_open, now):
             self.stats.h2_rapid_reset += 1
             if not resets.charge(now) and self.error is None:
-                self.fail(CE.RAPID_RESET, "H2: Hit RST limit. Closing session.", _ERROR)
+                self.fail(CE.RAPID_RESET, "H2: Hit RST limit. Closing session.", ERROR)
 
     def spend(self, count: int = 1) -> bool:
         """Pay for frames that get nothing done; False: the client has spent everything."""
         if self.purse.spend(count, self.now):
             return True
-        self.log.put(_SESS_ERROR, "H2: too many frames without work")
+        self.log.put(SESS_ERROR, "H2: too many frames without work")
         self.stats.h2_floods += 1
         return False
 
@@ -381,7 +375,7 @@ class Connection:
         if self.windows.t_dry:
             when = self.windows.t_dry + self.window_timeout()
             if when <= now:
-                self.log.put(_DEBUG, "H2: Hit h2_window_timeout")
+                self.log.put(DEBUG, "H2: Hit h2_window_timeout")
                 self.fail(CE.BANKRUPT)
                 return
             self.due(when)
@@ -391,7 +385,7 @@ class Connection:
             if stream.t_window_dry:
                 when = stream.t_window_dry + window_timeout
                 if when <= now:
-                    self.log.put(_DEBUG, f"H2: stream {stream.number}: Hit h2_window_timeout")
+                    self.log.put(DEBUG, f"H2: stream {stream.number}: Hit h2_window_timeout")
                     if self.open_streams <= self.transmitter.stuck:
                         self.fail(CE.BANKRUPT)
                         return
@@ -407,7 +401,7 @@ class Connection:
             if out is not None and out.t_queued:
                 when = out.t_queued + send_timeout
                 if when <= now:
-                    self.log.put(_DEBUG, f"H2: stream {stream.number}: Hit send_timeout")
+                    self.log.put(DEBUG, f"H2: stream {stream.number}: Hit send_timeout")
                     reset(stream, SE.SEND_TIMEOUT)
                     continue
                 self.due(when)
@@ -418,6 +412,6 @@ class Connection:
         """Something odd that is ignored."""
         self.bogosities += 1
         self.stats.h2_bogosity += 1
-        self.log.put(_DEBUG, text)
+        self.log.put(DEBUG, text)
         if not self.spend():
             self.fail(CE.ENHANCE_YOUR_CALM)

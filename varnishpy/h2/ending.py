@@ -31,13 +31,11 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.h2.frames import rst_stream_frame
 from varnishpy.h2.stream import Stream, advance
 from varnishpy.h2.tables import CE, CLOSED, IDLE, RECEIVED_END, RECEIVED_RESET, SE, SENT_END, SENT_RESET, H2Error
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR
 
 if TYPE_CHECKING:
     from varnishpy.h2.outgoing import Outgoing
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
 
 STOP_PATIENCE: Final = 1.0  # seconds a client has to end its request when it has the whole response
 
@@ -70,7 +68,7 @@ def response_lost(out: Outgoing, error: H2Error | None) -> None:
     if request is not None:
         request.doclose = request.doclose or "TX_ERROR"
         if error is not None and error.code:
-            request.log.put(_ERROR, f"H2: delivery error ({error.log_name})")
+            request.log.put(ERROR, f"H2: delivery error ({error.log_name})")
     _response_over(out)
 
 
@@ -117,7 +115,7 @@ def reset(stream: Stream, error: H2Error, by_peer: bool = False, charge: bool = 
     h2.assert_session_thread()
     holding = stream.holding
     state = stream.state
-    h2.log.put(_DEBUG, f"KILL st={stream.number} state={state:d} sched={holding.busy:d} error={error.code}")
+    h2.log.put(DEBUG, f"KILL st={stream.number} state={state:d} sched={holding.busy:d} error={error.code}")
     first = stream.error is None
     alive = state is not CLOSED and state is not IDLE
     if first and not by_peer and h2.error is None and alive:

@@ -15,13 +15,8 @@ from varnishpy.h2.tables import SE, H2Error
 from varnishpy.http.authority import valid_authority
 from varnishpy.http.message import HEADER, METHOD, PROTOCOL, URL, Header
 from varnishpy.http.received_head import NO_FIELDS, ReceivedHead
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BOGO_HEADER, DEBUG, LOST_HEADER, REQ_METHOD
 from varnishpy.log.tasklog import Records
-
-_BOGO: Final = int(Tag.BogoHeader)
-_LOST: Final = int(Tag.LostHeader)
-_DEBUG: Final = int(Tag.Debug)
-_REQ_METHOD: Final = int(Tag.ReqMethod)
 
 _TOKEN_CHARS: Final = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _is_token: Final = re.compile(rf"[{_TOKEN_CHARS}]+").fullmatch
@@ -66,7 +61,7 @@ class HeaderBlock:
 
 def keep_records(block: HeaderBlock) -> None:
     """Keep what the log says of a request that this block brings, as it is received."""
-    first = _REQ_METHOD
+    first = REQ_METHOD
     records = Records(
         [
             (first + METHOD, block.method),
@@ -97,7 +92,7 @@ def parse_priority(value: str, unsaid: tuple[int, bool] = DEFAULT_PRIORITY) -> t
     return urgency, incremental
 
 
-def _fail(block: HeaderBlock, error: H2Error, text: str, tag: int = _BOGO) -> HeaderBlock:
+def _fail(block: HeaderBlock, error: H2Error, text: str, tag: int = BOGO_HEADER) -> HeaderBlock:
     if block.error is None:
         block.error = error
         block.complaint = (tag, text)
@@ -176,7 +171,7 @@ def read_block(fields: list[tuple[bytes, bytes]], limits: Limits, trailers: bool
                 continue  # all crumbs stand where the first one stood
         elif name == "content-length":
             if not value.isascii() or not value.isdigit() or len(value) > 18:
-                return _fail(block, SE.PROTOCOL_ERROR, "Non-parseable Content-Length", _DEBUG)
+                return _fail(block, SE.PROTOCOL_ERROR, "Non-parseable Content-Length", DEBUG)
             length = int(value)
             if block.content_length >= 0:
                 if block.content_length != length:
@@ -187,10 +182,10 @@ def read_block(fields: list[tuple[bytes, bytes]], limits: Limits, trailers: bool
             block.priority = parse_priority(value)
         headers.append((name, name, value))
         if len(headers) + 2 > limits.headers:  # Host and scheme come on top
-            _fail(block, SE.ENHANCE_YOUR_CALM, f"Too many headers: {f'{name}: {value}'[:20]}", _LOST)
+            _fail(block, SE.ENHANCE_YOUR_CALM, f"Too many headers: {f'{name}: {value}'[:20]}", LOST_HEADER)
     block.size = size
     if size > limits.list_size:
-        _fail(block, SE.REQ_SIZE, "Header list too large", _LOST)
+        _fail(block, SE.REQ_SIZE, "Header list too large", LOST_HEADER)
     if len(cookies) > 1:
         joined = ("cookie", "cookie", "; ".join(cookies))
         headers = [joined if header[0] == "cookie" else header for header in headers]
@@ -225,9 +220,9 @@ def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Heade
     authority = pseudo.get(":authority")
     if method is None:
         if scheme is None:
-            _fail(block, SE.MISSING_SCHEME, "Missing :scheme", _DEBUG)
+            _fail(block, SE.MISSING_SCHEME, "Missing :scheme", DEBUG)
         else:
-            _fail(block, SE.PROTOCOL_ERROR, "Missing :method", _DEBUG)
+            _fail(block, SE.PROTOCOL_ERROR, "Missing :method", DEBUG)
         block.on_connection = True
         return
     if not _is_token(method):
@@ -240,14 +235,14 @@ def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Heade
         path = authority
     else:
         if scheme is None:
-            _fail(block, SE.MISSING_SCHEME, "Missing :scheme", _DEBUG)
+            _fail(block, SE.MISSING_SCHEME, "Missing :scheme", DEBUG)
             block.on_connection = True
             return
         if not _is_token(scheme):
             _fail(block, SE.PROTOCOL_ERROR, f"Illegal :scheme pseudo-header {scheme[:20]!r}")
             return
         if path is None:
-            _fail(block, SE.PROTOCOL_ERROR, "Missing :path", _DEBUG)
+            _fail(block, SE.PROTOCOL_ERROR, "Missing :path", DEBUG)
             block.on_connection = True
             return
         if _bad_path(path) or (path[0] != "/" and (path != "*" or method != "OPTIONS")):

@@ -44,26 +44,21 @@ from varnishpy.h2.tables import (
     H2Error,
     error_by_code,
 )
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, H2_RX_BODY, H2_RX_HDR, SESS_ERROR
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_SESS_ERROR: Final = int(Tag.SessError)
-_RX_HDR: Final = int(Tag.H2RxHdr)
-_RX_BODY: Final = int(Tag.H2RxBody)
 
 Handler = Callable[["Connection", "Stream | None", int, int, bytes], "H2Error | None"]
 
 
 def log_frame(h2: Connection, kind: int, flags: int, number: int, payload: bytes) -> None:
     """The records of a received frame; called only when they are not masked."""
-    h2.log.put_bin(_RX_HDR, frame_header(len(payload), kind, flags, number))
+    h2.log.put_bin(H2_RX_HDR, frame_header(len(payload), kind, flags, number))
     if payload:
-        h2.log.put_bin(_RX_BODY, payload)
-    h2.log.put(_DEBUG, f"H2RXF {describe_frame(len(payload), kind, flags, number)}")
+        h2.log.put_bin(H2_RX_BODY, payload)
+    h2.log.put(DEBUG, f"H2RXF {describe_frame(len(payload), kind, flags, number)}")
 
 
 def process(h2: Connection, kind: int, flags: int, number: int, payload: bytes) -> None:
@@ -129,7 +124,7 @@ def _no_settings(h2: Connection, kind: int, flags: int, number: int) -> None:
     h2.fail(
         CE.PROTOCOL_ERROR,
         f"H2: unexpected {frame_name(kind)}{ack} frame on stream {number}, expected preface settings",
-        _ERROR,
+        ERROR,
     )
 
 
@@ -142,13 +137,13 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
     end = size
     if flags & PADDED:
         if not payload or payload[0] >= size:
-            h2.log.put(_SESS_ERROR, f"H2: stream {number}: Padding larger than frame length")
+            h2.log.put(SESS_ERROR, f"H2: stream {number}: Padding larger than frame length")
             return CE.PROTOCOL_ERROR
         end -= payload[0]
         begin = 1
     # the whole frame counts in both windows, whatever becomes of it (RFC 9113 section 6.9)
     if size > h2.windows.rx:
-        h2.log.put(_SESS_ERROR, f"H2: stream {number}: Exceeded connection receive window")
+        h2.log.put(SESS_ERROR, f"H2: stream {number}: Exceeded connection receive window")
         return CE.FLOW_CONTROL_ERROR
     h2.charge_connection(size)
     if stream is None or stream.state is CLOSED:
@@ -159,13 +154,13 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
         if how == SENT_RESET:
             return None if h2.spend() else CE.ENHANCE_YOUR_CALM
         if how in (RECEIVED_END, SENT_END):
-            h2.log.put(_SESS_ERROR, f"H2: DATA on closed stream {number}")
+            h2.log.put(SESS_ERROR, f"H2: DATA on closed stream {number}")
             return CE.STREAM_CLOSED
         return SE.STREAM_CLOSED
     if stream.error is not None:
         return None
     if stream.rx_ended:
-        h2.log.put(_DEBUG, f"H2: stream {number}: Received data after END_STREAM")
+        h2.log.put(DEBUG, f"H2: stream {number}: Received data after END_STREAM")
         return SE.STREAM_CLOSED
     length = end - begin
     ended = bool(flags & END_STREAM)
@@ -173,7 +168,7 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
     if error is not None:
         return error
     if size > stream.rx_window:
-        h2.log.put(_DEBUG, f"H2: stream {number}: Exceeded stream receive window")
+        h2.log.put(DEBUG, f"H2: stream {number}: Exceeded stream receive window")
         return SE.FLOW_CONTROL_ERROR
     stream.rx_window -= size
     if stream.t_stop:  # the response is complete
@@ -188,7 +183,7 @@ def _data(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
             room = min(length, h2.windows.initial_rx) if ended else h2.windows.initial_rx
             buffer = h2.host.desk.receive_buffer(room)
             if buffer is None:
-                h2.log.put(_DEBUG, f"H2: stream {number}: Failed to allocate request body buffer")
+                h2.log.put(DEBUG, f"H2: stream {number}: Failed to allocate request body buffer")
                 return SE.INTERNAL_ERROR
             stream.rx_buffer = buffer
         buffer.put(memoryview(payload)[begin:end])
@@ -233,13 +228,13 @@ def _priority(h2: Connection, stream: Stream | None, flags: int, number: int, pa
 
 def _rst_stream(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     if len(payload) != 4:
-        h2.log.put(_SESS_ERROR, "H2: rx rst with (len != 4)")
+        h2.log.put(SESS_ERROR, "H2: rx rst with (len != 4)")
         return CE.FRAME_SIZE_ERROR
     h2.stats.h2_resets_rx += 1
     if stream is None or stream.state is CLOSED:
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     code: int = long_unpack(payload)[0]
-    h2.log.put(_DEBUG, f"H2: stream {number}: rx rst {error_by_code(code, False).log_name}")
+    h2.log.put(DEBUG, f"H2: stream {number}: rx rst {error_by_code(code, False).log_name}")
     error = error_by_code(code, False)
     # a request that was served in full cost what any request costs
     reset(stream, SE.CANCEL if error.connection or code == 0 else error, by_peer=True, charge=not stream.t_stop)
@@ -249,12 +244,12 @@ def _rst_stream(h2: Connection, stream: Stream | None, flags: int, number: int, 
 def _settings(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     if flags & ACK:
         if payload:
-            h2.log.put(_SESS_ERROR, "H2: rx settings ack with (len > 0)")
+            h2.log.put(SESS_ERROR, "H2: rx settings ack with (len > 0)")
             return CE.FRAME_SIZE_ERROR
         h2.decoder.acknowledged()
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     if len(payload) % 6:
-        h2.log.put(_SESS_ERROR, "H2: rx settings with ((len % 6) != 0)")
+        h2.log.put(SESS_ERROR, "H2: rx settings with ((len % 6) != 0)")
         return CE.PROTOCOL_ERROR if h2.compat else CE.FRAME_SIZE_ERROR
     if not h2.spend(1 + len(payload) // 60):
         return CE.ENHANCE_YOUR_CALM
@@ -265,19 +260,19 @@ def _settings(h2: Connection, stream: Stream | None, flags: int, number: int, pa
 
 
 def _push_promise(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
-    h2.log.put(_SESS_ERROR, "H2: rx push promise")
+    h2.log.put(SESS_ERROR, "H2: rx push promise")
     return CE.PROTOCOL_ERROR
 
 
 def _ping(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     if len(payload) != 8:
-        h2.log.put(_SESS_ERROR, "H2: rx ping with (len != 8)")
+        h2.log.put(SESS_ERROR, "H2: rx ping with (len != 8)")
         return CE.FRAME_SIZE_ERROR
     if flags & ACK:
         if payload == h2.ping_sent:
             h2.ping_sent = b""
         elif h2.compat:
-            h2.log.put(_SESS_ERROR, "H2: rx ping ack")
+            h2.log.put(SESS_ERROR, "H2: rx ping ack")
             return CE.PROTOCOL_ERROR
         return None if h2.spend() else CE.ENHANCE_YOUR_CALM
     if not h2.spend():
@@ -288,14 +283,14 @@ def _ping(h2: Connection, stream: Stream | None, flags: int, number: int, payloa
 
 def _goaway(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     if len(payload) < 8:
-        h2.log.put(_SESS_ERROR, "H2: rx goaway with (len < 8)")
+        h2.log.put(SESS_ERROR, "H2: rx goaway with (len < 8)")
         return CE.FRAME_SIZE_ERROR
     if not h2.spend():
         return CE.ENHANCE_YOUR_CALM
     error = error_by_code(int.from_bytes(payload[4:8], "big"), True)
-    h2.log.put(_DEBUG, f"GOAWAY {error.log_name}")
+    h2.log.put(DEBUG, f"GOAWAY {error.log_name}")
     if error.code:
-        h2.log.put(_ERROR, f"H2: rx goaway {error.log_name}")
+        h2.log.put(ERROR, f"H2: rx goaway {error.log_name}")
     if h2.compat:
         return CE.NO_ERROR
     h2.leaving = True  # what is open is still finished (RFC 9113 section 6.8)
@@ -304,7 +299,7 @@ def _goaway(h2: Connection, stream: Stream | None, flags: int, number: int, payl
 
 def _window_update(h2: Connection, stream: Stream | None, flags: int, number: int, payload: bytes) -> H2Error | None:
     if len(payload) != 4:
-        h2.log.put(_SESS_ERROR, "H2: rx winup with (len != 4)")
+        h2.log.put(SESS_ERROR, "H2: rx winup with (len != 4)")
         return CE.FRAME_SIZE_ERROR
     increment: int = long_unpack(payload)[0] & 0x7FFFFFFF
     if not h2.spend():

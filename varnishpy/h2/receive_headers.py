@@ -32,15 +32,10 @@ from varnishpy.h2.tables import (
     SENT_END,
     H2Error,
 )
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BOGO_HEADER, DEBUG, ERROR, SESS_ERROR
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
-
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_SESS_ERROR: Final = int(Tag.SessError)
-_BOGO: Final = int(Tag.BogoHeader)
 
 
 _HPACK_TEXTS: Final = (
@@ -57,16 +52,16 @@ def headers(h2: Connection, stream: Stream | None, flags: int, number: int, payl
         if stream is None or stream.state is CLOSED:
             how = how_closed(h2, number)
             if h2.compat or how is None:
-                h2.log.put(_ERROR, "H2: new stream ID < highest stream")
+                h2.log.put(ERROR, "H2: new stream ID < highest stream")
                 return CE.PROTOCOL_ERROR
             if how in (RECEIVED_END, SENT_END):
-                h2.log.put(_SESS_ERROR, f"H2: HEADERS on closed stream {number}")
+                h2.log.put(SESS_ERROR, f"H2: HEADERS on closed stream {number}")
                 return CE.STREAM_CLOSED
             if how == RECEIVED_RESET:
                 error = SE.STREAM_CLOSED
             stream = None  # reset by us: the client may not have known
         elif h2.compat:
-            h2.log.put(_ERROR, "H2: new stream ID < highest stream")
+            h2.log.put(ERROR, "H2: new stream ID < highest stream")
             return CE.PROTOCOL_ERROR
         elif stream.error is not None:
             stream = None
@@ -78,13 +73,13 @@ def headers(h2: Connection, stream: Stream | None, flags: int, number: int, payl
     end = len(payload)
     if flags & PADDED:
         if not payload or payload[0] >= end:
-            h2.log.put(_SESS_ERROR, "H2: rx headers with pad length > frame len")
+            h2.log.put(SESS_ERROR, "H2: rx headers with pad length > frame len")
             return CE.PROTOCOL_ERROR
         end -= payload[0]
         begin = 1
     if flags & PRIORITY_FLAG:
         if end - begin < 5:
-            h2.log.put(_SESS_ERROR, "H2: rx headers with incorrect priority data")
+            h2.log.put(SESS_ERROR, "H2: rx headers with incorrect priority data")
             return CE.PROTOCOL_ERROR if h2.compat else CE.FRAME_SIZE_ERROR
         if int.from_bytes(payload[begin : begin + 4], "big") & 0x7FFFFFFF == number and not h2.compat:
             error = error or SE.PROTOCOL_ERROR
@@ -114,7 +109,7 @@ def continuation(h2: Connection, stream: Stream | None, flags: int, number: int,
     block = h2.block
     stream = block.stream
     if not block.unfinished:
-        h2.log.put(_SESS_ERROR, f"H2: rx unexpected CONT frame on stream {number}")
+        h2.log.put(SESS_ERROR, f"H2: rx unexpected CONT frame on stream {number}")
         return CE.PROTOCOL_ERROR
     block.size += len(payload)
     if block.size > h2.list_limit:
@@ -135,7 +130,7 @@ def _pay_for_dropped(h2: Connection, fragment: bytes) -> bool:
 
 
 def _list_too_large(h2: Connection) -> H2Error:
-    h2.log.put(_SESS_ERROR, "Header list too large")
+    h2.log.put(SESS_ERROR, "Header list too large")
     h2.stats.h2_lists_too_large += 1
     return CE.ENHANCE_YOUR_CALM
 
@@ -148,7 +143,7 @@ def decode_block(h2: Connection, data: bytes) -> list[tuple[bytes, bytes]] | H2E
         return _list_too_large(h2)
     except HPACKError as exc:
         text = next((text for kind, text in _HPACK_TEXTS if isinstance(exc, kind)), str(exc))
-        h2.log.put(_BOGO, f"HPACK compression error ({text})")
+        h2.log.put(BOGO_HEADER, f"HPACK compression error ({text})")
         return CE.COMPRESSION_ERROR
 
 
@@ -186,7 +181,7 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
         return block.error
     if ended:
         if block.content_length > 0:
-            h2.log.put(_SESS_ERROR, "H2: rx header with END_STREAM and content-length > 0")
+            h2.log.put(SESS_ERROR, "H2: rx header with END_STREAM and content-length > 0")
             h2.host.desk.reject(stream, block, len(data))
             return CE.PROTOCOL_ERROR if h2.compat else SE.PROTOCOL_ERROR
         advance(stream, RECEIVED_END)
@@ -194,7 +189,7 @@ def _end_headers(h2: Connection, stream: Stream | None, data: bytes) -> H2Error 
         stream.rx_length = block.content_length
     # streams that were reset while a request thread held them count too, or a client could pile them up
     if h2.open_streams > h2.max_streams or len(h2.streams) > 2 * h2.max_streams + 1:
-        h2.log.put(_DEBUG, f"H2: stream {stream.number}: Hit maximum number of concurrent streams")
+        h2.log.put(DEBUG, f"H2: stream {stream.number}: Hit maximum number of concurrent streams")
         h2.stats.h2_streams_refused += 1
         h2.host.desk.reject(stream, block, len(data))
         return SE.REFUSED_STREAM
@@ -225,6 +220,6 @@ def check_length(h2: Connection, stream: Stream, size: int, ended: bool) -> H2Er
     if stream.rx_length >= 0:
         had = stream.rx_buffer.head if stream.rx_buffer is not None else 0
         if had + size > stream.rx_length or (ended and had + size != stream.rx_length):
-            h2.log.put(_DEBUG, f"H2: stream {stream.number}: Received data and Content-Length mismatch")
+            h2.log.put(DEBUG, f"H2: stream {stream.number}: Received data and Content-Length mismatch")
             return SE.PROTOCOL_ERROR
     return None

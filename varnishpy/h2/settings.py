@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.h2.frames import setting_iter
 from varnishpy.h2.hpack import DEFAULT_TABLE_SIZE
 from varnishpy.h2.tables import CE, CLOSED, MAX_WINDOW, SETTINGS, H2Error
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.params import params
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
 
 Effect = Callable[["Connection", list[int]], "H2Error | None"]
-
-_DEBUG: Final = int(Tag.Debug)
 
 
 def announced() -> dict[int, int]:
@@ -40,13 +38,13 @@ def apply_settings(h2: Connection, payload: bytes) -> H2Error | None:
     for key, value in setting_iter(payload):
         row = SETTINGS.get(key)
         if row is None:
-            h2.log.put(_DEBUG, f"H2SETTING unknown setting 0x{key:04x}={value:08x} (ignored)")
+            h2.log.put(DEBUG, f"H2SETTING unknown setting 0x{key:04x}={value:08x} (ignored)")
             continue
         if not row.low <= value <= row.high:
-            h2.log.put(_DEBUG, f"H2SETTING invalid {row.name.lower()}=0x{value:08x}")
+            h2.log.put(DEBUG, f"H2SETTING invalid {row.name.lower()}=0x{value:08x}")
             if row.error is not None and not h2.nocheck:
                 return row.error
-        h2.log.put(_DEBUG, f"H2SETTING {row.name.lower()}=0x{value:08x}")
+        h2.log.put(DEBUG, f"H2SETTING {row.name.lower()}=0x{value:08x}")
         h2.remote_settings[key] = value
         named.setdefault(row.name, []).append(value)
     for name, values in named.items():

@@ -40,7 +40,7 @@ from varnishpy.h2.tables import (
     FRAME_HEADER,
     SE,
 )
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, H2_TX_BODY, H2_TX_HDR
 from varnishpy.log.tasklog import is_masked
 from varnishpy.storage.source import END, Piece, Source, SourceError
 from varnishpy.storage.source import LATER as BODY_LATER
@@ -55,10 +55,6 @@ BATCH_PIECES: Final = 500  # below any IOV_MAX (1024 on Linux), with room for on
 SMALL_FRAME: Final = 64  # octets of DATA under which a frame counts as the client's dribbling
 CREDIT_SIZE: Final = 1024  # octets of DATA for which a client may well send a WINDOW_UPDATE or two
 
-_TX_HDR: Final = int(Tag.H2TxHdr)
-_TX_BODY: Final = int(Tag.H2TxBody)
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
 
 URGENCIES: Final = 8
 
@@ -128,7 +124,7 @@ class Transmitter:
         self._control_used = end
         h2.stats.h2_frames_tx += 1
         h2.overhead.sent_control(len(frame))
-        if not (is_masked(_TX_HDR) and is_masked(_TX_BODY)):
+        if not (is_masked(H2_TX_HDR) and is_masked(H2_TX_BODY)):
             self._log(frame[:FRAME_HEADER], frame[FRAME_HEADER:])
 
     # -- the queue -------------------------------------------------------------------------------------------------
@@ -259,7 +255,7 @@ class Transmitter:
         else:
             self._rest_bytes = 0
         if self._mask and not control_only:
-            self._log_frames = not (is_masked(_TX_HDR) and is_masked(_TX_BODY))
+            self._log_frames = not (is_masked(H2_TX_HDR) and is_masked(H2_TX_BODY))
             ready = self._ready
             assert ready is not None
             while self._mask and len(batch) < BATCH_PIECES and self._rest_bytes < BATCH_BYTES:
@@ -444,7 +440,7 @@ class Transmitter:
     def _source_failed(self, out: Outgoing, text: str) -> None:
         out.where = LATER  # in no queue; the reset gives it up
         if out.request is not None:
-            out.request.log.put(_ERROR, f"H2: {text}")
+            out.request.log.put(ERROR, f"H2: {text}")
         self._failed.append(out.stream)
 
     def _wait_window(self, out: Outgoing) -> None:
@@ -503,8 +499,8 @@ class Transmitter:
     def _log(self, header: bytes, payload: Piece) -> None:
         log = self.h2.log
         if log is not None:
-            log.put_bin(_TX_HDR, header)
+            log.put_bin(H2_TX_HDR, header)
             if len(payload):
-                log.put_bin(_TX_BODY, payload)
+                log.put_bin(H2_TX_BODY, payload)
             number = int.from_bytes(header[5:9], "big")
-            log.put(_DEBUG, f"H2TXF {describe_frame(int.from_bytes(header[:3], 'big'), header[3], header[4], number)}")
+            log.put(DEBUG, f"H2TXF {describe_frame(int.from_bytes(header[:3], 'big'), header[3], header[4], number)}")

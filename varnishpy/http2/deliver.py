@@ -16,7 +16,7 @@ from varnishpy.h2.outgoing import Outgoing
 from varnishpy.h2.tables import SE
 from varnishpy.http.dates import format_date
 from varnishpy.http.status import reason as reason_phrase
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, RESP_PROTOCOL, RESP_REASON, RESP_STATUS
 from varnishpy.request.transport import Delivered
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from varnishpy.storage.source import Source
     from varnishpy.threads.worker import Worker
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_RESP_PROTOCOL: Final = int(Tag.RespProtocol)
-_RESP_STATUS: Final = int(Tag.RespStatus)
-_RESP_REASON: Final = int(Tag.RespReason)
 
 _CONTINUE: Final = encode_response(100, [])
 _RESPONSE_500: Final = encode_response(
@@ -48,13 +43,13 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
     h2 = stream.h2
     if get_ident() == h2.thread:
         h2.assert_request_thread()
-    req.log.put(_RESP_PROTOCOL, "HTTP/2.0")
+    req.log.put(RESP_PROTOCOL, "HTTP/2.0")
     error = stream.error or h2.error
     if error is not None:
         if source is not None:
             source.close()
         req.doclose = req.doclose or "TX_ERROR"
-        req.log.put(_ERROR, f"H2: send error ({error.log_name})")
+        req.log.put(ERROR, f"H2: send error ({error.log_name})")
         return _DONE
     if source is not None and source.length == 0:
         source.close()
@@ -98,9 +93,9 @@ def _overflow(wrk: Worker, req: Request) -> bytes:
     """The header block has no room in workspace_client: what is sent in its place."""
     req.ws.mark_overflow()
     log = req.log
-    log.put(_ERROR, "workspace_client overflow")
-    log.put(_RESP_STATUS, "500")
-    log.put(_RESP_REASON, reason_phrase(500))
+    log.put(ERROR, "workspace_client overflow")
+    log.put(RESP_STATUS, "500")
+    log.put(RESP_REASON, reason_phrase(500))
     wrk.stats.client_resp_500 += 1
     return _RESPONSE_500
 
@@ -109,9 +104,9 @@ def minimal_response(req: Request, status: int) -> None:
     """Answer with nothing but a status."""
     stream: Stream = req.transport_priv
     log = req.log
-    log.put(_RESP_PROTOCOL, "HTTP/2.0")
-    log.put(_RESP_STATUS, f"{status:03d}")
-    log.put(_RESP_REASON, reason_phrase(status))
+    log.put(RESP_PROTOCOL, "HTTP/2.0")
+    log.put(RESP_STATUS, f"{status:03d}")
+    log.put(RESP_REASON, reason_phrase(status))
     if status >= 400:
         req.err_code = status
     # RFC 9110 section 6.6.1
@@ -138,7 +133,7 @@ def send_interim(req: Request, notice: Notice) -> None:
 
 def fail(req: Request, reason: str) -> None:
     """Give up on a request: its stream is reset."""
-    req.log.put(_DEBUG, "H2FAILREQ")
+    req.log.put(DEBUG, "H2FAILREQ")
     req.doclose = req.doclose or reason
     stream: Stream = req.transport_priv
     stream.h2.reset_stream(stream, SE.INTERNAL_ERROR)

@@ -19,7 +19,7 @@ from varnishpy.h2.stream import Stream
 from varnishpy.h2.tables import SE
 from varnishpy.http.message import FIRST_LINE
 from varnishpy.http2.reqbody import StreamBody
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import BEGIN, ERROR, LINK, REQ_METHOD, TIMESTAMP
 from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
 from varnishpy.request.request import Request, Step
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from varnishpy.session.session import Session
     from varnishpy.threads.pool import Pool
 
-_BEGIN: Final = int(Tag.Begin)
-_ERROR: Final = int(Tag.Error)
-_TIMESTAMP: Final = int(Tag.Timestamp)
-_LINK: Final = int(Tag.Link)
-_REQ_METHOD: Final = int(Tag.ReqMethod)
 
 _PRIORITY_STR: Final = Priority.STR
 _DONE: Final = Step.DONE
@@ -74,7 +69,7 @@ class RequestDesk:
         assert block.headers is not None
         message.headers = block.headers.copy()
         if not req.ws.account(block.size):
-            req.log.put(_ERROR, "workspace_client overflow")
+            req.log.put(ERROR, "workspace_client overflow")
             self._drop(stream)
             return False
         if not stream.rx_ended:
@@ -132,7 +127,7 @@ class RequestDesk:
         wrk.tally.req_made += 1
         req.transport_priv = stream
         stream.request = req
-        h2.log.put(_LINK, f"req {vxid} rxreq")
+        h2.log.put(LINK, f"req {vxid} rxreq")
         t_open = stream.t_open
         now = h2.now
         req.t_first = t_open
@@ -153,7 +148,7 @@ class RequestDesk:
         req.acct.req_hdrbytes = size
         message = req.http
         message.log = log
-        message.first_tag = _REQ_METHOD
+        message.first_tag = REQ_METHOD
         message.ws = ws
         message.max_headers = params.http_max_hdr - FIRST_LINE
         message.proto = "HTTP/2.0"
@@ -163,9 +158,9 @@ class RequestDesk:
         moment = f"{now:.6f} 0.000000 0.000000"
         return Records(
             (
-                (_BEGIN, f"req {self._sess.vxid} rxreq"),
-                (_TIMESTAMP, f"Start: {moment}"),
-                (_TIMESTAMP, f"Req: {moment}"),
+                (BEGIN, f"req {self._sess.vxid} rxreq"),
+                (TIMESTAMP, f"Start: {moment}"),
+                (TIMESTAMP, f"Req: {moment}"),
             )
         )
 

@@ -29,7 +29,7 @@ from varnishpy.http2.request_desk import RequestDesk
 from varnishpy.http2.role import Role
 from varnishpy.http2.sleep import Sleep
 from varnishpy.http2.socket_desk import SocketDesk
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR, REQ_ACCT
 from varnishpy.params import params
 from varnishpy.request.request import Request
 from varnishpy.threads import Priority, WaitEvent
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from varnishpy.http2.transport import Http2Transport
     from varnishpy.session.session import Session
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
-_REQ_ACCT: Final = int(Tag.ReqAcct)
 
 LAST_READ: Final = 0.1  # seconds at most to read what a client still sends, so that closing does not reset
 DRAIN_PATIENCE: Final = 1.0  # seconds a client has to answer the PING behind the first GOAWAY
@@ -77,7 +74,7 @@ class Http2Session:
 
         def enter() -> bool:
             h2 = self.h2
-            h2.log.put(_DEBUG, "H2: Got pu PRISM")
+            h2.log.put(DEBUG, "H2: Got pu PRISM")
             h2.control(settings_frame(h2.settings_payload()))
             if leftover:
                 self._take(leftover)
@@ -98,7 +95,7 @@ class Http2Session:
         if error is None and self.line.send_all(_RESPONSE_101):
             rest = self.line.read_preface(leftover)
         if rest is None:
-            h2.log.put(_DEBUG, "H2: No/Bad OU PRISM")
+            h2.log.put(DEBUG, "H2: No/Bad OU PRISM")
             self._transport.finish_request(wrk, req)
             self._end("RX_JUNK")
             return False
@@ -116,7 +113,7 @@ class Http2Session:
         stream.request = req
         h2.control(settings_frame(h2.settings_payload()))
         if not self.desk.start_upgraded(stream):
-            h2.log.put(_DEBUG, "H2: No Worker-threads")
+            h2.log.put(DEBUG, "H2: No Worker-threads")
             h2.fail(CE.ENHANCE_YOUR_CALM)
         elif rest:
             self._take(rest)
@@ -184,7 +181,7 @@ class Http2Session:
         try:
             self._sleep.open()
         except OSError as exc:
-            h2.log.put(_ERROR, f"H2: Failed to create eventfd: {exc}")
+            h2.log.put(ERROR, f"H2: Failed to create eventfd: {exc}")
             self._end("OVERLOAD")
             return False
         h2.inbox.awake()
@@ -411,7 +408,7 @@ class Http2Session:
         over = h2.overhead
         received = over.rx_header + over.rx_body
         h2.log.put(
-            _REQ_ACCT,
+            REQ_ACCT,
             f"{over.rx_header} {over.rx_body} {received} {over.tx_header} {over.tx_control} {over.tx}",
         )
         h2.log.flush()

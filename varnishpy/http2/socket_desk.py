@@ -14,15 +14,13 @@ from varnishpy.base import clock
 from varnishpy.h2.tables import CE, PREFACE
 from varnishpy.h2.transmit import CONTROL_SIZE
 from varnishpy.http2.sleep import wait_for
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
     from varnishpy.http2.role import Role
     from varnishpy.session.session import Session
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
 
 RECEIVE_SIZE: Final = 64 * 1024  # octets asked of the socket at once
 BATCHES: Final = 4  # sent in a row before the socket is read again
@@ -57,7 +55,7 @@ class SocketDesk:
     def control_buffer(self) -> memoryview | None:
         buffer = self._role.worker.aws.alloc(CONTROL_SIZE)
         if buffer is None:
-            self._h2.fail(CE.ENHANCE_YOUR_CALM, "H2 sess: Out of workspace_thread", _ERROR)
+            self._h2.fail(CE.ENHANCE_YOUR_CALM, "H2 sess: Out of workspace_thread", ERROR)
         return buffer
 
     def flush(self) -> bool:
@@ -85,12 +83,12 @@ class SocketDesk:
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError as exc:
-            h2.log.put(_DEBUG, f"H2: receive error ({exc.strerror})")
+            h2.log.put(DEBUG, f"H2: receive error ({exc.strerror})")
             h2.fail(CE.IO_ERROR)
             return b""
         if not data:
             rest = "partial" if h2.parser.waiting else "complete"
-            h2.log.put(_DEBUG, f"H2: HTC eof (Unexpected end of input) frame={rest}")
+            h2.log.put(DEBUG, f"H2: HTC eof (Unexpected end of input) frame={rest}")
             self.ended_by_client = True
             h2.fail(CE.IO_ERROR)
         return data
@@ -124,7 +122,7 @@ class SocketDesk:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as exc:
-            h2.fail(CE.IO_ERROR, f"H2: Send error ({exc.strerror})", _ERROR)
+            h2.fail(CE.IO_ERROR, f"H2: Send error ({exc.strerror})", ERROR)
             tx.stop()
             return False
         h2.stats.h2_sends += 1
@@ -141,7 +139,7 @@ class SocketDesk:
             if h2.transmitter.stopped:
                 return False
             if not self._await(selectors.EVENT_WRITE, deadline):
-                h2.fail(CE.IO_ERROR, "H2: the client takes nothing", _ERROR)
+                h2.fail(CE.IO_ERROR, "H2: the client takes nothing", ERROR)
                 h2.transmitter.stop()
                 return False
         return True
@@ -167,7 +165,7 @@ class SocketDesk:
                 if not self._await(selectors.EVENT_WRITE, self.deadline):
                     return False
             except OSError as exc:
-                self._h2.log.put(_DEBUG, f"H2: Upgrade: Error writing 101 response: {exc.strerror}")
+                self._h2.log.put(DEBUG, f"H2: Upgrade: Error writing 101 response: {exc.strerror}")
                 return False
         return True
 
