@@ -301,6 +301,11 @@ class Bans:
         self.lurker = Lurker(self, self._hash)
         self.lurker.start()
 
+    def wake(self) -> None:
+        """The clock was set: the lurker is to look anew."""
+        with self.cond:
+            self.kick()
+
     def stop(self) -> None:
         """Take no more bans, stop the lurker and wait for its end."""
         with self.cond:

@@ -171,6 +171,11 @@ class Expiry:
         self._stopping = False
         self._runner = start_thread("cache-exp", self._run)
 
+    def wake(self) -> None:
+        """The clock was set: look anew what is due."""
+        with self._cond:
+            self._cond.notify()
+
     def stop(self) -> None:
         """Stop the thread and wait for its end; objects stay as they are."""
         with self._cond:

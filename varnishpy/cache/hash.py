@@ -540,6 +540,12 @@ class Hash:
             wrk.stats.n_obj_purged += len(met)
         return len(met)
 
+    def forget_all(self) -> int:
+        """Purge every digest, for tests; how many objects that were."""
+        found = sum(self.purge(_process, digest, 0.0) for digest in list(self._heads))
+        _process.flush()
+        return found
+
     def all_objects(self) -> list[ObjectCore]:
         """Every object core that is in the cache at this moment, for dumps and tests."""
         return [oc for head in list(self._heads.values()) for oc in list(head.objcs)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy import log
 from varnishpy.backends import admin
-from varnishpy.base import panic, testable_random
+from varnishpy.base import clock, panic, testable_random
 from varnishpy.cli.dispatch import CliCall, Dispatcher, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
 from varnishpy.cli.vcl_list import list_text
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from varnishpy.child.assembly import Child
 
 
+_LONGEST_TRAVEL: Final = 1e10  # seconds
 _LONGEST_DELAY: Final = 3600.0  # seconds that debug.shutdown.delay takes
 
 
@@ -44,6 +46,7 @@ class ChildCommands:
             traffic_status=self.traffic_status,
             tls_cert_list=self.cert_list, tls_cert_load=self.cert_load, tls_cert_discard=self.cert_discard,
             tls_cert_commit=self.cert_commit, tls_cert_rollback=self.cert_rollback, tls_cert_reload=self.cert_reload,
+            debug_empty=self.debug_empty, debug_travel=self.debug_travel,
             debug_xid=self.debug_xid, debug_srandom=self.debug_srandom, debug_vmod=self.debug_vmod,
         )  # fmt: skip
         dispatcher.bind_name("backend.set_health", self.backend_set_health)
@@ -251,6 +254,22 @@ class ChildCommands:
         """Wait as long as ``debug.shutdown.delay`` said."""
         if self._shutdown_delay:
             time.sleep(self._shutdown_delay)
+
+    def debug_travel(self, call: CliCall) -> str:
+        """Tests let objects and bans age without waiting."""
+        try:
+            seconds = float(call.args[0])
+        except ValueError:
+            seconds = math.nan
+        if not abs(seconds) < _LONGEST_TRAVEL:
+            raise CliError(PARAM, "A number of seconds is needed\n")
+        ahead = clock.travel(seconds if seconds else -clock.travel(0.0))
+        self._child.expiry.wake()
+        self._child.bans.wake()
+        return f"{ahead:.3f} s ahead\n"
+
+    def debug_empty(self, call: CliCall) -> str:
+        return f"{self._child.hash.forget_all()} objects\n"
 
     def debug_vmod(self, call: CliCall) -> str:
         return "".join(f"{len(vcls):5d} {name} ({' '.join(vcls)})\n" for name, vcls in self._child.vcls.vmods().items())

@@ -90,6 +90,8 @@ _ROWS = [
     Command("debug.listen_address", "debug.listen_address", "Show the sockets that listen.", 0, 0, A | D),
     Command("debug.panic.master", "debug.panic.master", "Make the manager panic.", 0, 0, A | D),
     Command("debug.panic.worker", "debug.panic.worker", "Make the child panic.", 0, 0, A | D),
+    Command("debug.empty", "debug.empty", "Take every object out of the cache at once.", 0, 0, A | D),
+    Command("debug.travel", "debug.travel <seconds>", "Move the child's clock; 0 brings it back.", 1, 1, A | D),
     Command("debug.shutdown.delay", "debug.shutdown.delay", "Delay the child's end by so many seconds.", 1, 1, A | D),
     Command("debug.srandom", "debug.srandom", "Seed the random generator.", 0, 1, A | D),
     Command("debug.vmod", "debug.vmod", "List the VMODs in use.", 0, 0, A | D),

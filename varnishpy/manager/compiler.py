@@ -20,6 +20,8 @@ from varnishpy.vcl import counts
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 from varnishpy.vcl.symbols import LOWEST
 
+STAND_INS: Final = "VARNISHPY_STAND_INS"
+
 # The longest a compilation may take (seconds); far beyond any honest VCL.
 _PATIENCE: Final = 60.0
 
@@ -44,6 +46,23 @@ class CompilerSettings:
     lowest_syntax: int = LOWEST  # 41 with a Unix socket among -a, which older VCL cannot speak of
 
 
+def stand_ins() -> dict[str, str]:
+    """Where the environment says that backends are (`CompileOptions.stand_ins`); tests put their origins there.
+
+    :raises CliError: it is no JSON object of texts
+    """
+    text = os.environ.get(STAND_INS)
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise CliError(PARAM, f"{STAND_INS} in the environment is no JSON object of addresses by backend")
+    return found
+
+
 def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOptions:
     return CompileOptions(
         filename=origin,
@@ -55,6 +74,8 @@ def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOpt
         stevedores=settings.stevedores,
         labels=settings.labels,
         coverage=bool(counts.wanted()),
+        stand_ins=stand_ins(),
+        offline=STAND_INS in os.environ,
     )
 
 

@@ -20,13 +20,19 @@ Every origin started before the cache is a backend in its VCL, named ``s1``, ``s
 from __future__ import annotations
 
 import http.client
+import shlex
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from varnishpy.cli import protocol
+from varnishpy.kit.caches import Cache as ProductionCache
+from varnishpy.kit.caches import Caches
+from varnishpy.kit.gate import Elsewhere
+from varnishpy.kit.gate import Origin as Behind
 from varnishpy.log.cursor import LogError
 from varnishpy.log.grouping import Grouper, Transaction
 from varnishpy.log.query import parse_query
@@ -137,6 +143,83 @@ class Stage:
         self.check()
 
 
+class Varnishpy:
+    """The fixture ``varnishpy``; see `__call__`."""
+
+    def __init__(self, stage: Stage, caches: Caches) -> None:
+        self._stage = stage
+        self._caches = caches
+
+    @overload
+    def __call__(
+        self,
+        vcl: str | Path = "",
+        parameters: Mapping[str, object] | None = None,
+        arguments: str = "",
+        program: str = "",
+        *,
+        backends: Mapping[str, object],
+        fresh: bool = False,
+    ) -> ProductionCache: ...
+
+    @overload
+    def __call__(
+        self,
+        vcl: Path,
+        parameters: Mapping[str, object] | None = None,
+        arguments: str = "",
+        program: str = "",
+        *,
+        backends: Mapping[str, object] | None = None,
+        fresh: bool = False,
+    ) -> ProductionCache: ...
+
+    @overload
+    def __call__(
+        self, vcl: str = "", parameters: Mapping[str, object] | None = None, arguments: str = "", program: str = ""
+    ) -> Cache: ...
+
+    def __call__(
+        self,
+        vcl: str | Path = "",
+        parameters: Mapping[str, object] | None = None,
+        arguments: str = "",
+        program: str = "",
+        *,
+        backends: Mapping[str, object] | None = None,
+        fresh: bool = False,
+    ) -> Cache | ProductionCache:
+        """A cache.
+
+        With ``backends``, or a `Path`, the program is taken as it is and each backend named is found at the origin
+        given: one of the fixture ``origin``, a script for one, a function of a request, a WSGI or ASGI application, or
+        ``(host, port)``. Such a cache is started once in a session and emptied between tests. Otherwise ``vcl`` is put
+        behind declarations of all origins started so far, and the cache is this test's own.
+
+        :param program: another daemon than ours; only for a cache of the test's own
+        :param fresh: a cache that no other test has used
+        :raises InstanceError, ScriptFailed: with the compiler's report, or what else was wrong
+        """
+        if backends is None and isinstance(vcl, str):
+            return self._stage.cache(vcl, parameters, arguments, program)
+        if program:
+            raise TypeError("program= cannot be used with backends= or a path")
+        behind = {name: self._behind(thing) for name, thing in (backends or {}).items()}
+        return self._caches.cache(vcl, behind, parameters, shlex.split(arguments), fresh)
+
+    def _behind(self, thing: object) -> Behind:
+        if isinstance(thing, str):
+            thing = self._stage.origin(thing)
+        if isinstance(thing, Origin):
+            host, _, port = thing.address.rpartition(":")
+            return Elsewhere((host, int(port)), lambda: thing.is_over)
+        if isinstance(thing, tuple) and len(thing) == 2:
+            return Elsewhere((str(thing[0]), int(thing[1])), lambda: False)
+        if callable(thing):
+            return thing
+        raise TypeError(f"{thing!r} cannot be an origin")
+
+
 class Origin:
     """A scripted server.  ``address`` is ``IP:port``."""
 
@@ -149,12 +232,19 @@ class Origin:
         self._server.session.keepalive = keepalive
         if listen:
             self._server.listen_on = listen
+        _check_script(name, script, stage.test.settings)
         self._server.spec = Text.whole(Source(f"origin {name}", script))
         stage.guard(self._server.start)
 
     @property
     def address(self) -> str:
         return self._server.listen_on
+
+    @property
+    def is_over(self) -> bool:
+        """Has the script run to its end, as often as it was to?"""
+        thread = self._server.thread
+        return thread is None or thread.done
 
     def wait(self) -> None:
         """Wait until the script has run to its end.
@@ -166,6 +256,16 @@ class Origin:
     def stop(self) -> None:
         """Stop serving at once."""
         self._stage.guard(self._server.break_off)
+
+
+def _check_script(name: str, script: str, settings: Settings) -> None:
+    """Find mistakes in an origin's script now, and not when somebody connects. :raises ScriptFailed:"""
+    from .check import Checker
+
+    source = Source(f"origin {name}", f"server {name} {{{script}}} -start\n")
+    wrong = [finding for finding in Checker(source, settings).run() if not finding.warning]
+    if wrong:
+        raise ScriptFailed(str(wrong[0]))
 
 
 class Cache:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from varnishpy.kit.caches import Caches
     from varnishpy.kit.units import Units
 
     from .context import Settings
-    from .fixtures import Cache, Origin, Stage
+    from .fixtures import Origin, Stage, Varnishpy
     from .runner import Finished
 
 _AROUND = 3
@@ -160,7 +161,24 @@ def origin(vtc_stage: Stage) -> Callable[..., Origin]:
     return vtc_stage.origin
 
 
+@pytest.fixture(scope="session")
+def varnishpy_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caches]:
+    """The caches of the session that are used by more than one test."""
+    from varnishpy.kit.caches import Caches
+
+    caches = Caches(lambda: tmp_path_factory.mktemp("cache"))
+    yield caches
+    caches.close()
+
+
 @pytest.fixture
-def varnishpy(vtc_stage: Stage) -> Callable[..., Cache]:
-    """``varnishpy(vcl, parameters)``: start a cache with the origins started so far as backends."""
-    return vtc_stage.cache
+def varnishpy(vtc_stage: Stage, varnishpy_caches: Caches) -> Iterator[Varnishpy]:
+    """``varnishpy(Path("default.vcl"), backends={"app": origin})``: a cache with a program as it is in production.
+
+    Or ``varnishpy("sub vcl_recv { ... }")``: one of its own, with the origins started so far as backends. See
+    :class:`varnishpy.vtc.fixtures.Varnishpy`.
+    """
+    from .fixtures import Varnishpy
+
+    yield Varnishpy(vtc_stage, varnishpy_caches)
+    varnishpy_caches.end_test()
