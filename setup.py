@@ -81,13 +81,17 @@ def extensions(sources: list[str]) -> list[Extension]:
     from mypyc.build import mypycify
 
     os.chdir(HERE)
-    return mypycify(
+    made: list[Extension] = mypycify(
         ["--config-file", "setup.cfg", *sources],
         opt_level=os.environ.get("VARNISHPY_OPT", "2"),
         debug_level=os.environ.get("VARNISHPY_DEBUG", "0"),
         multi_file=True,
         group_name=GROUP,
     )
+    # the files of a group that is in a package look for its headers at the top, and they are not there
+    for extension in made:
+        extension.include_dirs.append(str(Path("build", *GROUP.split(".")[:-1])))
+    return made
 
 
 def imported(sources: list[str]) -> list[str]:

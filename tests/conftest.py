@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import Until, wait_for
+from varnishpy.log import configure, set_sink
 from varnishpy.params import table
 
 Setting = Callable[[str, str], object]  # the fixture `setting`
@@ -58,3 +59,11 @@ def setting() -> Iterator[Setting]:
 
     yield change
     table.load(before.items())
+
+
+@pytest.fixture
+def log_ends() -> Iterator[None]:
+    """The log is as it was before the test; see `tests.builders.TaskRecords`."""
+    yield
+    set_sink(None)
+    configure()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import make_env
 from varnishpy.backends import Backend, Backends
 from varnishpy.base.workspace import Workspace
 from varnishpy.log import BACKEND, TaskLog
@@ -153,6 +154,7 @@ class Rig:
         self.waiter = Waiter("backends-test")
         self.waiter.start()
         self.pools = PoolSet()
+        self.env = make_env(self.pools, self.waiter)
         self.backends = Backends(self.waiter, self.pools)
         self.pool = Pool("test")
         self.wrk = Worker(self.pool, "worker-test")
@@ -168,7 +170,7 @@ class Rig:
         self._vxid += 1
         log = TaskLog(self._vxid, BACKEND)
         log.start_clock(time.time())
-        bo = BusyObject(None, self._vxid, log, Workspace("bo", 65536))  # type: ignore[arg-type]
+        bo = BusyObject(self.env, self._vxid, log, Workspace("bo", 65536))
         for message, tag in ((bo.bereq, Tag.BereqMethod), (bo.beresp, Tag.BerespMethod)):
             message.log, message.first_tag = log, int(tag)
         bo.bereq.method, bo.bereq.url = method, url

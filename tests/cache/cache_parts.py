@@ -1,27 +1,19 @@
-"""A cache without a process around it: requests are plain objects, and threads run only where a test starts them."""
+"""A cache without a process around it; threads run only where a test starts them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tests.builders import make_env, make_request, make_session, make_worker
 from varnishpy import stats
 from varnishpy.base import clock
-from varnishpy.cache.ban import Bans
-from varnishpy.cache.expire import Expiry
-from varnishpy.cache.hash import Found, Hash
+from varnishpy.cache.hash import Found
 from varnishpy.cache.objcore import OC_HFM, OC_HFP, ObjectCore
 from varnishpy.cache.vary import build
-from varnishpy.http.message import Message
+from varnishpy.request.request import Request
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.storage.stevedore import Stevedore
-
-
-class Worker:
-    """Counters, as a worker has them."""
-
-    def __init__(self) -> None:
-        self.stats = stats.TaskCounters()
 
 
 def counted(counters: stats.TaskCounters) -> dict[str, int]:
@@ -30,76 +22,49 @@ def counted(counters: stats.TaskCounters) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-class Log:
-    """Remembers what was logged."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[int, str]] = []
-
-    def put(self, tag: int, text: str) -> None:
-        self.records.append((tag, text))
-
-    def flush(self) -> None:
-        pass
-
-
 class Transport:
     """Remembers who was woken."""
 
+    name = "TEST"
+
     def __init__(self) -> None:
-        self.woken: list[FakeRequest] = []
+        self.woken: list[Request] = []
 
-    def reembark(self, req: FakeRequest) -> None:
+    def reembark(self, req: Request) -> None:
         self.woken.append(req)
-
-
-class FakeRequest:
-    """What a lookup needs of a request."""
-
-    def __init__(self, cache: Cache, url: str = "/", **headers: str) -> None:
-        self.transport = cache.transport
-        self.vxid = 1
-        self.wrk: Any = cache.wrk
-        self.log = Log()
-        self.http = Message()
-        self.http.url = url
-        for name, value in headers.items():
-            self.http.add(name.replace("_", "-"), value)
-        self.digest = url.encode().ljust(32, b"\0")
-        self.hash_always_miss = False
-        self.hash_ignore_busy = False
-        self.hash_ignore_vary = False
-        self.hitmiss_info: Any = None
-        self.waiting_on: Any = None
-        self.objcore: ObjectCore | None = None
-        self.d_ttl = -1.0
-        self.d_grace = -1.0
-        self.catflap = None
-        self.t_req = clock.now()
 
 
 class Cache:
     """A hash with expiry, bans and storage."""
 
     def __init__(self) -> None:
-        self.wrk = Worker()
+        self.wrk = make_worker()
         self.transport = Transport()
-        self.expiry = Expiry()
-        self.bans = Bans()
-        self.hash = Hash(self.expiry, self.bans)
+        self.env = make_env()
+        self.session = make_session(self.env)
+        self.expiry = self.env.expiry
+        self.bans = self.env.bans
+        self.hash = self.env.hash
         self.stevedore: Stevedore = MallocStevedore("t0")
         self.stevedore.lru.reclaimer = self.hash
         self._xid = 1000
 
-    def request(self, url: str = "/", **headers: str) -> FakeRequest:
-        return FakeRequest(self, url, **headers)
+    def request(self, url: str = "/", **headers: str) -> Request:
+        req = make_request(self.env, self.session, self.transport)
+        req.wrk = self.wrk
+        req.t_req = clock.now()
+        req.http.url = url
+        for name, value in headers.items():
+            req.http.add(name.replace("_", "-"), value)
+        req.digest = url.encode().ljust(32, b"\0")
+        return req
 
-    def lookup(self, req: FakeRequest, always_insert: bool = False) -> Found:
-        return self.hash.lookup(self.wrk, req, req.digest, always_insert)  # type: ignore[arg-type]
+    def lookup(self, req: Request, always_insert: bool = False) -> Found:
+        return self.hash.lookup(self.wrk, req, req.digest, always_insert)
 
     def fetch(
         self,
-        req: FakeRequest,
+        req: Request,
         oc: ObjectCore,
         *,
         ttl: float = 120.0,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.builders import records_of_all_tags
 from tests.cache.cache_parts import Cache, counted
 from tests.waiting import wait_for
 from varnishpy import stats
@@ -11,6 +12,7 @@ from varnishpy.cache.ban_lurker import Lurker
 from varnishpy.cache.ban_spec import BanError, format_duration, parse_string, parse_words
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import OC_DYING
+from varnishpy.log.tags import Tag
 from varnishpy.params import table
 from varnishpy.stats.names import MainName
 
@@ -168,8 +170,10 @@ def test_a_banned_object_is_logged_and_counted(cache: Cache) -> None:
     ban(cache, "obj.status == 200")
     killed = stats.main.get("bans_obj_killed")
     req = cache.request()
-    cache.lookup(req)
-    assert req.log.records[0][1] == f"{oc.xid} banned lookup"
+    with records_of_all_tags() as records:
+        cache.lookup(req)
+        req.log.flush()
+    assert records.texts(Tag.ExpBan) == [f"{oc.xid} banned lookup"]
     assert oc.flags & OC_DYING
     assert stats.main.get("bans_obj_killed") == killed + 1
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 
 from tests.cache.cache_parts import Cache
+from tests.waiting import wait_for
 from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.cache.hash import Lookup
@@ -107,24 +107,10 @@ def test_what_is_logged(cache: Cache) -> None:
 
 
 def test_the_thread_expires_and_stops(cache: Cache) -> None:
-    gone = threading.Event()
-    oc = cache.insert(ttl=0.05, grace=0.0)
-    free = oc.stobj.free if oc.stobj is not None else None
-    assert free is not None
-
-    class Telling:
-        def __init__(self, stobj: object) -> None:
-            self.stobj = stobj
-
-        def __getattr__(self, name: str) -> object:
-            if name == "free":
-                gone.set()
-            return getattr(self.stobj, name)
-
-    oc.stobj = Telling(oc.stobj)  # type: ignore[assignment]
+    cache.insert(ttl=0.05, grace=0.0)
     mailed = stats.main.get("exp_mailed")
     cache.expiry.start()
-    assert gone.wait(10)
+    wait_for(lambda: cache.stevedore.used_space == 0)
     cache.insert("/more")
     assert stats.main.get("exp_mailed") == mailed + 1
     cache.expiry.stop()

@@ -15,16 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache.cache_parts import HFM, HFP, Cache, FakeRequest, Worker, counted
+from tests.builders import make_worker
+from tests.cache.cache_parts import HFM, HFP, Cache, counted
 from tests.waiting import wait_for
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import ObjectCore
 from varnishpy.params import table
+from varnishpy.request.request import Request
 from varnishpy.storage.file import FileStevedore
 from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.room import StorageError
 from varnishpy.storage.source import END, SourceError
+from varnishpy.threads import Worker
 
 REQUESTS = 500
 PARAMETERS = {"ban_lurker_age": "0.01", "lru_interval": "0", "ban_lurker_sleep": "0.001"}
@@ -35,14 +38,14 @@ class Storm:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self.tasks: queue.SimpleQueue[FakeRequest | None] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self.outcome: Counter[str] = Counter()
         self.errors: list[object] = []
         self.lock = threading.Lock()
         self.done = threading.Semaphore(0)
         cache.transport = self  # type: ignore[assignment]
 
-    def reembark(self, req: FakeRequest) -> None:
+    def reembark(self, req: Request) -> None:
         self.tasks.put(req)
 
     @staticmethod
@@ -51,7 +54,7 @@ class Storm:
 
     def work(self, seed: int) -> None:
         rng = random.Random(seed)
-        wrk = Worker()
+        wrk = make_worker()
         try:
             while (req := self.tasks.get()) is not None:
                 self.serve(req, rng, wrk)
@@ -63,9 +66,9 @@ class Storm:
                 for name, value in counted(wrk.stats).items():
                     setattr(self.cache.wrk.stats, name, getattr(self.cache.wrk.stats, name) + value)
 
-    def serve(self, req: FakeRequest, rng: random.Random, wrk: Worker) -> None:
+    def serve(self, req: Request, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache
-        found, oc, busy = cache.hash.lookup(wrk, req, req.digest)  # type: ignore[arg-type]
+        found, oc, busy = cache.hash.lookup(wrk, req, req.digest)
         if found is Lookup.BUSY:
             return
         if busy is not None:
@@ -82,7 +85,7 @@ class Storm:
             self.outcome[outcome] += 1
         self.done.release()
 
-    def fetch(self, req: FakeRequest, busy: ObjectCore, rng: random.Random, wrk: Worker) -> None:
+    def fetch(self, req: Request, busy: ObjectCore, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache
         dice = rng.random()
         if dice < 0.1:
@@ -113,7 +116,7 @@ class Storm:
             cache.hash.kill(busy)
             cache.fail(busy)
 
-    def read(self, req: FakeRequest, oc: ObjectCore, rng: random.Random, wrk: Worker) -> None:
+    def read(self, req: Request, oc: ObjectCore, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache
         boc = cache.hash.ref_boc(oc)
         assert oc.stobj is not None
@@ -133,7 +136,7 @@ class Storm:
         if boc is not None:
             cache.hash.deref_boc(wrk, oc)
 
-    def trouble(self, req: FakeRequest, rng: random.Random, wrk: Worker) -> None:
+    def trouble(self, req: Request, rng: random.Random, wrk: Worker) -> None:
         cache = self.cache
         dice = rng.random()
         if dice < 0.01:

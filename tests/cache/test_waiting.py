@@ -7,15 +7,15 @@ from collections import defaultdict
 
 import pytest
 
-from tests.cache.cache_parts import HFM, Cache, FakeRequest
-from varnishpy import log
+from tests.builders import records_of_all_tags
+from tests.cache.cache_parts import HFM, Cache
 from varnishpy.cache.hash import Lookup
-from varnishpy.log.memory import captured
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
+from varnishpy.request.request import Request
 
 
-def waiters(cache: Cache, count: int, **headers: str) -> list[FakeRequest]:
+def waiters(cache: Cache, count: int, **headers: str) -> list[Request]:
     found = [cache.request(**headers) for _ in range(count)]
     for req in found:
         assert cache.lookup(req)[0] is Lookup.BUSY
@@ -143,32 +143,30 @@ def test_a_generation_that_has_looked_is_not_woken_again(cache: Cache) -> None:
 
 def test_debugging_the_waiting_list(cache: Cache) -> None:
     table.set("debug", "+waitinglist")
-    log.configure(masked=bytes(256))
     try:
-        with captured() as records:
+        with records_of_all_tags() as records:
             _, _, busy = cache.lookup(cache.request())
-            [req] = waiters(cache, 1)
+            waiters(cache, 1)
             assert busy is not None
             cache.fail(busy)
     finally:
         table.set("debug", "-waitinglist")
-        log.configure()
-    assert [text.partition(" <")[0] for _, text in req.log.records] == ["on waiting list"]
-    assert records.texts(Tag.Debug) == ["off waiting list"]
+    texts = [text.partition(" <")[0] for text in records.texts(Tag.Debug)]
+    assert texts == ["on waiting list", "off waiting list"]
 
 
 def test_walking_away(cache: Cache) -> None:
     _, _, busy = cache.lookup(cache.request())
     assert busy is not None
     one, two, three = waiters(cache, 3)
-    assert cache.hash.walk_away(two)  # type: ignore[arg-type]
+    assert cache.hash.walk_away(two)
     assert two.waiting_on is None
-    assert not cache.hash.walk_away(two)  # type: ignore[arg-type]
+    assert not cache.hash.walk_away(two)
     table.set("rush_exponent", "1")
     cache.fetch(cache.request(), busy)
     assert cache.transport.woken == [one]
     # one was woken, and looks up although its client has gone: the wakeup must not be lost
-    assert not cache.hash.walk_away(one)  # type: ignore[arg-type]
+    assert not cache.hash.walk_away(one)
     found, oc, _ = cache.lookup(one)
     assert found is Lookup.HIT
     assert cache.transport.woken == [one, three]
@@ -200,11 +198,11 @@ def test_many_threads_one_fetch_at_a_time(request: pytest.FixtureRequest) -> Non
     rng_lock = threading.Lock()
     outcome: defaultdict[str, int] = defaultdict(int)
     finished = threading.Semaphore(0)
-    queue: list[FakeRequest] = []
+    queue: list[Request] = []
     ready = threading.Condition()
 
     class Pool:
-        def reembark(self, req: FakeRequest) -> None:
+        def reembark(self, req: Request) -> None:
             with ready:
                 queue.append(req)
                 ready.notify()
@@ -213,8 +211,8 @@ def test_many_threads_one_fetch_at_a_time(request: pytest.FixtureRequest) -> Non
     total = 3000
     fetching: defaultdict[bytes, int] = defaultdict(int)
 
-    def serve(req: FakeRequest, number: int) -> None:
-        wrk = cache.request().wrk
+    def serve(req: Request, number: int) -> None:
+        wrk = cache.wrk
         found, oc, busy = cache.lookup(req)
         if found is Lookup.BUSY:
             return

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from tests.builders import TaskRecords
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.message import Field, Message
 from varnishpy.log.tags import Tag
 
 
-class Log:
-    def __init__(self) -> None:
-        self.records: list[tuple[str, str]] = []
-
-    def put(self, tag: int, text: str) -> None:
-        self.records.append((Tag(tag).name, text))
+@pytest.fixture(autouse=True)
+def _log_ends(log_ends: None) -> None:
+    """Messages are logged."""
 
 
-def message(room: int, max_headers: int = 0) -> tuple[Message, Log]:
-    log = Log()
-    return Message(log, int(Tag.BerespMethod), make_workspace("bo", room), max_headers), log
+def message(room: int, max_headers: int = 0) -> tuple[Message, TaskRecords]:
+    log = TaskRecords()
+    return Message(log.task(), int(Tag.BerespMethod), make_workspace("bo", room), max_headers), log
 
 
 def test_a_header_without_room_is_lost_and_the_workspace_overflows() -> None:

@@ -6,14 +6,11 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from tests.builders import make_env
 from tests.waiting import wait_for
-from varnishpy.cache.ban import Bans
-from varnishpy.cache.expire import Expiry
-from varnishpy.cache.hash import Hash
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.log.memory import MemoryLog
 from varnishpy.log.tags import Tag
-from varnishpy.request.env import Env
 from varnishpy.request.request import Request, Step
 from varnishpy.session.session import ListenInfo, Session
 from varnishpy.storage.source import BytesSource, Source
@@ -69,7 +66,7 @@ class Harness:
     def __init__(self, pools: PoolSet, waiter: Waiter, log: MemoryLog) -> None:
         self.log = log
         self.run: Run = echo
-        self.env = Env(pools, waiter, Hash(expiry := Expiry(), bans := Bans()), expiry, bans)
+        self.env = make_env(pools, waiter)
         self.http1 = Http1Transport(self.env, lambda wrk, req: self.run(wrk, req))
         self.env.transports["HTTP1"] = self.http1
         self.table: dict[int, Session] = {}

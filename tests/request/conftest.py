@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.builders import make_worker
 from tests.request.request_harness import Cache
 from varnishpy.log import memory
-from varnishpy.stats import TaskCounters
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,7 @@ def cache(process: Cache) -> Iterator[Cache]:
     process.origin.requests.clear()
     process.origin.bodies.clear()
     process.origin.closed.clear()
-    worker: Any = SimpleNamespace(stats=TaskCounters())
+    worker = make_worker()
     for oc in process.env.hash.all_objects():
         process.env.hash.purge(worker, oc.objhead.digest, 0.0)
     process.vcl()

@@ -7,31 +7,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.builders import make_env, make_session, make_worker
 from tests.waiting import wait_for
 from varnishpy import log as vsl
 from varnishpy.backends.director import Director
 from varnishpy.backends.errors import FetchError
 from varnishpy.base.workspace import make_workspace
-from varnishpy.cache.ban import Bans
-from varnishpy.cache.expire import Expiry
-from varnishpy.cache.hash import Hash
 from varnishpy.http.message import Message
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import params
 from varnishpy.request import bereq, filters, reqbody, rollback
 from varnishpy.request.client import run_request
-from varnishpy.request.env import Env
 from varnishpy.request.finish import finish_request
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError, Delivered
-from varnishpy.session.address import SockAddr
-from varnishpy.stats import TaskCounters
 from varnishpy.storage.config import StorageSet, parse_storage
 from varnishpy.storage.source import END, Source, SourceError
 from varnishpy.threads.pool import Priority
 from varnishpy.threads.poolset import PoolSet
-from varnishpy.threads.worker import Tally
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.registry import VclRegistry
 
@@ -177,21 +171,6 @@ class Body:
         return True
 
 
-class Session:
-    """As much of a session as a request looks at."""
-
-    def __init__(self) -> None:
-        self.vxid = 1
-        self.client_ip = self.remote_ip = SockAddr("192.0.2.1", 4711)
-        self.server_ip = self.local_ip = SockAddr("192.0.2.9", 80)
-        self.listen = type("Listen", (), {"name": "a0"})()
-        self.scheme = "http"
-        self.t_idle = time.time()
-        self.sock: Any = None
-        self.local_endpoint = "a0"
-        self.local_socket = "a0"
-
-
 class Client:
     """A transport that keeps what it is given.
 
@@ -260,8 +239,7 @@ class Client:
     def _send(self, req: Request, source: Source | None) -> None:
         if source is not None:
             self._pull(req, source)
-        wrk = type("Wrk", (), {"stats": self.cache.counts, "tally": Tally()})()
-        self._end(wrk, req)
+        self._end(make_worker(), req)
 
     def _pull(self, req: Request, source: Source) -> None:
         parts = []
@@ -363,11 +341,9 @@ class Cache:
     """The process."""
 
     def __init__(self) -> None:
-        self.counts = TaskCounters()
-        expiry = Expiry()
-        bans = Bans()
         self.storage = StorageSet(parse_storage(["s0=malloc,64m"]))
-        self.env = Env(PoolSet(), None, Hash(expiry, bans), expiry, bans)  # type: ignore[arg-type]
+        self.env = make_env(PoolSet())
+        self.session = make_session(self.env, client="192.0.2.1", server="192.0.2.9")
         self.storage.open(self.env.hash)
         self.env.default_stevedore = self.storage.default
         self.env.transient = self.storage.transient
@@ -407,7 +383,7 @@ class Cache:
         vxid = vsl.next_vxid()
         log = TaskLog(vxid, CLIENT)
         ws = make_workspace("req", params.workspace_client)
-        req = Request(self.env, Session(), client, vxid, log, ws)  # type: ignore[arg-type]
+        req = Request(self.env, self.session, client, vxid, log, ws)  # type: ignore[arg-type]
         log.begin("req", 1, "rxreq")
         now = time.time()
         req.t_first = req.t_prev = req.t_req = now

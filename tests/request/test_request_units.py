@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import make_env, make_request, make_session
 from varnishpy.base import clock
 from varnishpy.http.message import Message
 from varnishpy.request.conditional import not_modified
@@ -188,7 +188,8 @@ class Doubling(DeliveryProcessor):
 def make_pump(processor: Doubling) -> tuple[Pump, list[int]]:
     """A pump for ten pieces of 100 octets that become 2000, with room for 500."""
     resumed: list[int] = []
-    chain = Chain([processor], BytesSource([b"x" * 100] * 10), SimpleNamespace(topreq=None))  # type: ignore[arg-type]
+    env = make_env()
+    chain = Chain([processor], BytesSource([b"x" * 100] * 10), make_request(env, make_session(env), None))
     return Pump(chain, -1, 500, lambda: resumed.append(1)), resumed
 
 

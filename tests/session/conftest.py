@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.builders import make_env
 from varnishpy.base.endpoint import ListenEndpoint, parse_listen
-from varnishpy.cache.ban import Bans
-from varnishpy.cache.expire import Expiry
-from varnishpy.cache.hash import Hash
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.log import configure
 from varnishpy.log.memory import MemoryLog, captured
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
-from varnishpy.request.env import Env
 from varnishpy.request.request import Request, Step
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
@@ -46,7 +43,7 @@ class House:
 
     def __init__(self, pools: PoolSet, waiter: Waiter, log: MemoryLog) -> None:
         self.log = log
-        self.env = Env(pools, waiter, Hash(expiry := Expiry(), bans := Bans()), expiry, bans)
+        self.env = make_env(pools, waiter)
         self.run: Callable[[Worker, Request], Step] = tell
         self.certificates = CertStore()
         self.env.transports["HTTP1"] = Http1Transport(self.env, lambda wrk, req: self.run(wrk, req))

@@ -25,8 +25,8 @@ class Worker:
         self.blocks += 100
 
 
-def growing(transit: int = 0) -> tuple[StoredObject, BusyObjectControl]:
-    stobj = StoredObject(MallocStevedore("t0"))
+def growing(transit: int = 0, kind: type[StoredObject] = StoredObject) -> tuple[StoredObject, BusyObjectControl]:
+    stobj = kind(MallocStevedore("t0"))
     boc = BusyObjectControl()
     boc.adopt(stobj)
     boc.transit_buffer = transit
@@ -278,20 +278,16 @@ def test_subscribers_are_called_once_and_can_leave() -> None:
 @pytest.mark.parametrize("end", [BocState.FINISHED, BocState.FAILED])
 def test_a_body_is_whole_before_its_state_says_so(end: BocState) -> None:
     """Readers look at the state without the lock."""
-    stobj, boc = growing()
-    for _ in range(3):
-        boc.extend(b"tiny")
     seen: list[tuple[BocState, int]] = []
-    trim = stobj.trim
 
     class Watching(StoredObject):
-        __slots__ = ()
-
         def trim(self) -> None:
-            seen.append((boc.state, sum(len(chunk) for chunk in stobj.chunks)))
-            trim()
+            seen.append((boc.state, sum(len(chunk) for chunk in self.chunks)))
+            super().trim()
 
-    stobj.__class__ = Watching
+    stobj, boc = growing(kind=Watching)
+    for _ in range(3):
+        boc.extend(b"tiny")
     boc.set_state(end)
     assert seen == [(BocState.STREAM, 4)]
     assert sum(len(chunk) for chunk in stobj.chunks) == stobj.length == 12

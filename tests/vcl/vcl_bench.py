@@ -5,33 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from tests.builders import TaskRecords, make_env, make_request, make_session
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.keys import KeyIndex
-from varnishpy.http.message import Message
+from varnishpy.cache.objcore import ObjectCore
+from varnishpy.cache.objhead import ObjectHead
+from varnishpy.http.message import Header, Message
 from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import BACKEND
+from varnishpy.request.busyobj import BusyObject
+from varnishpy.request.request import Request
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.context import Ctx
 from varnishpy.vcl.loader import Vcl, load
-from varnishpy.vcl.values import SockAddr
 
 HEAD = 'vcl 4.1;\nbackend b { .host = "127.0.0.1"; }\n'
-
-
-class Log:
-    """Keeps records as (tag name, text)."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[str, str]] = []
-
-    def put(self, tag: int, text: str) -> None:
-        self.records.append((Tag(tag).name, text))
-
-    def timestamp(self, label: str, now: float) -> None:
-        self.records.append(("Timestamp", label))
-
-    def texts(self, tag: str) -> list[str]:
-        return [text for name, text in self.records if name == tag]
 
 
 class FakeBackend:
@@ -119,6 +108,12 @@ class FakeHost:
         return "gzip"
 
 
+def fields(headers: dict[str, str]) -> list[Header]:
+    """Header lines of keyword arguments."""
+    names = {name: name.replace("_", "-") for name in headers}
+    return [(names[name].lower(), names[name], value) for name, value in headers.items()]
+
+
 class Bench:
     """Compiles, loads and runs a program."""
 
@@ -128,139 +123,61 @@ class Bench:
         self.host = FakeHost()
         self.compiled = compile_vcl(text, "test", options or CompileOptions())
         self.vcl = load("test", self.compiled.python_source, self.host)
-        self.log = Log()
+        self.log = TaskRecords()
+        self.env = make_env()
         self.ctx = Ctx(None)
+        self.action = ""
+        self.core = ObjectCore(ObjectHead(b"", True), 0)
 
-    def request(self, url: str = "/", workspace: int = 64 * 1024, **headers: str) -> Any:
-        """A request as a session would have received it; ``workspace`` octets of its own."""
-        return self._request(url, workspace, headers)
-
-    def _request(self, url: str, workspace: int, headers: dict[str, str]) -> Any:
-        ws = make_workspace("req", workspace)
-        address = SockAddr("192.0.2.7", 4711)
-        listen = SimpleNamespace(name="a0", endpoint=":80", is_uds=False)
-        sess = SimpleNamespace(
-            client_ip=address,
-            remote_ip=address,
-            server_ip=SockAddr("127.0.0.1", 80),
-            local_ip=SockAddr("127.0.0.1", 80),
-            listen=listen,
-            vxid=99,
-            timeout_idle=None,
-            timeout_linger=None,
-            send_timeout=None,
-            idle_send_timeout=None,
-            proxy=None,
-            tls=None,
-            ws=ws,
-        )
-        req = SimpleNamespace(
-            vcl=self.vcl,
-            http=Message(self.log, int(Tag.ReqMethod), ws, 64),
-            resp=Message(self.log, int(Tag.RespMethod), ws, 64),
-            log=self.log,
-            ws=ws,
-            sess=sess,
-            t_prev=100.0,
-            t_req=90.0,
-            t_resp=0.0,
-            vcl_trace=False,
-            restarts=2,
-            esi_level=0,
-            err_code=0,
-            err_reason=None,
-            privs=None,
-            vxid=1001,
-            hash_parts=[],
-            synth_body=[],
-            director_hint=self.vcl.default_director,
-            client_identity=None,
-            disable_esi=False,
-            filter_list=None,
-            req_filter_list=None,
-            d_ttl=-1.0,
-            d_grace=-1.0,
-            digest=b"\1\2\3\4" * 8,
-            hash_always_miss=False,
-            hash_ignore_busy=False,
-            hash_ignore_vary=False,
-            is_hitmiss=False,
-            is_hitpass=False,
-            is_hit=True,
-            storage_hint=None,
-            transport=SimpleNamespace(name="HTTP1"),
-            objcore=None,
-            catflap=None,
-            late100cont=False,
-            wrk=None,
-        )
-        req.topreq = req
+    def request(self, url: str = "/", workspace: int = 64 * 1024, **headers: str) -> Request:
+        sess = make_session(self.env, 99)
+        req = make_request(self.env, sess, SimpleNamespace(name="HTTP1"), log=self.log.task(), room=workspace)
+        req.vcl = self.vcl
+        req.resp = Message(req.log, int(Tag.RespMethod), req.ws, 64)
+        req.http = Message(req.log, int(Tag.ReqMethod), req.ws, 64)
         req.http.method, req.http.url = "GET", url
-        for name, value in headers.items():
-            name = name.replace("_", "-")
-            req.http.headers.append((name.lower(), name, value))
+        req.http.headers = fields(headers)
+        req.t_prev, req.t_req = 100.0, 90.0
+        req.restarts = 2
+        req.hash_parts = []
+        req.director_hint = self.vcl.default_director
+        req.digest = b"\1\2\3\4" * 8
+        req.is_hit = True
         return req
 
-    def fetch(self, url: str = "/", **headers: str) -> Any:
+    def fetch(self, url: str = "/", **headers: str) -> BusyObject:
+        """A fetch of `self.core`."""
         req = self.request(url)
-        ws = make_workspace("bo", 64 * 1024)
-        core = SimpleNamespace(ttl=120.0, grace=10.0, keep=0.0, t_origin=95.0, hits=4, flags=0)
-        bo = SimpleNamespace(
-            vcl=self.vcl,
-            log=self.log,
-            ws=ws,
-            sess=req.sess,
-            t_prev=100.0,
-            t_first=99.0,
-            t_resp=100.0,
-            vcl_trace=False,
-            privs=None,
-            bereq=Message(self.log, int(Tag.BereqMethod), ws, 64),
-            beresp=Message(self.log, int(Tag.BerespMethod), ws, 64),
-            objcore=core,
-            stale_oc=None,
-            uncacheable=False,
-            do_pass=False,
-            do_esi=False,
-            do_gzip=False,
-            do_gunzip=False,
-            do_stream=True,
-            filter_list=None,
-            bereq_filter_list=None,
-            transit_buffer=None,
-            connect_timeout=None,
-            first_byte_timeout=None,
-            between_bytes_timeout=None,
-            task_deadline=None,
-            no_retry=None,
-            retries=0,
-            director_req=self.vcl.default_director,
-            director_resp=None,
-            vxid=1002,
-            err_code=0,
-            err_reason=None,
-            synth_body=[],
-            storage_hint=None,
-            client_identity=None,
-            digest=req.digest,
-            was_304=False,
-            is_bgfetch=False,
-            is_hitmiss=False,
-            is_hitpass=False,
-            backend_conn=None,
-        )
+        self.core = core = ObjectCore(ObjectHead(b"", True), 0)
+        core.t_origin, core.ttl, core.grace, core.hits = 95.0, 120.0, 10.0, 4
+        bo = BusyObject(self.env, 1002, self.log.task(1002, BACKEND), make_workspace("bo", 64 * 1024))
+        bo.vcl = self.vcl
+        bo.sess = req.sess
+        bo.t_first, bo.t_prev, bo.t_resp = 99.0, 100.0, 100.0
+        bo.bereq = Message(bo.log, int(Tag.BereqMethod), bo.ws, 64)
+        bo.beresp = Message(bo.log, int(Tag.BerespMethod), bo.ws, 64)
+        bo.objcore = core
+        bo.director_req = self.vcl.default_director
+        bo.digest = req.digest
         bo.bereq.method, bo.bereq.url, bo.beresp.status, bo.beresp.reason = "GET", url, 200, "OK"
-        for name, value in headers.items():
-            name = name.replace("_", "-")
-            bo.beresp.headers.append((name.lower(), name, value))
+        bo.beresp.headers = fields(headers)
         return bo
 
-    def run(self, method: str, task: Any) -> str:
-        self.ctx = Ctx.for_fetch(task) if method.startswith("backend") else Ctx.for_request(task)
-        return self.vcl.run(method, self.ctx)
+    def run(self, method: str, task: Request | BusyObject) -> str:
+        if isinstance(task, BusyObject):
+            self.ctx = Ctx.for_fetch(task)
+        else:
+            self.ctx = Ctx.for_request(task)
+        self.action = self.vcl.run(method, self.ctx)
+        return self.action
 
-    def recv(self, url: str = "/", **headers: str) -> Any:
-        """Run vcl_recv; the request, with the action as ``action``."""
-        req = self._request(url, 64 * 1024, {"Host": "example.com", **headers})
-        req.action = self.run("recv", req)
+    def recv(self, url: str = "/", **headers: str) -> Request:
+        """Run vcl_recv; its action is ``self.action``."""
+        req = self.request(url, 64 * 1024, **({"Host": "example.com"} | headers))
+        self.run("recv", req)
         return req
+
+    def returns(self, url: str = "/", **headers: str) -> str:
+        """Run vcl_recv; its action."""
+        self.recv(url, **headers)
+        return self.action

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
+from tests.builders import make_body
 from tests.vcl.vcl_bench import Bench
 
 FUNCTIONS = {
@@ -19,7 +18,8 @@ FUNCTIONS = {
 def run(method: str, body: str, stored: tuple[bytes, ...] | None = (b"ab", b"", b"cde")) -> tuple[Bench, object]:
     bench = Bench(f"import bodyaccess; sub vcl_{method} {{ {body} }}")
     req = bench.request()
-    req.body_oc = None if stored is None else SimpleNamespace(chunks=[memoryview(piece) for piece in stored])
+    if stored is not None:
+        req.body_oc = make_body(*(memoryview(piece) for piece in stored))
     bench.run(method, req)
     return bench, req
 

@@ -14,7 +14,7 @@ def after(body: str) -> tuple[list[tuple[str, str]], Bench]:
     bench = Bench(f"import header; sub vcl_recv {{ {body} return (pass); }}")
     req = bench.request()
     req.http.headers = [(name.lower(), name, value) for name, value in LINES]
-    bench.action = bench.run("recv", req)  # type: ignore[attr-defined]
+    bench.action = bench.run("recv", req)
     return [(name, value) for _lname, name, value in req.http.headers], bench
 
 
@@ -69,7 +69,7 @@ def test_regsub_tells_the_log_what_changed() -> None:
 )
 def test_a_line_that_is_no_header_fails(body: str, message: str) -> None:
     lines, bench = after(body)
-    assert bench.action == "fail"  # type: ignore[attr-defined]
+    assert bench.action == "fail"
     assert bench.log.texts("VCL_Error") == [message]
     assert lines == list(LINES)
 

@@ -13,7 +13,7 @@ from varnishpy.vmods import math as vmod
 def out(expression: str) -> str | None:
     bench = Bench(f"import math; import std; sub vcl_recv {{ set req.http.out = {expression}; }}")
     req = bench.recv()
-    assert req.action == "hash", bench.log.texts("VCL_Error")
+    assert bench.action == "hash", bench.log.texts("VCL_Error")
     value: str | None = req.http.get("out")
     return value
 
@@ -68,5 +68,5 @@ def test_constants_are_those_of_c() -> None:
 @pytest.mark.parametrize("pattern", ["", "%d", "%s", "x%f", "%f%s"])
 def test_bad_formats_fail(pattern: str) -> None:
     bench = Bench(f'import math; sub vcl_recv {{ set req.http.out = math.strfromd("{pattern}", 1.0); }}')
-    assert bench.recv().action == "fail"
+    assert bench.returns() == "fail"
     assert bench.log.texts("VCL_Error") == [f'math.strfromd("{pattern}", ...): Invalid format']

@@ -214,9 +214,9 @@ def test_subs_as_values() -> None:
         ' if (req.url == "/loop") { debug.call(again); } }'
     )
     req = bench.recv()
-    assert (req.action, req.http.get("seen"), req.http.get("check")) == ("hash", "1", "")
-    assert bench.recv(X="1").action == "pass"
-    assert bench.recv("/loop").action == "fail"
+    assert (bench.action, req.http.get("seen"), req.http.get("check")) == ("hash", "1", "")
+    assert bench.returns(X="1") == "pass"
+    assert bench.returns("/loop") == "fail"
     assert bench.log.texts("VCL_Error")[-1] == 'Recursive call to "sub again{}"'
 
 

@@ -77,11 +77,11 @@ def test_filters_are_made_in_vcl_init() -> None:
     bench = Bench(
         'import querystring; sub vcl_init { new f = querystring.filter(); } sub vcl_recv { f.add_string("x"); }'
     )
-    assert bench.recv().action == "fail"
+    assert bench.returns() == "fail"
     assert bench.log.texts("VCL_Error") == ["querystring.filter.add_string() is for vcl_init"]
 
 
 def test_without_room_the_url_stays() -> None:
     sort = 'if (querystring.sort("/p?bbbb=1&aaaa=1") == "/p?bbbb=1&aaaa=1") { return (pass); }'
     bench = run("querystring vtc", f"vtc.workspace_alloc(client, -10); {sort}")
-    assert bench.last.action == "pass"  # type: ignore[attr-defined]
+    assert bench.action == "pass"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.builders import make_body
 from tests.vcl.vcl_bench import Bench
 from varnishpy.backends.errors import FetchError
 from varnishpy.base.regex import Regex
@@ -87,16 +87,16 @@ def test_foreach_calls_a_subroutine_for_each_match() -> None:
 
 def test_foreach_ends_where_the_subroutine_returns() -> None:
     sub = "sub each { set req.http.out = req.http.out + o.backref(0); return (pass); }"
-    req, _bench = recv(r"\d", 'if (o.foreach("a1b2c", each)) { }', sub)
+    req, bench = recv(r"\d", 'if (o.foreach("a1b2c", each)) { }', sub)
     assert req.http.get("out") == "1"
-    assert req.action == "pass"
+    assert bench.action == "pass"
 
 
 def test_bodies() -> None:
     text = INIT.format(r"k(\d)", ", forbody = true") + "sub each { set req.http.out = req.http.out + o.backref(1); }"
     bench = Bench(text + "sub vcl_recv { if (o.match_body(req_body) && o.foreach_body(req_body, each)) { } }")
     req = bench.request()
-    req.body_oc = SimpleNamespace(chunks=[b"ak", memoryview(b"1 k2")])
+    req.body_oc = make_body(b"ak", memoryview(b"1 k2"))
     bench.run("recv", req)
     assert req.http.get("out") == "12"
     req = bench.request()
@@ -106,8 +106,8 @@ def test_bodies() -> None:
 
 
 def test_bodies_need_an_object_made_for_them() -> None:
-    req, bench = recv("x", "if (o.match_body(req_body)) { }")
-    assert req.action == "fail"
+    _req, bench = recv("x", "if (o.match_body(req_body)) { }")
+    assert bench.action == "fail"
     assert "needs an object made with forbody = true" in bench.log.texts("VCL_Error")[0]
 
 

@@ -43,7 +43,7 @@ def ask(bench: Bench, times: int, url: str = "/") -> list[str | None]:
 def evaluate(expression: str, before: str = "") -> str | None:
     bench = Bench(f"import vsthrottle; sub vcl_recv {{ {before} set req.http.out = {expression}; }}")
     try:
-        return bench.recv().http.get("out")  # type: ignore[no-any-return]
+        return bench.recv().http.get("out")
     finally:
         bench.vcl.discard()
 

@@ -67,7 +67,7 @@ def test_hidden_while_cold() -> None:
 
 def test_elapsed() -> None:
     made = Bench("import xcounter; sub vcl_recv { if (xcounter.elapsed() >= 0s) { return (pass); } }")
-    assert made.recv().action == "pass"
+    assert made.returns() == "pass"
 
 
 def test_readers_of_shared_memory_see_each_with_its_own_text(varnishpy: Callable[..., object]) -> None:

@@ -64,7 +64,7 @@ def test_a_header_needs_a_name() -> None:
 
 def test_headers_are_named_in_vcl_init() -> None:
     bench = Bench('import xkey; sub vcl_recv { xkey.header("a"); }')
-    assert bench.recv().action == "fail"
+    assert bench.returns() == "fail"
     assert bench.log.texts("VCL_Error") == ["xkey.header() is for vcl_init"]
 
 

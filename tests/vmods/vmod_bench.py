@@ -13,5 +13,5 @@ def run(imports: str, body: str, **headers: str) -> Bench:
 
 def out(imports: str, expression: str, before: str = "", **headers: str) -> str | None:
     bench = run(imports, f"{before} set req.http.out = {expression};", **headers)
-    assert bench.last.action in ("hash", "pass"), bench.log.texts("VCL_Error")  # type: ignore[attr-defined]
+    assert bench.action in ("hash", "pass"), bench.log.texts("VCL_Error")
     return bench.last.http.get("out")  # type: ignore[attr-defined, no-any-return]

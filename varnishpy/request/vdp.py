@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.log.tag_numbers import VDP_ACCT
 from varnishpy.log.tasklog import is_masked
 from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
@@ -70,6 +71,7 @@ class DeliveryContext:
         return worker_of(self.req)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DeliveryProcessor:
     """Base of delivery processors. A subclass sets ``name`` and overrides what it needs."""
 

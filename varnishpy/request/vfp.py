@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from varnishpy.backends.errors import FetchError
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.http.message import Message
 from varnishpy.log.tag_numbers import FETCH_ERROR, VFP_ACCT
 from varnishpy.log.tasklog import is_masked
@@ -69,6 +70,7 @@ def set_fragment(octets: int) -> None:
     fragment = max(0, octets)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FetchProcessor:
     """Base of fetch processors. A subclass sets ``name`` and overrides what it needs."""
 

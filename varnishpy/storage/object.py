@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.http.message import Header, Message
 from varnishpy.params import params
 from varnishpy.storage.room import OBJECT_OVERHEAD, NoSpace, NukeBudget
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _TINY: Final = 4096  # below this, gathering costs less than a piece of its own
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StoredObject:
     """See the module text.
 

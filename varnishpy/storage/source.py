@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.http.message import Header
 
 Piece = bytes | bytearray | memoryview
@@ -43,6 +44,7 @@ LATER: Final = _Mark("LATER")
 END: Final = _Mark("END")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Source:
     """Base of all sources.
 

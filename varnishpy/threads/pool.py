@@ -32,6 +32,7 @@ from typing import Any
 
 from varnishpy import stats
 from varnishpy.base import clock
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.log import Tag, vsl
@@ -65,6 +66,7 @@ def concurrency() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """Worker threads with a common queue.
 
