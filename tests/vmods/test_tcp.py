@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ def run(connection: socket.socket, body: str, is_uds: bool = False) -> tuple[str
     bench = Bench(f"import tcp; sub vcl_recv {{ {body} }}")
     req = bench.request()
     req.sess.fd = connection.fileno()
-    req.sess.listen.is_uds = is_uds
+    req.sess.listen = replace(req.sess.listen, is_uds=is_uds)
     bench.run("recv", req)
     return req.http.get("out"), bench
 
