@@ -24,3 +24,36 @@ def test_the_example_of_the_guide(short_tmp: Path, how: str) -> None:
         assert first.startswith(b"HTTP/1.1 200 HEYHEY\r\n")
         assert cache.get("/").status == 200
         assert cache.get("/").status == 429
+
+
+PAIR = """
+from varnishpy.vmods.api import IP, INT, STRING, Ctx
+
+__version__ = "{version}"
+
+
+def text(ctx: Ctx, address: IP) -> STRING:
+    return f"{{address}} {number}"
+"""
+
+
+def test_an_edited_module_is_taken_by_the_next_load(short_tmp: Path) -> None:
+    module, program = short_tmp / "pair.py", short_tmp / "pair.vcl"
+    module.write_text(PAIR.format(version="1.0", number=1))
+    program.write_text(
+        "vcl 4.1; import pair; backend default none; sub vcl_recv { return (synth(200, pair.text(client.ip))); }"
+    )
+    with running(short_tmp / "v", "-f", str(program), "-p", f"vmod_path={short_tmp}") as cache:
+        request = b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+        assert cache.raw(request).startswith(b"HTTP/1.1 200 127.0.0.1 1\r\n")
+        module.write_text(PAIR.format(version="1.1", number=2))
+        cache.cli(f"vcl.load second {program}")
+        cache.cli("vcl.use second")
+        assert cache.raw(request).startswith(b"HTTP/1.1 200 127.0.0.1 2\r\n")
+        listed = cache.cli("debug.vmod")
+        assert 'version="1.0"' in listed
+        assert 'version="1.1"' in listed
+        module.unlink()  # the child that comes next has what was compiled
+        cache.cli("stop")
+        cache.cli("start")
+        assert cache.raw(request).startswith(b"HTTP/1.1 200 127.0.0.1 2\r\n")

@@ -41,7 +41,7 @@ from varnishpy.threads.cores import CoreKeeper
 from varnishpy.threads.poolset import PoolSet
 from varnishpy.threads.waiter import Waiter
 from varnishpy.vcl.registry import VclRegistry
-from varnishpy.vcl.vmodspec import find_vmod
+from varnishpy.vcl.vmodfind import find_vmod
 
 _MOST_QUEUED = 100  # queued tasks that the scoreboard shows of each pool
 

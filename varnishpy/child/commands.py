@@ -272,7 +272,11 @@ class ChildCommands:
         return f"{self._child.hash.forget_all()} objects\n"
 
     def debug_vmod(self, call: CliCall) -> str:
-        return "".join(f"{len(vcls):5d} {name} ({' '.join(vcls)})\n" for name, vcls in self._child.vcls.vmods().items())
+        rows = self._child.vcls.vmods().items()
+        return "".join(
+            f'{len(vcls):5d} {vmod.name} (path="{vmod.path}", version="{vmod.version}", vcs="")\n'
+            for vmod, vcls in rows
+        )
 
 
 def _json(call: CliCall, rows: list[dict[str, Any]]) -> str:

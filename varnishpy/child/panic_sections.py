@@ -52,8 +52,8 @@ def _worker(out: DumpText, wrk: Worker) -> None:
 def _vmods(child: Child) -> str:
     out = DumpText()
     with out.block("vmods ="):
-        for name, vcls in child.vcls.vmods().items():
-            out.line(f"{name} = {{vcl = {' '.join(vcls)}}},")
+        for vmod, vcls in child.vcls.vmods().items():
+            out.line(f'{vmod.name} = {{path="{vmod.path}", version="{vmod.version}", vcl = {" ".join(vcls)}}},')
     return out.text()
 
 

@@ -46,7 +46,8 @@ from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
 from varnishpy.vcl.symbols import LOWEST
-from varnishpy.vcl.vmodspec import VmodError, add_extension
+from varnishpy.vcl.vmodfind import add_extension
+from varnishpy.vcl.vmodspec import VmodError
 
 # How often unused VCL is looked for (seconds).
 _VCL_POKE: Final = 1.0

@@ -97,7 +97,8 @@ class ModuleWriter:
         ]
         lines += self._sources()
         for imported in unit.imports:
-            lines.append(f"vmod_{imported.alias} = rt.vmod({imported.module!r}, {imported.path!r})")
+            text = f", {imported.vmod.text!r}" if imported.path else ""
+            lines.append(f"vmod_{imported.alias} = rt.vmod({imported.module!r}, {imported.path!r}{text})")
             if unit.vmod_key(imported.alias) == imported.alias:
                 lines.append(f"priv_vcl_{imported.alias} = rt.private()")
         vmods = [

@@ -13,7 +13,8 @@ from varnishpy.vcl.symbols import HIGHEST, LOWEST, Symbol, has_vcl_prefix
 from varnishpy.vcl.tree import Sub
 from varnishpy.vcl.types import SUB, VclType
 from varnishpy.vcl.unit import Import, Unit
-from varnishpy.vcl.vmodspec import Function, ObjectClass, Vmod, VmodError, find_vmod
+from varnishpy.vcl.vmodfind import advice, find_vmod
+from varnishpy.vcl.vmodspec import Function, ObjectClass, Vmod, VmodError
 
 
 def parse_program(unit: Unit) -> None:
@@ -153,7 +154,10 @@ def _load(unit: Unit, token: Token, name: str, source: str | None) -> Vmod:
     except VmodError as error:
         text = str(error)
         if not text:
-            unit.report.fail(f"Could not find VMOD {name}\n", token)
+            try:
+                unit.report.fail(f"Could not find VMOD {name}\n", token)
+            finally:
+                unit.report.add(advice(name, unit.options.vmod_path))
         unit.report.fail(f"Could not open VMOD {name}\n\tFile name: {source or name}\n\tError: {text}\n", token)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from varnishpy.base.locks import make_lock
@@ -23,6 +25,7 @@ from varnishpy.vcl.codegen import TRACE_MARK
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private, module_name
 from varnishpy.vcl.methods import METHODS
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
+from varnishpy.vcl.vmodfind import version
 
 if TYPE_CHECKING:
     from varnishpy.cache.keys import KeyIndex
@@ -92,6 +95,24 @@ class VclHost(Protocol):
         """The fetch filters that would be chosen for ``ctx.bo`` as it stands."""
 
 
+@dataclass(frozen=True, slots=True)
+class VmodInUse:
+    """A VMOD that a program imports: its name, and what was loaded."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def path(self) -> str:
+        """The file it came from."""
+        return self.module.__file__ or ""
+
+    @property
+    def version(self) -> str:
+        """Its version; empty if nobody knows."""
+        return version(self.module)
+
+
 class VclHold:
     """Keeps a program from going cold, or from being discarded, until it is let go; see `Vcl.hold`."""
 
@@ -138,7 +159,9 @@ class Vcl:
         self._methods: dict[str, Method] = self._globals["METHODS"]
         self._traced: dict[str, Method] | None = None
         self._always_traced: bool = self._globals["WRITES_TRACE"]
-        self.vmods: list[str] = [name for _alias, name, _listens in self._globals["VMODS"]]
+        self.vmods: list[VmodInUse] = [
+            VmodInUse(name, self._globals[f"vmod_{alias}"]) for alias, name, _listens in self._globals["VMODS"]
+        ]
 
     def _execute(self, text: str) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": module_name(self.name)}

@@ -10,7 +10,7 @@ import threading
 
 from varnishpy import stats
 from varnishpy.cli.vcl_list import VclRow
-from varnishpy.vcl.loader import Vcl, VclHost, VclLoadError, load
+from varnishpy.vcl.loader import Vcl, VclHost, VclLoadError, VmodInUse, load
 
 
 def _failed(what: str, error: VclLoadError) -> str:
@@ -80,12 +80,12 @@ class VclRegistry:
         with self._lock:
             return [entry for entry in self._vcls.values() if isinstance(entry, Vcl)] + list(self._discarded)
 
-    def vmods(self) -> dict[str, list[str]]:
+    def vmods(self) -> dict[VmodInUse, list[str]]:
         """The modules in use and the programs that import each."""
-        users: dict[str, list[str]] = {}
+        users: dict[VmodInUse, list[str]] = {}
         for vcl in self.all():
-            for name in vcl.vmods:
-                users.setdefault(name, []).append(vcl.name)
+            for vmod in vcl.vmods:
+                users.setdefault(vmod, []).append(vcl.name)
         return users
 
     def _label_target(self, name: str) -> Vcl:

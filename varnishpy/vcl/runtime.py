@@ -26,7 +26,7 @@ from varnishpy.vcl.acl import Acl as acl
 from varnishpy.vcl.acl import acl_match
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub, run_once
 from varnishpy.vcl.values import HeaderRef, SockAddr
-from varnishpy.vcl.vmodspec import load_module as vmod
+from varnishpy.vcl.vmodfind import load_module as vmod
 
 __all__ = [
     "HeaderRef",

@@ -246,6 +246,10 @@ class Symbols:
             unit.report.add(")")
         unit.report.add("\nAt: ")
         unit.report.span(first, unit.before(unit.token))
+        alias, _, member = text.partition(".")
+        for imported in unit.imports:
+            if imported.alias == alias:
+                unit.report.add(imported.vmod.about(member))
         unit.report.stop()
 
     def _wrong_kind(self, first: Token, symbol: Symbol, kind: str) -> NoReturn:

@@ -18,6 +18,10 @@ class SockAddr(NamedTuple):
     ip: str
     port: int = 0
 
+    def __str__(self) -> str:
+        """The address without the port, as VCL turns it into a string."""
+        return self.ip
+
 
 class HeaderRef:
     """A header of a message: the type HEADER, as VMODs get it. ``where`` is req, resp, bereq, beresp, obj, ..."""

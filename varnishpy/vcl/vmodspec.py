@@ -11,13 +11,8 @@ event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` i
 
 from __future__ import annotations
 
-import errno
-import importlib
-import importlib.metadata
-import importlib.util
+import difflib
 import inspect
-import os
-import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,9 +46,6 @@ PRIV_CALL = Annotated[dict[Any, Any], "PRIV_CALL"]
 PRIV_VCL = Annotated[dict[Any, Any], "PRIV_VCL"]
 PRIV_TASK = Annotated[dict[Any, Any], "PRIV_TASK"]
 PRIV_TOP = Annotated[dict[Any, Any], "PRIV_TOP"]
-
-ENTRY_POINTS = "varnishpy.vmods"
-_extensions: dict[str, str] = {}  # VMOD name to file: what -E brought
 
 
 class _NotGiven:
@@ -105,9 +97,19 @@ class Vmod:
     name: str
     module: str
     path: str
+    text: str = ""  # of the file, if it came from one
     functions: list[Function] = field(default_factory=list)
     classes: list[ObjectClass] = field(default_factory=list)
     has_event: bool = False
+    unfit: dict[str, str] = field(default_factory=dict)  # public names that VCL cannot use, and why
+
+    def about(self, name: str) -> str:
+        """What helps who used a name of this VMOD that it does not have; a line, or nothing."""
+        if name in self.unfit:
+            return f"{self.unfit[name]}\n"
+        known = [each.name for each in self.functions] + [each.name for each in self.classes]
+        near = difflib.get_close_matches(name, known, 2)
+        return f"Did you mean {' or '.join(f'{self.name}.{each}' for each in near)}?\n" if near else ""
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -140,7 +142,7 @@ def _vcl_type(hint: Any, where: str) -> tuple[VclType, str, tuple[str, ...]]:
 
 def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
     where = getattr(function, "__qualname__", name)
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = _hints(function, where)
     parameters = list(inspect.signature(function).parameters.values())
     arguments: list[Argument] = []
     for parameter in parameters[skip:]:
@@ -153,6 +155,13 @@ def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
     kind, _private, _choices = _vcl_type(hints.get("return"), where)
     allowed = methods.mask(getattr(function, "__vcl_restrict__", "all"))
     return Function(name.rstrip("_"), name, kind, arguments, allowed)
+
+
+def _hints(function: Callable[..., object], where: str) -> dict[str, object]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception as error:  # whatever evaluating an annotation comes to
+        raise VmodError(f"{where}: an annotation cannot be read: {error}") from None
 
 
 def _class(name: str, cls: type[Any]) -> ObjectClass:
@@ -170,7 +179,18 @@ def _takes_context(function: Callable[..., Any], position: int) -> bool:
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) <= position:
         return False
-    return typing.get_type_hints(function).get(parameters[position]) is Ctx
+    where = getattr(function, "__qualname__", "")
+    return _hints(function, where).get(parameters[position]) is Ctx
+
+
+def _unfit(function: Callable[..., object], position: int, what: str, arguments: str) -> str:
+    """Why VCL cannot call something public; empty if it can."""
+    try:
+        if _takes_context(function, position):
+            return ""
+    except VmodError as error:
+        return str(error)
+    return f"{what} begins with ({arguments}, ...), Ctx being that of varnishpy.vmods.api"
 
 
 def describe(module: ModuleType, name: str, path: str) -> Vmod:
@@ -183,81 +203,16 @@ def describe(module: ModuleType, name: str, path: str) -> Vmod:
             continue
         if listed is None and getattr(member, "__module__", None) != module.__name__:
             continue
-        if inspect.isclass(member) and _takes_context(member.__init__, 1):
-            vmod.classes.append(_class(attribute, member))
-        elif inspect.isfunction(member) and _takes_context(member, 0):
-            vmod.functions.append(_function(attribute, member, 1))
+        reason = ""
+        if inspect.isclass(member):
+            reason = _unfit(member.__init__, 1, "the __init__() of an object", "self, ctx: Ctx, vcl_name: str")
+            if not reason:
+                vmod.classes.append(_class(attribute, member))
+        elif inspect.isfunction(member):
+            reason = _unfit(member, 0, "a function", "ctx: Ctx")
+            if not reason:
+                vmod.functions.append(_function(attribute, member, 1))
+        if reason:
+            in_vcl = attribute.rstrip("_")
+            vmod.unfit[in_vcl] = f"{name}.{in_vcl} cannot be used in VCL: {reason}"
     return vmod
-
-
-def load_module(module: str, path: str) -> ModuleType:
-    """Import a VMOD's module: by name, or from a file."""
-    if not path:
-        return importlib.import_module(module)
-    known = sys.modules.get(module)
-    if known is not None:
-        return known
-    spec = importlib.util.spec_from_file_location(module, path)
-    if spec is None or spec.loader is None:
-        raise VmodError(f"{path} is not a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[module] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[module]
-        raise
-    return loaded
-
-
-def add_extension(path: str) -> str:
-    """Make a Python file known as a VMOD without any vmod_path (``-E``); returns the VMOD's name.
-
-    :raises VmodError: if the file cannot be read or its name is no VMOD's
-    """
-    name = os.path.basename(path).removesuffix(".py")
-    if not name.isidentifier():
-        raise VmodError(f"{path}: a file called name.py is needed, name being a VMOD's")
-    try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise VmodError(f"{path}: {error.strerror}") from None
-    _extensions[name] = os.path.abspath(path)
-    return name
-
-
-def find_vmod(name: str, vmod_path: list[str], source: str | None = None) -> Vmod:
-    """Find a VMOD by name (or at the place that ``import ... from`` gives) and describe it; raises `VmodError`.
-
-    Shared objects of C are taken for the VMOD of that name here, so that programs written for C run.
-    """
-    module, path = _locate(name, vmod_path, source)
-    try:
-        return describe(load_module(module, path), name, path)
-    except VmodError:
-        raise
-    except Exception as error:
-        raise VmodError(f"{path or module}: {type(error).__name__}: {error}") from error
-
-
-def _locate(name: str, vmod_path: list[str], source: str | None) -> tuple[str, str]:
-    if source is not None and not source.endswith(".so"):
-        for place in [source] if source.startswith("/") else [os.path.join(folder, source) for folder in vmod_path]:
-            path = os.path.join(place, f"{name}.py") if place.endswith("/") or os.path.isdir(place) else place
-            if os.path.isfile(path):
-                return f"varnishpy_vmod_{name}", os.path.abspath(path)
-        raise VmodError(os.strerror(errno.ENOENT) if source.startswith("/") else "")
-    if name in _extensions:
-        return f"varnishpy_vmod_{name}", _extensions[name]
-    builtin = f"varnishpy.vmods.{name}"
-    if name != "api" and not name.startswith("_") and importlib.util.find_spec(builtin) is not None:
-        return builtin, ""
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if entry.name == name:
-            return entry.module, ""
-    for folder in vmod_path:
-        path = os.path.join(folder, f"{name}.py")
-        if os.path.isfile(path):
-            return f"varnishpy_vmod_{name}", os.path.abspath(path)
-    raise VmodError(os.strerror(errno.ENOENT) if source is not None and not os.path.exists(source) else "")
