@@ -184,6 +184,7 @@ def test_a_hangup_is_told(pool: Pool, rest: Callable[..., list[Resting]], until:
     session.ask()
     until(lambda: pool.counts()["resting"] == 1)
     assert session.watched is not None and not session.watched.hangup
+    until(lambda: pool.counts()["resting"] == 1)  # else the turn that answered may read the end as well
     session.theirs.shutdown(socket.SHUT_WR)
     until(lambda: session.ended)
     assert session.watched.hangup and pool.watch.hangups == 1
