@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -247,6 +248,7 @@ def test_pages(stats_socket: StatsSocket) -> None:
     assert (status, fields["content-type"], int(fields["content-length"])) == (200, "application/json", len(body))
     assert json.loads(body)["counters"]["VBE.boot.default.req"]["value"] == 3
     status, _, body = get(path, "/metrics")
+    assert re.search(rb"^process_resident_memory_bytes [1-9]\d+$", body, re.M)
     assert b'varnishpy_vbe_req_total{ident="boot.default"} 3\n' in body
     assert b"# TYPE varnishpy_vbe_conn gauge\n" in body
     status, fields, body = get(path, "/")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import panic
 from varnishpy.base.dumptext import DumpText
+from varnishpy.child import process_figures
 from varnishpy.params import params
 from varnishpy.request.busyobj import BusyObject
 from varnishpy.request.request import Request
@@ -24,6 +25,7 @@ def install(child: Child) -> None:
     panic.set_brief(lambda: bool(params.feature.short_panic))
     panic.add_dumper("thr", _thread)
     panic.add_dumper("vmods", lambda: _vmods(child))
+    panic.add_dumper("process", process_figures.dump)
     panic.add_dumper("pools", child.pools.dump)
     panic.add_dumper("sessions", lambda: _sessions(child))
 

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from varnishpy import stats
+from varnishpy.child import process_figures
 from varnishpy.child.stats_documents import counters_json, group_json, metrics, to_json
 from varnishpy.log.cursor import LogError, LogOverrun, RingCursor
 from varnishpy.log.grouping import MODES, Grouper
@@ -231,7 +232,8 @@ class StatsSocket:
             if path == "/stats.json":
                 return _Answer(200, "application/json", counters_json(stats.registry))
             if path == "/metrics":
-                return _Answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics(stats.registry))
+                text = metrics(stats.registry) + process_figures.metrics()
+                return _Answer(200, "text/plain; version=0.0.4; charset=utf-8", text)
             if path == "/log":
                 return _Answer(200, "application/x-ndjson", b"")
             provider = self._providers.get(path[1:])

@@ -1,0 +1,54 @@
+"""What is installed is used: each requirement by the package, each extra by what it serves."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = {"coverage": "coverage", "mypy": "mypy", "ruff": "ruff", "pytest-xdist": "-n $(JOBS)"}  # in the Makefile
+
+
+def imported(files: Iterable[Path]) -> set[str]:
+    """The outermost packages that files import, in functions as well."""
+    found: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add((node.module or "").split(".")[0])
+    return found
+
+
+def names(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [re.split(r"[<>=~\[; ]", line)[0] for line in lines if line and not line.startswith("#")]
+
+
+def requirements(section: str, option: str) -> list[str]:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    return names(config[section][option])
+
+
+def test_the_package_imports_all_that_it_requires() -> None:
+    required = requirements("options", "install_requires")
+    assert set(required) <= imported((ROOT / "varnishpy").rglob("*.py"))
+
+
+def test_tests_use_all_that_they_require() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    used = imported((ROOT / "tests").rglob("*.py"))
+    for name in requirements("options.extras_require", "test"):
+        if name in PROGRAMS:
+            assert PROGRAMS[name] in makefile, name
+        elif name == "pytest-timeout":
+            assert "timeout = " in (ROOT / "setup.cfg").read_text()
+        elif name.startswith("types-"):
+            assert name.removeprefix("types-") in used | imported((ROOT / "varnishpy").rglob("*.py"))
+        else:
+            assert name.replace("-", "_") in used, name
