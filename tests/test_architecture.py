@@ -200,3 +200,43 @@ def test_any_becomes_less() -> None:
     assert not more, "say what the type is: a class, a Protocol or an alias"
     less = {room: found.get(room, 0) for room, most in MOST_ANY.items() if found.get(room, 0) < most - 10}
     assert not less, "fewer than MOST_ANY says: write these numbers there"
+
+
+def run_time_imports(path: Path, modules: set[str]) -> set[str]:
+    """Modules of the package that one imports when it runs, in its functions as well."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for branch in node.orelse:
+                visit(branch)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)[: -node.level] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            for alias in node.names:
+                found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules else base)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found & modules
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    def name(path: Path) -> str:
+        return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+    modules = {name(path) for path in FILES}
+    left = {name(path): run_time_imports(path, modules) - {name(path)} for path in FILES}
+    while gone := {module for module, imported in left.items() if not imported & left.keys()}:
+        left = {module: imported for module, imported in left.items() if module not in gone}
+    # what remains imports others that remain: take away what no remaining module imports, and circles are left
+    while True:
+        wanted = set().union(*left.values()) if left else set()
+        if left.keys() <= wanted:
+            break
+        left = {module: imported for module, imported in left.items() if module in wanted}
+    assert not {module: sorted(imported & left.keys()) for module, imported in left.items()}

@@ -344,6 +344,7 @@ class Cache:
         self.storage = StorageSet(parse_storage(["s0=malloc,64m"]))
         self.env = make_env(PoolSet())
         self.session = make_session(self.env, client="192.0.2.1", server="192.0.2.9")
+        self.env.run_request, self.env.finish_request = run_request, finish_request
         self.storage.open(self.env.hash)
         self.env.default_stevedore = self.storage.default
         self.env.transient = self.storage.transient

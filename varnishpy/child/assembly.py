@@ -17,7 +17,7 @@ from varnishpy.base.workspace import set_emulator
 from varnishpy.cache.ban import Bans
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.hash import Hash
-from varnishpy.child import panic_sections
+from varnishpy.child import panic_sections, process_figures
 from varnishpy.child.heritage import Heritage
 from varnishpy.child.host import Host
 from varnishpy.child.preload import preload
@@ -27,7 +27,9 @@ from varnishpy.http2.transport import Http2Transport
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.params import table as params_table
+from varnishpy.request.client import run_request
 from varnishpy.request.env import Env
+from varnishpy.request.finish import finish_request
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
 from varnishpy.session.proxy import ProxyTransport
@@ -86,6 +88,8 @@ class Child:
             default_stevedore=self.storage.default,
             transient=self.storage.transient,
             next_stevedore=self.storage.next,
+            run_request=run_request,
+            finish_request=finish_request,
             identity=heritage.identity or socket.gethostname(),
             hostname=socket.gethostname(),
         )
@@ -149,6 +153,7 @@ class Child:
             "scoreboard": self._scoreboard,
             "workspaces": self._workspaces,
             "pools": lambda: self.pools.describe(),
+            "process": lambda: process_figures.measure().as_json(),
             "params": params_table.as_json,
             "panic": lambda: self.heritage.last_panic,
         }

@@ -20,7 +20,9 @@ from varnishpy.cache.hash import Hash
 from varnishpy.child.host import Host
 from varnishpy.kit import coverage
 from varnishpy.kit.views import Messages
+from varnishpy.request.client import run_request
 from varnishpy.request.env import Env
+from varnishpy.request.finish import finish_request
 from varnishpy.storage.config import StorageSet, parse_storage
 from varnishpy.threads.pool import Pool
 from varnishpy.threads.poolset import PoolSet
@@ -103,6 +105,8 @@ class Stage:
             default_stevedore=self.storage.default,
             transient=self.storage.transient,
             next_stevedore=self.storage.next,
+            run_request=run_request,
+            finish_request=finish_request,
             identity=IDENTITY,
             hostname="localhost",
         )

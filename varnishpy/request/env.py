@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from varnishpy.cache.ban import Bans
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.hash import Hash
+    from varnishpy.request.request import Request, Step
     from varnishpy.storage.stevedore import Stevedore
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.waiter import Waiter
+    from varnishpy.threads.worker import Worker
 
 
 @dataclass(slots=True)
@@ -29,6 +31,9 @@ class Env:
     transient: Stevedore | None = None
     next_stevedore: Callable[[], Stevedore] | None = None  # StorageSet.next: each in turn
     vcls: Any = None  # the VCL registry: .active() -> Vcl with a reference, .get(name)
+    # of client.py and finish.py: what ESI includes are run with, where they cannot be imported
+    run_request: Callable[[Worker, Request], Step] | None = None
+    finish_request: Callable[[Worker, Request], None] | None = None
     identity: str = ""  # -i
     hostname: str = ""
     transports: dict[str, Any] = field(default_factory=dict)  # "HTTP1", "HTTP2", ...

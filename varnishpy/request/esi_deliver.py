@@ -159,9 +159,6 @@ class EsiDelivery(DeliveryProcessor):
     # -- includes --------------------------------------------------------------------------------------------------
 
     def _include(self, instruction: Include) -> Pieces:
-        from varnishpy.request.client import run_request  # the state machine and its processors need each other
-        from varnishpy.request.finish import finish_request
-
         parent = self.context.req
         abort = params.feature.esi_include_onerror and not instruction.on_error_continue
         if parent.esi_level >= params.max_esi_depth:
@@ -170,6 +167,8 @@ class EsiDelivery(DeliveryProcessor):
                 raise SourceError("ESI depth limit reached")
             return
         yield b""  # the client shall have what comes before
+        run_request, finish_request = parent.env.run_request, parent.env.finish_request
+        assert run_request is not None and finish_request is not None
         wrk = self.context.wrk
         transport = EsiTransport(self._gzip)
         child = _child_request(wrk, parent, transport, instruction)

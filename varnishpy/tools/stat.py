@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import sys
 import time
@@ -12,6 +11,7 @@ from varnishpy.base.workdir import resolve_existing
 from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.tools.follow import parse_patience
+from varnishpy.tools.stat_filter import Filter, uptime
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy stat"
@@ -32,46 +32,8 @@ OPTIONS = [
 ]
 
 
-class Filter:
-    """``-I``, ``-X`` and ``-f`` in the order given: the first glob that matches decides."""
-
-    def __init__(self) -> None:
-        self._globs: list[tuple[str, bool]] = []
-        self.raw = False
-
-    def add(self, letter: str, glob: str) -> None:
-        """Take an option; ``-f ^glob`` excludes."""
-        include = letter != "X"
-        if letter == "f" and glob.startswith("^"):
-            include, glob = False, glob[1:]
-        self._globs.append((glob, include))
-
-    def require(self, name: str) -> None:
-        """Show a counter whatever the options say."""
-        self._globs.insert(0, (name, True))
-
-    def __bool__(self) -> bool:
-        return bool(self._globs)
-
-    def shows(self, name: str) -> bool:
-        """True if the counter is to be shown."""
-        for glob, include in self._globs:
-            if fnmatch.fnmatchcase(name, glob):
-                return include
-        return not any(include for _, include in self._globs)
-
-    def value(self, point: Point) -> int:
-        """The number to show."""
-        return point.raw if self.raw else point.value
-
-
 _FLAGS = {"counter": "c", "gauge": "g", "bitmap": "b"}
 _FORMATS = {"integer": "i", "bytes": "B", "duration": "d", "bitmap": "b"}
-
-
-def uptime(points: list[Point]) -> int:
-    """Seconds the cache process runs; 0 if unknown."""
-    return next((point.value for point in points if point.name == "MAIN.uptime"), 0)
 
 
 def as_lines(points: list[Point], chosen: Filter) -> str:
@@ -159,7 +121,7 @@ def _run(argv: list[str]) -> None:
     counters = CounterReader(reader)
     counters.refresh()
     if mode == "c":
-        from varnishpy.tools.stat_view import watch
+        from varnishpy.tools.stat_view import watch  # what draws on terminals takes long to load
 
         watch(counters, chosen)
         return

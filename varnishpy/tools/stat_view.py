@@ -15,7 +15,7 @@ from rich.text import Text
 from varnishpy.base.units import format_bytes
 from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.tools.keys import keyboard
-from varnishpy.tools.stat import Filter, uptime
+from varnishpy.tools.stat_filter import Filter, uptime
 
 _LEVELS = ("info", "diag", "debug")
 _HITS = (10, 100, 1000)
