@@ -236,7 +236,6 @@ class Backend(Director):
     # -- fetching --------------------------------------------------------------------------------------------------
 
     def get_response(self, wrk: Worker, bo: BusyObject) -> None:
-        bo.backend = self
         if bo.bereq.get("host") is None:
             bo.bereq.add("Host", self.host_header)
         bo.body_reader = None
@@ -305,7 +304,6 @@ class Backend(Director):
 
         The caller sets ``bo.doclose`` before `finish`, and reports its octets with `charge_pipe`.
         """
-        bo.backend = self
         bo.body_reader = None
         conn = self._connect(wrk, bo, False)
         timeout = _choose(bo.first_byte_timeout, self.first_byte_timeout, params.first_byte_timeout)

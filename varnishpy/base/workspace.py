@@ -21,8 +21,6 @@ from typing import Final
 
 from varnishpy.base.panic import invariant, panic
 
-ALIGN: Final = 8
-
 
 def _round_up(n: int) -> int:
     return (n + 7) & ~7

@@ -42,7 +42,7 @@ _COLLECT_AFTER: Final = 20_000
 # just enough where each level goes through C
 _LEAST_STACK: Final = 4 << 20
 
-# what can be wrong with that which the command line and the parameters name; anything else is a defect
+# mistakes in the command line or in parameters; any other exception is a defect
 _NO_START: Final = (CertError, StatsSocketError, StorageConfigError, StorageError, VmodError, OSError)
 
 

@@ -71,9 +71,6 @@ class NoTransport:
     def new_session(self, wrk: Worker, sess: Session) -> None:
         """Never called."""
 
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        """Never called."""
-
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         """Nobody waits for it."""
         return Delivered.DONE
@@ -217,7 +214,6 @@ class Exchange:
         bo.wrk = stage().worker
         bo.vcl = self.program.vcl
         bo.director_req = req.director_hint
-        bo.esi_level = req.esi_level
         bo.t_first = bo.t_prev = self.now
         bo.retries = int(self._number("retries"))
         bo.max_retries = params.max_retries

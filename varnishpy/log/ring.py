@@ -32,7 +32,6 @@ MARKERS = {1: b"VSLHEAD1", 2: b"VSLHEAD2"}
 MINIMUM_SPACE = 64 * 1024
 
 _HEAD = struct.Struct("=8sqI4x8q")
-_OFFSET = struct.Struct("=q")
 _BATCH_WORD = BATCH << 24
 
 

@@ -163,7 +163,6 @@ RESERVED = 254
 BATCH = 255
 
 TAGS: dict[int, Tag] = {int(tag): tag for tag in Tag}
-BY_NAME: dict[str, Tag] = {tag.name.lower(): tag for tag in Tag}
 
 # Names of numbers that only the VSLHEAD1 layout has.
 _LEGACY_ONLY = {7: "BackendReuse", 12: "Backend", 86: "BackendStart"}

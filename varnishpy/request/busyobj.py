@@ -40,21 +40,21 @@ class BusyObject:
     """A backend fetch. Times are wall-clock seconds, durations seconds."""
 
     __slots__ = (
-        "env", "wrk", "vxid", "log", "ws", "sess", "client_req", "vcl", "method", "privs", "vcl_trace",
+        "env", "wrk", "vxid", "log", "ws", "sess", "client_req", "vcl", "privs", "vcl_trace",
         "bereq", "bereq0", "beresp", "bereq_body", "client_identity", "digest",
-        "director_req", "director_resp", "backend", "backend_conn", "body_reader", "filter_list", "storage_hint",
+        "director_req", "director_resp", "backend_conn", "body_reader", "filter_list", "storage_hint",
         "step",
         "connect_timeout", "first_byte_timeout", "between_bytes_timeout", "task_deadline",
         "objcore", "stale_oc", "uncacheable", "is_bgfetch", "is_hitmiss", "is_hitpass", "was_304", "do_pass",
 
         "do_esi", "do_gzip", "do_gunzip", "do_stream", "retries", "max_retries", "no_retry", "err_code",
         "err_reason", "failed",
-        "esi_level", "proto", "t_first", "t_prev", "acct", "synth_body", "track",
+        "t_first", "t_prev", "acct", "synth_body",
         "doclose",
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
-        "hop_headers", "stack", "held", "announce", "director_open", "ws_snapshot", "want100cont", "vfp_context",
-        "drop_body", "resume",
+        "hop_headers", "stack", "held", "announce", "director_open", "ws_snapshot", "vfp_context", "drop_body",
+        "resume",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -66,7 +66,6 @@ class BusyObject:
         self.sess: Any = None
         self.client_req: Request | None = None  # only until REQ_DONE, and only for the request's body
         self.vcl: Any = None
-        self.method = ""
         self.privs: dict[Any, Any] | None = None
         self.vcl_trace = False
 
@@ -79,7 +78,6 @@ class BusyObject:
 
         self.director_req: Any = None
         self.director_resp: Any = None
-        self.backend: Any = None
         self.backend_conn: Any = None
         self.body_reader: Any = None
         self.filter_list: str | None = None
@@ -108,13 +106,10 @@ class BusyObject:
         self.err_code = 0
         self.err_reason: str | None = None
         self.failed: str | None = None
-        self.esi_level = 0
-        self.proto = ""
         self.t_first = 0.0
         self.t_prev = 0.0
         self.acct = BackendAccounting()
         self.synth_body: list[bytes] = []
-        self.track: Any = None
         self.doclose: str | None = None
         self.bereq_filter_list: str | None = None  # bereq.filters as VCL set it
         self.transit_buffer: int | None = None  # octets; None: the parameter
@@ -127,7 +122,6 @@ class BusyObject:
         self.held: bytes | None = None  # read already, to see whether more follows
         self.director_open = False  # get_response succeeded and finish is still owed
         self.ws_snapshot = 0
-        self.want100cont = False
         self.vfp_context: Any = None  # vfp.FetchContext of the running attempt
         self.drop_body = False  # VCL does not want the request's body sent
 

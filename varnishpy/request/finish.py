@@ -1,9 +1,9 @@
 """The end of a request, in two parts.
 
 `leave` lets go of everything the state machine held: object, body, VCL, private data. It runs when the response has
-been delivered: on the request's own thread, or, where the transport sends by itself, on whichever thread is through
-last. `finish_request` is what a transport calls at the very end, when it has also dealt with the rest of the client's
-body: it leaves, if that has not happened, then accounts for the octets and ends the log.
+been delivered: on the request's own thread, or, where the transport sends by itself, on the thread that is the last
+to use it. `finish_request` is what a transport calls at the very end, when it has also dealt with the rest of the
+client's body: it leaves, if that has not happened, then accounts for the octets and ends the log.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Request:
         "http", "received", "http0", "resp", "prepared", "body", "want100cont", "synth_body",
         "filter_list",
         # VCL
-        "vcl", "method", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
+        "vcl", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
         "err_code", "err_reason", "vcl_trace", "ctx",
         # lookup
         "digest", "hash_parts", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
@@ -100,7 +100,6 @@ class Request:
         self.filter_list: str | None = None  # resp.filters as VCL set it
 
         self.vcl: Any = None
-        self.method = ""
         self.restarts = 0
         self.max_restarts = 0
         self.director_hint: Any = None

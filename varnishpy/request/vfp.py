@@ -10,7 +10,6 @@ The first error of a fetch is logged as ``FetchError`` and later ones are kept s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from varnishpy.backends.errors import FetchError
@@ -164,6 +163,3 @@ class FetchStack:
         self.octets = self._layers[0].octets
         self._layers = self._layers[:1]
         return self.octets
-
-
-Factory = Callable[[], FetchProcessor]

@@ -213,7 +213,6 @@ def _context(cert_file: str, key_file: str, http2: bool) -> ssl.SSLContext:
 # -- the names in a certificate (RFC 5280): as much of DER as that takes -----------------------------------------------
 
 _SEQUENCE: Final = 0x30
-_SET: Final = 0x31
 _OID: Final = 0x06
 _OCTETS: Final = 0x04
 _EXTENSIONS: Final = 0xA3

@@ -121,11 +121,6 @@ class SetReader:
         """True if there is a child's index and its writer lives."""
         return _alive(self._child.writer[0])
 
-    @property
-    def child_writer(self) -> tuple[int, int]:
-        """Process id and start (seconds) of the child; (0, 0) if there is none."""
-        return self._child.writer
-
     def attach(
         self,
         patience: float | None = 5.0,

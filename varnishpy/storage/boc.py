@@ -34,7 +34,6 @@ class BocState(IntEnum):
 
     INVALID = 0
     REQ_DONE = 1  # the client's request is not needed any more
-    PREP_STREAM = 2  # headers are stored
     STREAM = 3  # the response may be delivered while its body arrives
     FINISHED = 4
     FAILED = 5

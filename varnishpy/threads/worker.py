@@ -22,7 +22,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -106,7 +106,7 @@ class Worker:
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "pool", "priv",
+        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "pool",
         "retire", "sleep", "stats", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
@@ -118,7 +118,6 @@ class Worker:
         self.tally = Tally()
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
         self.vxids = VxidChunk()
-        self.priv: dict[str, Any] = {}  # what upper rooms keep per thread, by their own names
         self.thread: threading.Thread | None = None
         self.last_used = clock.mono()
         self.retire = False  # set by the pool together with waking: end instead of working

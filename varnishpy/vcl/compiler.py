@@ -17,7 +17,7 @@ from varnishpy.vcl.lexer import SourceReader
 from varnishpy.vcl.source import CompileStop, Source, VclError, compiler_message, varnishd_report
 from varnishpy.vcl.unit import CompileOptions, Unit
 
-__all__ = ["CompileOptions", "Compiled", "VclError", "builtin_source", "compile_file", "compile_vcl", "report"]
+__all__ = ["CompileOptions", "Compiled", "VclError", "builtin_source", "compile_vcl", "report"]
 
 
 @dataclass(slots=True)
@@ -67,12 +67,6 @@ def compile_vcl(source: str | bytes, name: str, options: CompileOptions | None =
     octets = source.encode("utf-8", "surrogateescape") if isinstance(source, str) else source
     options = options or CompileOptions()
     return _compile(Source(options.filename, "vcl.inline", octets.decode("latin-1")), name, options)
-
-
-def compile_file(path: str, name: str, options: CompileOptions | None = None) -> Compiled:
-    """Compile a file, looked up along ``vcl_path``; raises `VclError`."""
-    options = options or CompileOptions()
-    return _compile(path, name, options)
 
 
 def _compile(source: Source | str, name: str, options: CompileOptions) -> Compiled:

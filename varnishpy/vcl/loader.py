@@ -1,7 +1,7 @@
 """Loading compiled programs into the cache process, and running them.
 
-A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm ones serve. One told to rest is *busy*
-while tasks still use it, and *cooling* while a VMOD that was told of it is not done yet (`Vcl.hold`). It counts who
+A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm ones serve. One that was sent
+cold is *busy* while tasks still use it, and *cooling* while a VMOD is not done with it yet (`Vcl.hold`). It counts who
 uses it: tasks (``busy``) and programs that return to it. `VclRegistry` in ``registry.py`` keeps them by name.
 
 What runs is the generated module with the lines for VCL_trace left out; the variant with them is made when a traced
@@ -426,10 +426,6 @@ class Vcl:
         if self.is_warm:
             return "busy" if self.is_resting else "warm"
         return "cooling" if self._holds else "cold"
-
-    def panic_text(self) -> str:
-        """For the dump."""
-        return f"vcl {self.name}: state={self.state} temp={self.temperature} busy={self.busy}"
 
 
 class _Labels:

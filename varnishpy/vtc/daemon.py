@@ -96,10 +96,6 @@ class Daemon:
         assert self._cli is not None
         return self._cli
 
-    @property
-    def launched(self) -> bool:
-        return self._cli is not None
-
     def fatal(self, text: str) -> None:
         """Fail, after what the daemon had to say has reached the log."""
         if self._output is not None and self.process is not None and self.process.poll() is not None:

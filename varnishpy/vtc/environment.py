@@ -16,7 +16,6 @@ from .context import Test
 from .errors import ScriptError
 from .table import Call, Command, Opt
 
-ADDR_NO_RANDOMIZE = 0x0040000
 DNS_CANARY = "dns-canary.varnish-cache.org"
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from . import net, numbers, tls
 from .context import Test, Waker
-from .errors import TestAborted
 from .log import Voice
 
 if TYPE_CHECKING:
@@ -320,10 +319,6 @@ class Http:
         except OSError:
             return
         self.remote_ip, self.remote_port = str(peer[0]), str(peer[1])
-
-    def abort_if_over(self) -> None:
-        if self.test.failed:
-            raise TestAborted("the test has failed")
 
 
 def split_head(text: str) -> list[str | None]:

@@ -13,7 +13,6 @@ from varnishpy.log.tags import Tag
 from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.shm.reader import SetReader
 
-INTEGER = "uint64_t"
 _MAIN = "MAIN."
 
 
