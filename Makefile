@@ -1,4 +1,5 @@
-# Every target makes what it needs; the virtual environment lives in .venv/.
+# Every target makes what it needs; the virtual environment lives in .venv/. `make help` lists the targets: what stands
+# behind ## on the line of a target is its text.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,11 +12,14 @@ PYTEST_ARGS ?=
 
 COMPILED := $(VENV)/.compiled
 
-.PHONY: all venv run compiled pure wheel test test-compiled lint format coverage bench docs clean
+.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench docs clean
 
 all: test
 
-venv: $(STAMP)
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | sort | awk -F '\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+venv: $(STAMP) ## .venv/ with the package, editable, and all that tests need
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed"; exit 1; }
@@ -28,35 +32,35 @@ $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-run: $(STAMP)
+run: $(STAMP) ## a cache in front of a small origin, with curl lines to try
 	@exec $(BIN)/varnishpy demo
 
 # The hot rooms compiled by mypyc, beside their source; needs a C compiler and Python's headers, and some minutes. Sources
 # that change later are run as they are until this is called again (see varnishpy/base/compiled.py); `pure` undoes it.
-compiled: $(COMPILED)
+compiled: $(COMPILED) ## compile the hot rooms (needs a C compiler)
 
 $(COMPILED): setup.py setup.cfg $(shell find varnishpy -name '*.py') | $(STAMP)
 	VARNISHPY_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
 	@touch $@
 
-pure:
+pure: ## remove what `make compiled` made
 	find varnishpy -name '*.so' -delete
 	rm -f varnishpy/.compiled* $(COMPILED)
 
 # in dist/: one for this Python on Linux machines of this kind, one for every Python
-wheel: $(STAMP)
+wheel: $(STAMP) ## wheels in dist/
 	rm -rf build/lib* build/bdist* dist
 	VARNISHPY_COMPILE=0 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	VARNISHPY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff, mypy, generated files up to date
 	$(BIN)/ruff check setup.py varnishpy tests tools/*
 	$(BIN)/ruff format --check setup.py varnishpy tests tools/*
 	$(BIN)/mypy
 	$(BIN)/python tools/genviews --check
 	$(BIN)/python tools/gendocs --check
 
-format: $(STAMP)
+format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix setup.py varnishpy tests tools/*
 	$(BIN)/ruff format setup.py varnishpy tests tools/*
 
@@ -65,30 +69,37 @@ format: $(STAMP)
 SUITE = $(BIN)/python -m pytest -q tests/threads && \
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/threads $(PYTEST_ARGS)
 
-test: lint
+# the tests that need no process, no socket to the outside and no long search
+QUICK := tests/test_architecture.py tests/test_docs.py tests/test_dependencies.py \
+	$(addprefix tests/,base child cli params stats log http storage cache vcl) \
+	$(addprefix tests/http2/test_,attacks errors limits transmit conformance_page)
+quick: lint ## lint, types and the tests without processes or network: under a minute
+	VARNISHPY_PURE=1 $(BIN)/python -m pytest -q -n $(JOBS) --ignore tests/base/test_compiled.py $(QUICK) $(PYTEST_ARGS)
+
+test: lint ## everything, as continuous integration runs it
 	export VARNISHPY_PURE=1; $(SUITE)
 ifdef VARNISHPY_TEST_COMPILED
 	$(MAKE) --no-print-directory test-compiled
 endif
 
 # the whole suite with the hot rooms compiled; .ci/run has `make test` do this too
-test-compiled: compiled
+test-compiled: compiled ## the tests, with the hot rooms compiled
 	$(SUITE)
 
 # the whole suite once more, with coverage of every process of it (slower: several minutes)
-coverage: $(STAMP)
+coverage: $(STAMP) ## the tests, with coverage of every process
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --sort cover
 
-bench: $(BENCH_STAMP)
+bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 	$(BIN)/python tools/bench
 
-docs: $(STAMP)
+docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews
 	$(BIN)/python tools/gendocs
 
-clean: pure
+clean: pure ## remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""docs/examples work as they stand there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.harness import running
+from tests.vtc_lang.test_guide import ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def test_the_tests_among_them_pass() -> None:
+    folder = str(EXAMPLES)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_the_vmod_shouts(short_tmp: Path) -> None:
+    with running(short_tmp / "v", "-f", str(EXAMPLES / "shout.vcl"), "-p", f"vmod_path={EXAMPLES}") as cache:
+        assert cache.raw(b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 HEY HEY ")
+
+
+def test_all_are_listed() -> None:
+    page = (EXAMPLES / "README.md").read_text()
+    files = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"README.md"}
+    assert all(f"({name})" in page for name in files), files
+
+
+def test_the_unit_starts_what_exists() -> None:
+    """Each option of the systemd unit is one of the daemon's."""
+    (line,) = [
+        line for line in (EXAMPLES / "varnishpy.service").read_text().splitlines() if line.startswith("ExecStart=")
+    ]
+    options = [word for word in line.split() if word.startswith("-")]
+    usage = subprocess.run([sys.executable, "-m", "varnishpy", "-?"], capture_output=True, text=True, check=False)
+    for option in options:
+        assert f"\n  {option} " in usage.stdout + usage.stderr
