@@ -108,6 +108,7 @@ FIELDS: dict[str, Callable[[TlsState, TlsSocket], str | None]] = {
     "tls.alert": lambda state, _: state.alert,
     "tls.sess_reused": lambda _, conn: _truth(conn.ssl.session_reused),
 }
+CERTIFICATE_FIELDS = ("tls.certN.subject", "tls.certN.issuer", "tls.certN.subject_alt_names")
 
 
 def is_field(word: str) -> bool:
