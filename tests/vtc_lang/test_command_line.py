@@ -58,7 +58,7 @@ def test_exit_status(write: Path, monkeypatch: pytest.MonkeyPatch, words: list[s
 
 def test_reports(write: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     monkeypatch.chdir(write)
-    cli.main(["-k", "--junit", "out.xml", "pass.vtc", "fail.vtc", "skip.vtc", "error.vtc"])
+    cli.main(["-k", "-v", "--junit", "out.xml", "pass.vtc", "fail.vtc", "skip.vtc", "error.vtc"])
     out, err = (part.decode() for part in capfdbinary.readouterr())
     assert "TEST pass.vtc passed" in out
     assert "TEST fail.vtc FAILED" in out

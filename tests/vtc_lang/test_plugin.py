@@ -34,7 +34,8 @@ def test_scripts_are_collected_and_fail_at_their_line(tmp_path: Path) -> None:
     assert ">    3  shell -exit 3 {exit ${code}}" in output
     assert "shell_exit not as expected: got 0x0004 wanted 0x0003" in output
     assert "bad.vtc:3:1: a bad one" in output
-    assert "*    top   RESETTING" in output
+    assert "*    top   RESETTING" not in output
+    assert "*    top   RESETTING" in pytest_on(folder, "--vtc-define", "code=4", "-v")[1]
     assert "lacking feature: cmd" in output
 
 

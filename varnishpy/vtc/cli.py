@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 import os
+import random
 import re
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from .job import Verdict
 from .progress import Progress
 from .runner import Finished, Interrupted, Options, Runner, interruptible
 from .text import Source
+from .watching import watch
 
 USAGE_ERROR = 2
 _USAGE = """\
@@ -32,13 +34,17 @@ usage: varnishpy test [options] file|folder ...
     -p name=value                # set a parameter of the daemon under test
     -q                           # quiet: report failures only
     -t seconds                   # how long a test may take (default: 60)
-    -v                           # verbose: show the log of every test
+    -v                           # verbose: show the whole log of every test
+    -x                           # stop at the first failure (as without -k)
     -W                           # also tell about things a script should not do (with --check)
     --check                      # only look for mistakes in the scripts
     --explain                    # only say what the scripts do
     --junit file                 # write the results as JUnit XML
     --language name              # of the scripts: current or 7.1 (default: that of the daemon)
     --seed number                # make what is random the same every time
+    --shuffle                    # run the tests in an order drawn by lot (--seed repeats it)
+    --watch                      # run again whenever a script or a file beside it has changed
+    --github                     # failures as annotations, too (so by itself in a workflow of that code host)
     --no-progress                # no progress line on a terminal
     --vcl-cov                    # tell which lines and branches of VCL files were passed
     --vcl-cov-report kind[:path] # also write it: html, lcov or xml (may be given several times)
@@ -98,14 +104,18 @@ class Command:
         self.progress = True
         self.compat = False
         self.coverage = CoverageRun()
+        self.shuffle = False
+        self.watch = False
+        self.annotate = os.environ.get("GITHUB_ACTIONS") == "true"
         settings = self.options.settings
         duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
         if duration:
             settings.max_duration = self._number("VTEST_DURATION", duration)
         long = ["check", "explain", "junit=", "language=", "seed=", "no-progress", "compat", "help"]
+        long += ["shuffle", "watch", "github"]
         long += ["vcl-cov", "vcl-cov-report=", "vcl-cov-fail-under="]
         try:
-            found, self.words = getopt.gnu_getopt(list(argv), "b:D:hij:kLln:p:qt:vW", long)
+            found, self.words = getopt.gnu_getopt(list(argv), "b:D:hij:kLln:p:qt:vWx", long)
         except getopt.GetoptError as error:
             raise UsageError(str(error)) from None
         for option, value in found:
@@ -158,6 +168,8 @@ class Command:
                 options.jobs = self._number(option, value)
             case "-k":
                 options.keep_going = True
+            case "-x":
+                options.keep_going = False
             case "-L":
                 options.keep_always = True
             case "-l":
@@ -191,6 +203,12 @@ class Command:
                 self.progress = False
             case "--compat":
                 self.compat = True
+            case "--shuffle":
+                self.shuffle = True
+            case "--watch":
+                self.watch = True
+            case "--github":
+                self.annotate = True
             case "--vcl-cov":
                 self.coverage.wanted = True
             case "--vcl-cov-report":
@@ -214,8 +232,19 @@ def main(argv: Sequence[str]) -> int:
             return USAGE_ERROR
         print(_USAGE, end="")
         return 1 if "--compat" in argv else 0
+    if not command.watch:
+        return _once(command)
+    return watch(command.words, lambda: _once(Command(argv)), lambda text: print(text, flush=True))
+
+
+def _once(command: Command) -> int:
+    """Everything but the watching."""
     sources: list[Source] = []
     unreadable = 0
+    for word in command.words:
+        if os.path.isdir(word) and not _files([word]):
+            print(f"varnishpy test: there is no script (*.vtc) in {word}", file=sys.stderr)
+            return USAGE_ERROR
     for name in _files(command.words):
         try:
             sources.append(load(name))
@@ -246,7 +275,11 @@ def _run(command: Command, sources: list[Source], unreadable: int) -> int:
     runner = Runner(command.options)
     finished: list[Finished] = []
     total = len(sources) * command.options.iterations
-    progress = Progress(runner, total, command.verbosity, command.progress)
+    progress = Progress(runner, total, command.verbosity, command.progress, command.compat, command.annotate)
+    if command.shuffle:
+        seed = command.options.seed if command.options.seed is not None else random.randrange(1 << 31)
+        random.Random(seed).shuffle(sources)
+        print(f"#    shuffled (--seed {seed})")
     interrupted = False
     try:
         with interruptible():

@@ -82,6 +82,11 @@ class Stage:
         self._clients = 0
 
     @property
+    def used(self) -> bool:
+        """Has anything played on it?"""
+        return bool(self._origins or self._caches or self._clients)
+
+    @property
     def log(self) -> str:
         """Everything that happened, as ``varnishpy test -v`` shows it."""
         return self._buffer.read().decode("latin-1")

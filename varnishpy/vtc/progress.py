@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 
+from .digest import annotation, digest
 from .job import Verdict
 from .runner import Finished, Runner
 
@@ -21,7 +22,16 @@ _WORDS = {
 class Progress:
     """Reports on standard output; on a terminal with a line that shows how far the run is."""
 
-    def __init__(self, runner: Runner, total: int, verbosity: int, live: bool) -> None:
+    def __init__(
+        self, runner: Runner, total: int, verbosity: int, live: bool, whole: bool = False, annotate: bool = False
+    ) -> None:
+        """Set up.
+
+        :param whole: show the whole log of a failed test, not the digest
+        :param annotate: print failures as annotations for a code host, too
+        """
+        self._whole = whole
+        self._annotate = annotate
         self._runner = runner
         self._total = total
         self._verbosity = verbosity
@@ -42,10 +52,14 @@ class Progress:
         self._counts[verdict] += 1
         bad = verdict in (Verdict.FAILED, Verdict.ERROR)
         self.clear()
-        if (bad and self._verbosity) or self._verbosity > 1:
+        if self._verbosity > 1 or (bad and self._verbosity and self._whole):
             sys.stdout.flush()
             sys.stdout.buffer.write(done.log)
             sys.stdout.buffer.flush()
+        elif bad and self._verbosity:
+            print(digest(done))
+        if bad and self._annotate:
+            print(annotation(done))
         if done.killed:
             print(f"#    top  TEST {done.source.name} TIMED OUT (kill -9)")
         if bad:

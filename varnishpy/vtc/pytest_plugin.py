@@ -96,6 +96,7 @@ class VtcItem(pytest.Item):
 
     def runtest(self) -> None:
         from .cli import load
+        from .digest import digest
         from .job import Verdict
         from .runner import Options, Runner
 
@@ -104,7 +105,10 @@ class VtcItem(pytest.Item):
         if finished.outcome.verdict is Verdict.SKIPPED:
             pytest.skip(finished.outcome.reason)
         if finished.outcome.verdict is not Verdict.PASSED:
-            self.add_report_section("call", "vtc log", finished.log.decode("latin-1"))
+            if self.config.getoption("verbose") > 0:
+                self.add_report_section("call", "vtc log", finished.log.decode("latin-1"))
+            else:
+                self.add_report_section("call", "what happened (-v: the whole log)", digest(finished))
             raise VtcFailure(finished)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -152,7 +156,8 @@ def vtc_stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]
     try:
         stage.close()
     finally:
-        request.node.add_report_section("teardown", "vtc log", stage.log)
+        if stage.used:
+            request.node.add_report_section("teardown", "vtc log", stage.log)
 
 
 @pytest.fixture
