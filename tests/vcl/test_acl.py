@@ -17,7 +17,7 @@ USE = "\nsub vcl_recv { if (client.ip ~ l) { return (pass); } }\n"
 
 
 def compiled(acl: str) -> Acl:
-    found: Acl = Bench(f"{acl}{USE}").vcl._globals["acl_l"]
+    found: Acl = Bench(f"{acl}{USE}").vcl.module.names["acl_l"]
     return found
 
 

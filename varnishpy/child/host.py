@@ -88,7 +88,7 @@ class Host:
 
     def forget(self, vcl: Vcl) -> None:
         """A VCL is gone."""
-        counts.write_program(vcl.name, vcl.module)
+        counts.write_program(vcl.name, vcl.module.names)
         filters.forget_vcl(vcl)
 
     def subscribe(self, listener: Callable[[str, Any], None]) -> None:

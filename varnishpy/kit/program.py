@@ -189,7 +189,7 @@ class Program:
         except VclError as error:
             raise ProgramError(str(error)) from None
         self.vcl = self._load()
-        self.globals: dict[str, Any] = self.vcl.module
+        self.globals: dict[str, Any] = self.vcl.module.names
         self.hits: list[int] = self.globals["HITS"]
         self.points = counts.points_of(self.globals)
         self.coverage = coverage.record(self.compiled.sources, self.points)

@@ -36,7 +36,10 @@ def _note_reset(wrk: Worker, req: Request) -> None:
 
 
 def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
-    """Run a client-side method; the action, and the context unless it was not run because the client left."""
+    """Run a client-side method; the action, and the context of a method that was run.
+
+    None is where the client left, nor where it is known what the method returns.
+    """
     if req.req_reset:
         return "fail", None
     if params.feature.vcl_req_reset:  # as client_left, without the call
@@ -45,6 +48,10 @@ def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
             _note_reset(wrk, req)
             return "fail", None
     vcl = req.vcl
+    fixed = vcl.fixed.get(method)
+    if fixed is not None and not req.vcl_trace:
+        req.log.put_records(fixed.records)
+        return fixed.action, None
     ctx: Ctx | None = req.ctx
     if ctx is None or ctx.vcl is not vcl:
         ctx = req.ctx = Ctx.for_request(req)
@@ -58,6 +65,10 @@ def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
 
 def run_backend_vcl(wrk: Worker, bo: BusyObject, method: str) -> str:
     """Run a backend-side method."""
+    fixed = bo.vcl.fixed.get(method)
+    if fixed is not None and not bo.vcl_trace:
+        bo.log.put_records(fixed.records)
+        return str(fixed.action)
     action: str = bo.vcl.run(method, Ctx.for_fetch(bo))
     if action == "fail":
         wrk.stats.vcl_fail += 1

@@ -2,8 +2,9 @@
 
 A function takes the context and returns the action that ends the method, or ``None`` when it merely falls off its end.
 Variable access becomes attribute access on local names that are set up once per function; literals, patterns, headers
-and addresses become module constants. Lines that end with `TRACE_MARK` are for VCL_trace only: the loader drops them
-from the variant that normally runs.
+and addresses become module constants. Lines for VCL_trace are left out of the functions; ``TRACED`` holds the text of
+the functions with them, for when a traced task comes along. What else the child must know stands in tables
+(``module.py``).
 
 Compiled for coverage (`CompileOptions.coverage`), a module counts in ``HITS`` how often each of its ``COVERAGE`` points
 was passed: the entry of a subroutine, each statement, and both arms of each condition, the one that does nothing too.
@@ -38,8 +39,14 @@ from varnishpy.vcl.types import BLOB, BODY, DURATION, HEADER, INT, STRING, TIME
 from varnishpy.vcl.unit import Unit
 from varnishpy.vcl.variables import LOCALS
 
-TRACE_MARK = "  #T"
 _INDENT = "    "
+
+
+class Line(NamedTuple):
+    """A line of a function. ``traced`` ones are there for VCL_trace only."""
+
+    text: str
+    traced: bool = False
 
 
 class CoveragePoint(NamedTuple):
@@ -84,7 +91,10 @@ class ModuleWriter:
     def write(self) -> str:
         unit = self.unit
         subs = [sub for sub in unit.subs if sub.blocks]
-        functions = [line for sub in subs for line in SubWriter(self, sub).write()]
+        writers = [SubWriter(self, sub) for sub in subs]
+        functions = [line for writer in writers for line in writer.write()]
+        tables = self._tables(subs)
+        fixed = {writer.sub.method: writer.fixed for writer in writers if writer.sub.method and writer.fixed}
         lines = [
             f'"""VCL program {self.name!r}, compiled. Do not edit."""'.replace("\\", "/"),
             "",
@@ -94,6 +104,8 @@ class ModuleWriter:
             "",
             f"SYNTAX = {unit.syntax}",
             f"WRITES_TRACE = {unit.writes_trace}",
+            f"LABELS = {sorted(unit.labels_used)!r}",
+            f"FIXED = {fixed!r}",
         ]
         lines += self._sources()
         for imported in unit.imports:
@@ -121,8 +133,9 @@ class ModuleWriter:
         if self.covers:
             lines += ["COVERAGE = [", *(f"    {tuple(point)!r}," for point in self.points), "]"]
             lines.append(f"HITS = [0] * {len(self.points)}")
-        lines += functions
-        lines += self._tables(subs)
+        lines += [line.text for line in functions if not line.traced]
+        lines += tables
+        lines += ["TRACED = [", *(f"    {text!r}," for text in [*(line.text for line in functions), *tables]), "]"]
         return "\n".join(lines) + "\n"
 
     def _sources(self) -> list[str]:
@@ -167,10 +180,12 @@ class SubWriter(ExpressionWriter):
     def __init__(self, module: ModuleWriter, sub: Sub) -> None:
         super().__init__(module)
         self.sub = sub
-        self.lines: list[str] = []
+        self.lines: list[Line] = []
         self.globals: set[str] = set()
+        self.acts = False  # a line does something
+        self.fixed = ""  # the action, if all that it does is return one
 
-    def write(self) -> list[str]:
+    def write(self) -> list[Line]:
         for block in self.sub.blocks:
             self._pass(1, "sub", block.token)
             self._block(block, 1)
@@ -178,10 +193,11 @@ class SubWriter(ExpressionWriter):
         if self.globals:
             head.append(f"{_INDENT}global {', '.join(sorted(self.globals))}")
         head += [f"{_INDENT}{name} = {LOCALS[name]}" for name in LOCALS if name in self.used]
-        return [*head, *self.lines, f"{_INDENT}return None"]
+        return [*map(Line, head), *self.lines, Line(f"{_INDENT}return None")]
 
-    def _line(self, depth: int, text: str) -> None:
-        self.lines.append(_INDENT * depth + text)
+    def _line(self, depth: int, text: str, traced: bool = False) -> None:
+        self.lines.append(Line(_INDENT * depth + text, traced))
+        self.acts |= not traced
 
     def _pass(self, depth: int, kind: str, token: Token) -> None:
         """Count that a coverage point is passed."""
@@ -198,8 +214,8 @@ class SubWriter(ExpressionWriter):
             if isinstance(statement, Return):
                 self._never(block.body[index + 1 :])
                 break
-        if all(line.endswith(TRACE_MARK) for line in self.lines[start:]):
-            self._line(depth, "pass")
+        if all(line.traced for line in self.lines[start:]):
+            self.lines.append(Line(_INDENT * depth + "pass"))
 
     def _never(self, rest: list[Stmt]) -> None:
         """Nothing is generated for statements behind a return; they are points all the same."""
@@ -211,7 +227,7 @@ class SubWriter(ExpressionWriter):
 
     def _trace(self, reference: int, depth: int) -> None:
         if reference:
-            self._line(depth, f"if ctx.trace: rt.trace(ctx, {reference}){TRACE_MARK}")
+            self._line(depth, f"if ctx.trace: rt.trace(ctx, {reference})", traced=True)
 
     def _statement(self, statement: Stmt, depth: int) -> None:
         if isinstance(statement, Block):
@@ -259,7 +275,8 @@ class SubWriter(ExpressionWriter):
             self.called_vmod = called
             self._line(depth, f"{word} {self.condition(condition)}:")
             called = self.called_vmod
-            self.lines += [_INDENT * (depth + 1) + line for line in failed]
+            for line in failed:
+                self._line(depth + 1, line)
             self._pass(depth + 1, "true", token)
             self._after_vmod(depth + 1)
             self._block(block, depth + 1)
@@ -269,7 +286,8 @@ class SubWriter(ExpressionWriter):
         if statement.otherwise is not None or failed:
             self._line(depth, "else:")
             self.called_vmod = called
-            self.lines += [_INDENT * (depth + 1) + line for line in failed]
+            for line in failed:
+                self._line(depth + 1, line)
             self._after_vmod(depth + 1)
             if statement.otherwise is not None:
                 self._block(statement.otherwise, depth + 1)
@@ -285,7 +303,7 @@ class SubWriter(ExpressionWriter):
             self._line(depth, f"if (action := rt.run_once(ctx, {statement.symbol.name!r}, {code})) is not None:")
             self._line(depth + 1, "return action")
         elif not any(block.body for block in callee.blocks):
-            self._line(depth, f"{code}(ctx)" + ("" if self.module.covers else TRACE_MARK))
+            self._line(depth, f"{code}(ctx)", traced=not self.module.covers)
         elif not self.module.covers and not self.module.unit.uses_dynamic_calls and never_ends(callee):
             self._line(depth, f"{code}(ctx)")
         else:
@@ -357,6 +375,8 @@ class SubWriter(ExpressionWriter):
             self._line(depth, f"rt.hit_for_pass(ctx, {self.value(arguments[0])})")
         elif action == "vcl":
             self._line(depth, f"rt.select(ctx, {statement.label!r})")
+        elif depth == 1 and not self.acts:
+            self.fixed = action
         self._line(depth, f"return {action!r}")
 
     def _action(self, statement: Action, depth: int) -> None:

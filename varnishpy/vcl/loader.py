@@ -4,8 +4,8 @@ A `Vcl` is a loaded program. It is *cold* (its probes rest) or *warm*; only warm
 cold is *busy* while tasks still use it, and *cooling* while a VMOD is not done with it yet (`Vcl.hold`). It counts who
 uses it: tasks (``busy``) and programs that return to it. `VclRegistry` in ``registry.py`` keeps them by name.
 
-What runs is the generated module with the lines for VCL_trace left out; the variant with them is made when a traced
-task first comes along.
+What runs are the functions without trace points; those with them are made when a traced task first comes along. A
+method that does nothing but return an action need not be run at all (`Vcl.fixed`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import invariant
 from varnishpy.base.regex import RegexMatchError, set_limits
 from varnishpy.log.tags import Tag
+from varnishpy.log.tasklog import Records
 from varnishpy.params import params
-from varnishpy.vcl.codegen import TRACE_MARK
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private, module_name
 from varnishpy.vcl.methods import METHODS
-from varnishpy.vcl.specs import BackendSpec, ProbeSpec
+from varnishpy.vcl.module import Method, Module
+from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vcl.vmodfind import version
 
 if TYPE_CHECKING:
@@ -36,7 +37,22 @@ _VCL_ERROR = int(Tag.VCL_Error)
 _ERROR = int(Tag.Error)
 _METHOD_TEXT = {name: name.upper() for name in METHODS}
 
-Method = Callable[[Ctx], str | None]
+
+class Fixed:
+    """A method whose result is known: what it returns, and the log records that running it leaves."""
+
+    __slots__ = ("action", "records")
+
+    def __init__(self, method: str, action: str) -> None:
+        self.action = action
+        self.records = Records([(_VCL_CALL, _METHOD_TEXT[method]), (_VCL_RETURN, action)])
+
+
+class Listener(Protocol):
+    """A VMOD that wants to hear of the life of the programs that import it."""
+
+    def vmod_event(self, ctx: Ctx, private: PrivateData, event: str) -> None:
+        """``load``, ``warm``, ``cold`` or ``discard``."""
 
 
 class VclLoadError(Exception):
@@ -150,28 +166,18 @@ class Vcl:
         self.event_privs: dict[Any, PrivateData] = {}
         self.lock = make_lock("vcl")
         self.labels: Any = _Labels(labels)
-        self.source = python_source
         self._directors: list[Any] = []  # those of VMODs too
-        self._globals = self._execute(_without_trace(python_source))
-        self.syntax: int = self._globals["SYNTAX"]
-        self.references: list[tuple[int, int, int]] = self._globals["REFERENCES"]
-        self.default_probe: ProbeSpec | None = self._globals["DEFAULT_PROBE"]
-        self._methods: dict[str, Method] = self._globals["METHODS"]
+        self.module = Module(f"vcl {name}", module_name(name), python_source)
+        self.syntax = self.module.syntax
+        self.references = self.module.references
+        self.default_probe = self.module.default_probe
+        self._methods = self.module.methods
         self._traced: dict[str, Method] | None = None
-        self._always_traced: bool = self._globals["WRITES_TRACE"]
-        self.vmods: list[VmodInUse] = [
-            VmodInUse(name, self._globals[f"vmod_{alias}"]) for alias, name, _listens in self._globals["VMODS"]
-        ]
-
-    def _execute(self, text: str) -> dict[str, Any]:
-        namespace: dict[str, Any] = {"__name__": module_name(self.name)}
-        exec(compile(text, f"<vcl {self.name}>", "exec"), namespace)
-        return namespace
-
-    @property
-    def module(self) -> dict[str, Any]:
-        """The globals of the generated module, for those who test programs or count what they pass."""
-        return self._globals
+        self._always_traced = self.module.writes_trace
+        self.fixed: dict[str, Fixed] = {}
+        if not self._always_traced:
+            self.fixed = {method: Fixed(method, action) for method, action in self.module.fixed.items()}
+        self.vmods = [VmodInUse(vmod, self.module.names[f"vmod_{alias}"]) for alias, vmod, _listens in self.module.vmods]
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -207,17 +213,9 @@ class Vcl:
         if traced is None:
             with self.lock:
                 if self._traced is None:
-                    self._traced = self._make_traced()
+                    self._traced = self.module.traced_methods()
                 traced = self._traced
         return traced
-
-    def _make_traced(self) -> dict[str, Method]:
-        """The functions once more, with trace lines, over the same backends, objects and constants."""
-        namespace = dict(self._globals)
-        start = self.source.index("\ndef sub_")
-        exec(compile(self.source[start:], f"<vcl {self.name}, traced>", "exec"), namespace)
-        methods: dict[str, Method] = namespace["METHODS"]
-        return methods
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -234,8 +232,8 @@ class Vcl:
             action = self._methods["init"](ctx) or ctx.handling
             if action != "ok":
                 raise VclFailure(f"vcl_init returned {action}")
-            for name, code in self._globals["OBJECTS"]:
-                if self._globals[code] is None:
+            for name, code in self.module.objects:
+                if self.module.names[code] is None:
                     raise VclFailure(f"Object {name} not initialized")
             self._is_loaded = True
         except Exception as error:
@@ -249,20 +247,21 @@ class Vcl:
 
     def _make_backends(self) -> None:
         made: dict[str, Any] = {}
-        for code, spec, via in self._globals["BACKENDS"]:
+        for code, spec, via in self.module.backends:
             director = None if spec.none else self.host.new_backend(self, spec, made[via] if via else None)
             made[code] = director
-            self._globals[code] = director
+            self.module.names[code] = director
             if director is not None:
                 self.backends[spec.vcl_name] = director
-        self.default_director = made.get(self._globals["DEFAULT_BACKEND"] or "")
+        self.default_director = made.get(self.module.default_backend or "")
 
     def _event(self, ctx: Ctx, event: str) -> None:
         """Tell the VMODs; the last loaded is the first to hear of an end."""
-        vmods = self._globals["VMODS"]
+        vmods, names = self.module.vmods, self.module.names
         for alias, _name, listens in vmods if event in ("load", "warm") else reversed(vmods):
             if listens:
-                self._globals[f"vmod_{alias}"].vmod_event(ctx, self._globals[f"priv_vcl_{alias}"], event)
+                vmod = cast(Listener, names[f"vmod_{alias}"])
+                vmod.vmod_event(ctx, cast(PrivateData, names[f"priv_vcl_{alias}"]), event)
 
     def add_director(self, director: Any) -> None:
         """A director made by a VMOD: shown by backend.list, told of temperature, released at the end.
@@ -363,24 +362,26 @@ class Vcl:
             self._methods["fini"](ctx)
         except VclFailure:
             pass  # vcl_fini cannot fail: the program is going anyway
-        for _name, code in reversed(self._globals["OBJECTS"]):
-            finish = getattr(self._globals[code], "vmod_fini", None)
+        names = self.module.names
+        for _name, code in reversed(self.module.objects):
+            finish = getattr(names[code], "vmod_fini", None)
             if finish is not None:
                 finish(ctx)
         self._event(ctx, "discard")
         end_private(self.event_privs)
-        privates = {key: value for key, value in self._globals.items() if key.startswith("priv_")}
+        privates = {key: value for key, value in names.items() if isinstance(value, PrivateData)}
         end_private(privates)
         for director in self.directors():
             director.release()
         self.host.forget(self)
-        # the program's functions refer to its globals: what it made would live until the garbage collector looks
+        # what it made would live until the garbage collector looks
         self.default_director = None
         self.backends.clear()
         self._directors.clear()
         self._methods = {}
         self._traced = None
-        self._globals.clear()
+        self.fixed = {}
+        self.module.clear()
 
     # -- who uses it ----------------------------------------------------------------------------------------------
 
@@ -440,10 +441,6 @@ class _Labels:
         if self._find is None:
             raise VclFailure(f"No VCL label {name}")
         return self._find(name)
-
-
-def _without_trace(text: str) -> str:
-    return "\n".join(line for line in text.split("\n") if not line.endswith(TRACE_MARK))
 
 
 def load(name: str, python_source: str, host: VclHost, labels: Callable[[str], Vcl] | None = None) -> Vcl:

@@ -108,13 +108,13 @@ class VclRegistry:
                 raise VclLoadError(_failed(f'VCL "{name}" Failed warmup', error)) from error
         with self._lock:
             self._vcls[name] = vcl
-            for label in self._labels_in(python_source):
+            for label in self._labels_in(vcl):
                 label.references += 1
         return vcl
 
-    def _labels_in(self, python_source: str) -> list[Label]:
-        found = [entry for entry in self._vcls.values() if isinstance(entry, Label)]
-        return [label for label in found if f"rt.select(ctx, {label.name!r})" in python_source]
+    def _labels_in(self, vcl: Vcl) -> list[Label]:
+        found = [self._vcls.get(name) for name in vcl.module.labels]
+        return [label for label in found if isinstance(label, Label)]
 
     def use(self, name: str) -> None:
         """``vcl.use``; raises `VclLoadError` when the program cannot be warmed."""
@@ -164,7 +164,7 @@ class VclRegistry:
             if isinstance(entry, Label):
                 entry.target.label_count -= 1
                 return
-            for label in self._labels_in(entry.source):
+            for label in self._labels_in(entry):
                 label.references -= 1
             entry.state = "cold"
             entry.is_resting = True
