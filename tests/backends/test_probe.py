@@ -208,7 +208,9 @@ def test_list_json(rig: Any, origin: Any) -> None:
         "last_change": round(first.health_changed, 3),
     }
     full = admin.list_json([first], "*", "vcl1", details=True)["vcl1.default"]
-    assert full["probe_details"]["bits_H"] == 3 and full["probe_details"]["window"] == 8
+    assert isinstance(full, dict)
+    probe = full["probe_details"]
+    assert isinstance(probe, dict) and probe["bits_H"] == 3 and probe["window"] == 8
     assert full["ipv4"] == "127.0.0.1"
     assert list(full)[-1] == "last_change"
 
@@ -226,7 +228,8 @@ def test_set_health(rig: Any, origin: Any) -> None:
     backend = rig.backend(origin)
     admin.set_health([backend], "b", "Sick", "vcl1")
     assert backend.healthy(None)[0] is False
-    assert admin.list_json([backend], "b", "vcl1")["vcl1.b"]["admin_health"] == "sick"
+    shown = admin.list_json([backend], "b", "vcl1")["vcl1.b"]
+    assert isinstance(shown, dict) and shown["admin_health"] == "sick"
     admin.set_health([backend], "b", "auto", "vcl1")
     assert backend.healthy(None)[0] is True
     with pytest.raises(admin.AdminError, match="Invalid state foo"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.builders import make_env, make_session, make_worker
@@ -312,7 +312,7 @@ class Host:
     def purge(self, ctx: Any, ttl: float, grace: float, keep: float) -> int:
         return int(ctx.req.env.hash.purge(ctx.req.wrk, ctx.req.digest, ctx.now, ttl, grace, keep))
 
-    def add_filters(self, vcl: Any, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+    def add_filters(self, vcl: Any, fetch: Mapping[str, Any], delivery: Mapping[str, Any]) -> None:
         """Nobody filters here."""
 
     def forget(self, vcl: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from tests.builders import TaskRecords, make_env, make_request, make_session
+from varnishpy.backends.director import Director
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.keys import KeyIndex
@@ -18,14 +20,14 @@ from varnishpy.request.busyobj import BusyObject
 from varnishpy.request.request import Request
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.context import Ctx
-from varnishpy.vcl.loader import Vcl, load
+from varnishpy.vcl.loader import Maker, Vcl, load
 
 HEAD = 'vcl 4.1;\nbackend b { .host = "127.0.0.1"; }\n'
 
 
-class FakeBackend:
+class FakeBackend(Director):
     def __init__(self, name: str) -> None:
-        self.vcl_name = name
+        super().__init__(name)
         self.is_healthy = True
         self.changed = 0.0
         self.life: list[str] = []
@@ -83,7 +85,7 @@ class FakeHost:
         self.calls.append(("purge", ttl, grace, keep))
         return 3
 
-    def add_filters(self, vcl: Any, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+    def add_filters(self, vcl: Vcl, fetch: Mapping[str, Maker], delivery: Mapping[str, Maker]) -> None:
         """Nobody filters here."""
 
     def key_index(self) -> KeyIndex:

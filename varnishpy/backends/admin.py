@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from email.utils import formatdate
 from fnmatch import fnmatchcase
-from typing import Any
 
 from varnishpy.backends.director import AdminHealth, Director
 
@@ -67,9 +66,9 @@ def _table(lines: list[str]) -> str:
 
 def list_json(
     directors: Iterable[Director], pattern: str | None, active_vcl: str, details: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """``backend.list -j [-p]``: the object that follows the three leading values."""
-    result: dict[str, Any] = {}
+    result: dict[str, object] = {}
     for director in select(directors, pattern, active_vcl):
         entry = director.list()
         entry["admin_health"] = admin_state(director)

@@ -337,8 +337,8 @@ class Backend(Director):
     def details_text(self) -> str:
         return self.probe.details_text() if self.probe is not None else ""
 
-    def details(self) -> dict[str, Any]:
-        result: dict[str, Any] = {"probe_details": self.probe.details() if self.probe is not None else {}}
+    def details(self) -> dict[str, object]:
+        result: dict[str, object] = {"probe_details": self.probe.details() if self.probe is not None else {}}
         endpoint = self.pool.endpoint
         if endpoint.ipv4 is not None:
             result["ipv4"] = endpoint.ipv4[0]

@@ -252,7 +252,7 @@ class ConnPool:
             conn.close()
         retire_lock("conn_pool", self._lock)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The pool as the stats socket shows it."""
         return {"used": self.used, "idle": self.idle, "refs": self.refs, "held_down": self._held_until > clock.mono()}
 

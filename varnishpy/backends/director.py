@@ -110,11 +110,11 @@ class Director:
         """What ``backend.list -p`` adds."""
         return ""
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         """What ``backend.list -j -p`` adds."""
         return {}
 
-    def list(self) -> dict[str, Any]:
+    def list(self) -> dict[str, object]:
         """The director as ``backend.list -j`` shows it, without its name."""
         good, window, health = self.probe_summary(None)
         return {

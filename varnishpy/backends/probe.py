@@ -267,9 +267,9 @@ class Probe:
                 lines.append(f"  {row} {title}")
         return "\n".join(lines) + "\n"
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         """The same for ``-j``."""
-        result: dict[str, Any] = {f"bits_{letter}": self.bits[name] for letter, name, _ in BITMAPS}
+        result: dict[str, object] = {f"bits_{letter}": self.bits[name] for letter, name, _ in BITMAPS}
         return {**result, "good": self.good, "threshold": self.threshold, "window": self.window}
 
 

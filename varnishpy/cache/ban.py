@@ -12,7 +12,7 @@ when nobody refers to it: whoever holds a reference may walk from the newest ban
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -269,11 +269,11 @@ class Bans:
             self.kick()
         return "".join(lines)
 
-    def list_json(self) -> list[dict[str, Any]]:
+    def list_json(self) -> list[dict[str, object]]:
         """The elements of the answer to ``ban.list -j``."""
-        found: list[dict[str, Any]] = []
+        found: list[dict[str, object]] = []
         for ban in self.snapshot():
-            row: dict[str, Any] = {
+            row: dict[str, object] = {
                 "time": round(ban.time, 6),
                 "refs": ban.refcount,
                 "completed": ban.completed,

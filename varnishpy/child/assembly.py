@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-from typing import Any
 
 from varnishpy import log
 from varnishpy.backends.registry import Backends
@@ -21,7 +20,7 @@ from varnishpy.child import panic_sections, process_figures
 from varnishpy.child.heritage import Heritage
 from varnishpy.child.host import Host
 from varnishpy.child.preload import preload
-from varnishpy.child.stats_socket import StatsSocket
+from varnishpy.child.stats_socket import Provider, StatsSocket
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.http2.transport import Http2Transport
 from varnishpy.log.tags import Tag
@@ -147,7 +146,7 @@ class Child:
             self.stats_socket.start()
         panic_sections.install(self)
 
-    def _providers(self) -> dict[str, Any]:
+    def _providers(self) -> dict[str, Provider]:
         return {
             "sessions": lambda: self.acceptors.describe(),
             "scoreboard": self._scoreboard,
@@ -182,7 +181,7 @@ class Child:
 
     # -- what others look at ---------------------------------------------------------------------------------------
 
-    def _scoreboard(self) -> dict[str, Any]:
+    def _scoreboard(self) -> dict[str, object]:
         """Running and queued tasks, and how many sessions there are; ``parked`` are those that hold no worker."""
         now = clock.mono()
         sessions = len(self.acceptors.sessions)
@@ -206,7 +205,7 @@ class Child:
             "parked": sessions - len({task["session"] for task in tasks if task["session"]}),
         }
 
-    def _workspaces(self) -> list[dict[str, Any]]:
+    def _workspaces(self) -> list[dict[str, object]]:
         return [
             {"name": sess.ws.name, "owner": f"session {sess.vxid}", "size": sess.ws.size, "used": sess.ws.used,
              "overflowed": sess.ws.overflowed}

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from varnishpy import log
 from varnishpy.backends import admin
+from varnishpy.backends.director import Director
 from varnishpy.base import clock, panic, testable_random
 from varnishpy.cli.dispatch import CliCall, Dispatcher, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
 from varnishpy.cli.vcl_list import list_text
+from varnishpy.cli.vcl_mode import VclMode
 from varnishpy.params import ParamError
 from varnishpy.params import table as params_table
 from varnishpy.request import vfp
@@ -71,34 +75,37 @@ class ChildCommands:
     # -- VCL -------------------------------------------------------------------------------------------------------
 
     def vcl_load(self, call: CliCall) -> str:
-        name, path, temperature = call.args
+        name, path, word = call.args
+        mode = VclMode.parse(word)
         with open(path, encoding="utf-8") as file:
             source = file.read()
         try:
-            self._child.vcls.load(name, source, temperature[0] == "1", temperature[1:])
+            self._child.vcls.load(name, source, mode.warm, mode.state)
         except VclLoadError as error:
             raise CliError(CANT, str(error)) from None
         return f'Loaded "{path}" as "{name}"'
 
     def vcl_use(self, call: CliCall) -> str:
-        return self._vcl(self._child.vcls.use, call.args[0])
+        return self._vcl(partial(self._child.vcls.use, call.args[0]))
 
     def vcl_state(self, call: CliCall) -> str:
-        name, temperature = call.args
-        return self._vcl(self._child.vcls.set_state, name, temperature[0] == "1", temperature[1:])
+        name, word = call.args
+        mode = VclMode.parse(word)
+        return self._vcl(partial(self._child.vcls.set_state, name, mode.warm, mode.state))
 
     def vcl_label(self, call: CliCall) -> str:
-        return self._vcl(self._child.vcls.label, *call.args)
+        name, target = call.args
+        return self._vcl(partial(self._child.vcls.label, name, target))
 
     def vcl_discard(self, call: CliCall) -> str:
         for name in call.args:
-            self._vcl(self._child.vcls.discard, name)
+            self._vcl(partial(self._child.vcls.discard, name))
         return ""
 
     @staticmethod
-    def _vcl(action: Any, *arguments: Any) -> str:
+    def _vcl(action: Callable[[], None]) -> str:
         try:
-            action(*arguments)
+            action()
         except VclLoadError as error:
             raise CliError(CANT, str(error)) from None
         return ""
@@ -149,7 +156,7 @@ class ChildCommands:
             raise CliError(PARAM, str(error)) from None
         return ""
 
-    def _directors(self) -> list[Any]:
+    def _directors(self) -> list[Director]:
         return [director for vcl in self._child.vcls.all() for director in vcl.directors()]
 
     def _active_vcl(self) -> str:
@@ -187,10 +194,10 @@ class ChildCommands:
 
     def cert_load(self, call: CliCall) -> str:
         ident, cert, *key = call.args
-        return self._cert(self._child.certificates.load, cert, key[0] if key else "", ident)
+        return self._cert(partial(self._child.certificates.load, cert, key[0] if key else "", ident))
 
     def cert_discard(self, call: CliCall) -> str:
-        return self._cert(self._child.certificates.discard, call.args[0])
+        return self._cert(partial(self._child.certificates.discard, call.args[0]))
 
     def cert_commit(self, call: CliCall) -> str:
         return self._cert(self._child.certificates.commit)
@@ -202,9 +209,9 @@ class ChildCommands:
         return self._cert(self._child.certificates.reload)
 
     @staticmethod
-    def _cert(action: Any, *arguments: str) -> str:
+    def _cert(action: Callable[[], object]) -> str:
         try:
-            action(*arguments)
+            action()
         except CertError as error:
             raise CliError(CANT, str(error)) from None
         return ""
@@ -279,5 +286,5 @@ class ChildCommands:
         )
 
 
-def _json(call: CliCall, rows: list[dict[str, Any]]) -> str:
+def _json(call: CliCall, rows: Sequence[Mapping[str, object]]) -> str:
     return json_answer(call, *(json.dumps(row, indent=2) for row in rows))

@@ -6,9 +6,21 @@ import mmap
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
+
+from varnishpy.base.endpoint import ListenEndpoint
 
 _LENGTH: Final = 4  # octets in front of a panic dump that tell its length
+
+
+class Confinement(Protocol):
+    """What the child needs of the manager's jail."""
+
+    @property
+    def gives_up_rights(self) -> bool: ...
+
+    def enter(self) -> None:
+        """Become who serves the traffic."""
 
 
 @dataclass(slots=True)
@@ -21,11 +33,11 @@ class Heritage:
     version: str
     ident: str  # platform and options, as the banner shows them
     cli: socket.socket  # the child's end of the CLI socket pair
-    listen: list[tuple[Any, socket.socket]]  # (ListenEndpoint, listening socket)
+    listen: list[tuple[ListenEndpoint, socket.socket]]  # with their listening sockets
     parameters: list[tuple[str, str]]  # every parameter that differs from its default, as text
     storage: list[str]  # the -s arguments
     extensions: list[str]  # names of the VMODs that -E brought
-    jail: Any  # manager.jail.Jail
+    jail: Confinement
     panic: mmap.mmap  # where a dying child leaves its last words
     last_panic: str = ""  # of the child before this one
 

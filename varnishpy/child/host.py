@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 from varnishpy.backends.registry import BackendError, Backends
 from varnishpy.http1.elsewhere import Elsewhere, Wrapper
 from varnishpy.request import bereq, deliver, filters, reqbody, rollback
 from varnishpy.vcl import counts
 from varnishpy.vcl.context import VclFailure
-from varnishpy.vcl.loader import Vcl, VclLoadError
+from varnishpy.vcl.loader import Maker, Vcl, VclLoadError
 
 if TYPE_CHECKING:
+    from varnishpy.backends.director import Director
     from varnishpy.cache.keys import KeyIndex
+    from varnishpy.cache.objcore import ObjectCore
     from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
+    from varnishpy.storage.stevedore import Stevedore
     from varnishpy.vcl.context import Ctx
     from varnishpy.vcl.specs import BackendSpec
 
@@ -29,14 +32,14 @@ class Host:
         self.identity = env.identity
         self.hostname = env.hostname
 
-    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Any) -> Any:
+    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Director | None) -> Director:
         """A backend of a program, cold."""
         try:
             return self._backends.new(spec, vcl.name, via, vcl.default_probe)
         except BackendError as error:
             raise VclLoadError(f"{error}\n") from None
 
-    def stevedore(self, name: str) -> Any:
+    def stevedore(self, name: str) -> Stevedore | None:
         """A storage by name, or None."""
         return self._env.stevedores.get(name)
 
@@ -75,14 +78,14 @@ class Host:
             raise VclFailure("purge can only happen in vcl_hit{} or vcl_miss{}")
         return self._env.hash.purge(req.wrk, req.digest, req.t_req, ttl, grace, keep)
 
-    def add_filters(self, vcl: Vcl, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+    def add_filters(self, vcl: Vcl, fetch: Mapping[str, Maker], delivery: Mapping[str, Maker]) -> None:
         """Register processors of a VMOD for one VCL."""
         registry = filters.of_vcl(vcl)
         try:
             for name, processor in fetch.items():
-                registry.add_fetch(name, processor)
+                registry.add_fetch(name, cast(filters.FetchFactory, processor))
             for name, processor in delivery.items():
-                registry.add_delivery(name, processor)
+                registry.add_delivery(name, cast(filters.DeliveryFactory, processor))
         except filters.FilterError as error:
             raise VclFailure(str(error)) from None
 
@@ -91,11 +94,11 @@ class Host:
         counts.write_program(vcl.name, vcl.module.names)
         filters.forget_vcl(vcl)
 
-    def subscribe(self, listener: Callable[[str, Any], None]) -> None:
+    def subscribe(self, listener: Callable[[str, ObjectCore], None]) -> None:
         """Be told of objects that come and go."""
         self._env.hash.expiry.subscribe(listener)
 
-    def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
+    def unsubscribe(self, listener: Callable[[str, ObjectCore], None]) -> None:
         """Undo `subscribe`."""
         self._env.hash.expiry.unsubscribe(listener)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 from varnishpy import __version__
 from varnishpy.base.compiled import interpreter
@@ -22,7 +21,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """JSON text of whatever a provider returns."""
     return json.dumps(value, default=_plain).encode() + b"\n"
 
@@ -30,7 +29,7 @@ def to_json(value: Any) -> bytes:
 def counters_json(registry: Registry) -> bytes:
     """All counters in the shape of ``varnishstat -j``, with their level and documentation besides."""
     registry.collect()
-    counters: dict[str, Any] = {}
+    counters: dict[str, object] = {}
     for segment in registry.all():
         values = segment.snapshot()
         for column in segment.table.columns:

@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from varnishpy import stats
@@ -36,7 +35,7 @@ RECEIVE_TIMEOUT = 30.0
 SEND_TIMEOUT = 5.0
 _PATH_LIMIT = 100  # sun_path holds 108 octets on Linux
 
-Provider = Callable[[], Any]
+Provider = Callable[[], object]
 _PAGE = Path(__file__).with_name("stats_page.html")
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Header Too Large",
             500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.cli.protocol import (
     CANT,
@@ -160,7 +160,6 @@ class CliSession:
     internal: bool = False  # the peer is the manager: internal commands are allowed
     closing: bool = False
     audit: Callable[[CliSession, str, int | None, str], None] | None = None  # (session, line, status, answer)
-    context: Any = None
     _line: bytearray = field(default_factory=bytearray)
     _heredoc: tuple[list[str], str, list[str]] | None = None
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
@@ -416,7 +416,7 @@ class Http1Transport:
             return "state = idle"
         return f"requests = {conn.requests},\nbuffered = {len(conn.buf)},"
 
-    def describe(self, sess: Session) -> dict[str, Any]:
+    def describe(self, sess: Session) -> dict[str, object]:
         conn = sess.transport_priv
         if not isinstance(conn, Connection):
             return {}

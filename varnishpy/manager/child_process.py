@@ -14,12 +14,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.child.heritage import Heritage, read_panic
 from varnishpy.cli.protocol import CANT, COMMS, OK, TRUNCATED, CliError, CliProtocolError, join, read_response
 from varnishpy.manager.complain import complain
 from varnishpy.manager.loop import Loop, Timer, readable
+from varnishpy.params import Params
 from varnishpy.stats import MgtName
 
 # A child that lives shorter than this died young; each such death doubles the pause before the next start.
@@ -48,7 +49,7 @@ class ChildProcess:
     def __init__(
         self,
         loop: Loop,
-        params: Any,
+        params: Params,
         prepare: Callable[[socket.socket], Heritage],
         enter: Callable[[Heritage], None],
         introduce: Callable[[], None],

@@ -12,10 +12,11 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.cli.protocol import PARAM, CliError
 from varnishpy.manager.loop import readable
+from varnishpy.params import Params
 from varnishpy.vcl import counts
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 from varnishpy.vcl.symbols import LOWEST
@@ -63,7 +64,7 @@ def stand_ins() -> dict[str, str]:
     return found
 
 
-def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOptions:
+def _options(origin: str, params: Params, settings: CompilerSettings) -> CompileOptions:
     return CompileOptions(
         filename=origin,
         vcl_path=[part for part in str(params.vcl_path).split(":") if part],
@@ -79,7 +80,9 @@ def _options(origin: str, params: Any, settings: CompilerSettings) -> CompileOpt
     )
 
 
-def compile_in_subprocess(source: str, origin: str, name: str, params: Any, settings: CompilerSettings) -> CompiledVcl:
+def compile_in_subprocess(
+    source: str, origin: str, name: str, params: Params, settings: CompilerSettings
+) -> CompiledVcl:
     """Compile VCL source.
 
     :param origin: what messages call the source

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 # How long a signal may go unnoticed by a wait outside of the loop (seconds).
 _GLANCE: Final = 0.2
@@ -121,7 +121,7 @@ class Loop:
         for key, _ in self._selector.select(timeout):
             # an earlier callback of this turn may have dropped the descriptor
             if self._selector.get_map().get(key.fd) is key:
-                call: Any = key.data
+                call: Callable[[], None] = key.data
                 call()
         now = time.monotonic()
         while self._timers and self._timers[0].when <= now:

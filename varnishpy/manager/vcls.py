@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from varnishpy.cli.dispatch import CliCall, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
 from varnishpy.cli.vcl_list import VclRow, columns, list_text
+from varnishpy.cli.vcl_mode import VclMode
 from varnishpy.manager.compiler import CompiledVcl, CompilerSettings, compile_in_subprocess
 from varnishpy.manager.complain import StartupError
+from varnishpy.params import Params
 
 _STATES = ("auto", "cold", "warm")
 
@@ -59,7 +60,7 @@ class VclPrograms:
     def __init__(
         self,
         workdir: Path,
-        params: Any,
+        params: Params,
         settings: CompilerSettings,
         ask: Callable[[list[str]], tuple[int, str] | None],
     ) -> None:
@@ -105,7 +106,7 @@ class VclPrograms:
         program = Program(name, state, state != "cold", compiled, directory)
         program.uses = [self.programs[label] for label in compiled.labels if label in self.programs]
         self.programs[name] = program
-        answer = self._tell(["vcl.load", name, str(path), f"{int(program.warm)}{state}"])
+        answer = self._tell(["vcl.load", name, str(path), VclMode(program.warm, state).word])
         if answer is not None and answer[0] != OK:
             self._forget(program)
             raise CliError(*answer)
@@ -136,7 +137,7 @@ class VclPrograms:
             else:
                 assert program.directory is not None
                 path = program.directory / "vgc.py"
-                _require(ask(["vcl.load", program.name, str(path), f"{int(program.warm)}{program.state}"]))
+                _require(ask(["vcl.load", program.name, str(path), VclMode(program.warm, program.state).word]))
 
         for program in list(self.programs.values()):
             push(program)
@@ -180,7 +181,7 @@ class VclPrograms:
                 self._set_warm(program, False)
 
     def _set_warm(self, program: Program, warm: bool) -> None:
-        self._require_child(["vcl.state", program.name, f"{int(warm)}{program.state}"])
+        self._require_child(["vcl.state", program.name, VclMode(warm, program.state).word])
         program.warm = warm
 
     def _require_warm(self, program: Program) -> None:
@@ -412,7 +413,7 @@ def _check_name(name: str) -> None:
         raise CliError(PARAM, "Illegal character in VCL name (0x00)")
 
 
-def read_vcl_file(filename: str, params: Any) -> tuple[str, str]:
+def read_vcl_file(filename: str, params: Params) -> tuple[str, str]:
     """A VCL file by path, or found along ``vcl_path``: its text and its full name.
 
     :raises CliError: if it cannot be read
@@ -428,7 +429,7 @@ def read_vcl_file(filename: str, params: Any) -> tuple[str, str]:
         ) from None
 
 
-def read_vcl_argument(filename: str, params: Any) -> tuple[str, str]:
+def read_vcl_argument(filename: str, params: Params) -> tuple[str, str]:
     """The file of ``-f``, as `read_vcl_file` finds it.
 
     :raises StartupError: if it cannot be read
@@ -439,7 +440,7 @@ def read_vcl_argument(filename: str, params: Any) -> tuple[str, str]:
         raise StartupError(f"Cannot read -f file '{filename}' ({error.strerror})", usage=True) from None
 
 
-def _read_along_path(filename: str, params: Any) -> tuple[str, str]:
+def _read_along_path(filename: str, params: Params) -> tuple[str, str]:
     """Names that are not absolute are looked up along vcl_path only: what runs does not depend on where one stands."""
     if filename.startswith("/"):
         candidates = [filename]

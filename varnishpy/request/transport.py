@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from varnishpy.backends.errors import RequestBodyError
 
@@ -97,5 +97,5 @@ class Transport(Protocol):
     def panic_dump(self, sess: Session) -> str:
         """The transport's part of a panic dump."""
 
-    def describe(self, sess: Session) -> dict[str, Any]:
+    def describe(self, sess: Session) -> dict[str, object]:
         """The session as ``/sessions`` of the stats socket shows it."""

@@ -320,7 +320,7 @@ class Acceptors:
         """What ``debug.listen_address`` answers: name, address and port, one line per socket."""
         return "".join(f"{acceptor.listen.name} {' '.join(acceptor.address())}\n" for acceptor in self.acceptors)
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, object]]:
         """All live sessions as ``/sessions`` of the stats socket shows them."""
         return [session.describe() for session in list(self.sessions.values())]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from varnishpy.base.panic import panic
 
@@ -60,5 +60,5 @@ class HandshakeTransport:
     def panic_dump(self, sess: Session) -> str:
         return "state = handshake"
 
-    def describe(self, sess: Session) -> dict[str, Any]:
+    def describe(self, sess: Session) -> dict[str, object]:
         return {"state": "handshake"}

@@ -231,10 +231,10 @@ class Session:
         self.transport = transport
         transport.new_session(wrk, self)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The session as ``/sessions`` of the stats socket shows it. Called from any thread, without locks."""
         transport = self.transport
-        shown: dict[str, Any] = {
+        shown: dict[str, object] = {
             "vxid": self.vxid,
             "age": round(max(0.0, clock.now() - self.t_open), 3),
             "idle": round(max(0.0, clock.now() - self.t_idle), 3),
@@ -253,7 +253,7 @@ class Session:
         """For the scoreboard, while a worker waits for the session's next request."""
         transport = self.transport
         name = transport.name if transport is not None else self.listen.proto
-        state = transport.describe(self).get("state", "idle") if transport is not None else "new"
+        state = str(transport.describe(self).get("state", "idle")) if transport is not None else "new"
         return TaskInfo(
             f"{name} session", state, clock.now() - self.t_idle, self.vxid, self.client_ip.ip, "", self.vxid
         )

@@ -11,10 +11,10 @@ method that does nothing but return an action need not be run at all (`Vcl.fixed
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import invariant
@@ -29,7 +29,13 @@ from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vcl.vmodfind import version
 
 if TYPE_CHECKING:
+    from varnishpy.backends.director import Director
     from varnishpy.cache.keys import KeyIndex
+    from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.request.request import Request
+    from varnishpy.storage.source import Source
+    from varnishpy.storage.stevedore import Stevedore
+    from varnishpy.threads.worker import Worker
 
 _VCL_CALL = int(Tag.VCL_call)
 _VCL_RETURN = int(Tag.VCL_return)
@@ -55,6 +61,10 @@ class Listener(Protocol):
         """``load``, ``warm``, ``cold`` or ``discard``."""
 
 
+#: makes a fetch or delivery processor (``request/filters.py``); what one is, that room knows
+Maker = Callable[[], object]
+
+
 class VclLoadError(Exception):
     """The program could not be loaded or warmed; the text is for the CLI."""
 
@@ -65,10 +75,10 @@ class VclHost(Protocol):
     identity: str
     hostname: str
 
-    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Any) -> Any:
+    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Director | None) -> Director:
         """Make a backend (cold); ``via`` is the backend to go through, or ``None``."""
 
-    def stevedore(self, name: str) -> Any:
+    def stevedore(self, name: str) -> Stevedore | None:
         """A storage by name, or ``None``."""
 
     def ban(self, spec: str) -> str | None:
@@ -86,22 +96,22 @@ class VclHost(Protocol):
     def purge(self, ctx: Ctx, ttl: float, grace: float, keep: float) -> int:
         """``purge.soft`` and ``hard`` (all zero): how many objects."""
 
-    def add_filters(self, vcl: Vcl, fetch: dict[str, Any], delivery: dict[str, Any]) -> None:
+    def add_filters(self, vcl: Vcl, fetch: Mapping[str, Maker], delivery: Mapping[str, Maker]) -> None:
         """Register processors (see ``request/filters.py``) by name, for as long as the program is loaded."""
 
     def forget(self, vcl: Vcl) -> None:
         """The program is gone, and so is what was registered for it."""
 
-    def subscribe(self, listener: Callable[[str, Any], None]) -> None:
+    def subscribe(self, listener: Callable[[str, ObjectCore], None]) -> None:
         """Be told of ``insert`` and ``expire`` of objects (see ``cache/expire.py``)."""
 
-    def unsubscribe(self, listener: Callable[[str, Any], None]) -> None:
+    def unsubscribe(self, listener: Callable[[str, ObjectCore], None]) -> None:
         """Undo `subscribe`."""
 
     def key_index(self) -> KeyIndex:
         """Objects by their keys (see ``cache/keys.py``)."""
 
-    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Any) -> None:
+    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Callable[[Worker, Request, Source], Source] | None) -> None:
         """Have the response of ``ctx.req`` sent by a task of its own (see ``http1/elsewhere.py``)."""
 
     def default_resp_filters(self, ctx: Ctx) -> str:
@@ -161,12 +171,12 @@ class Vcl:
         self.discarded = False
         self.retired = False  # nobody may start to use it any more; under the lock
         self.label_count = 0
-        self.default_director: Any = None
-        self.backends: dict[str, Any] = {}
-        self.event_privs: dict[Any, PrivateData] = {}
+        self.default_director: Director | None = None
+        self.backends: dict[str, Director] = {}
+        self.event_privs: dict[Hashable, PrivateData] = {}
         self.lock = make_lock("vcl")
-        self.labels: Any = _Labels(labels)
-        self._directors: list[Any] = []  # those of VMODs too
+        self.labels = _Labels(labels)
+        self._directors: list[Director] = []  # those of VMODs too
         self.module = Module(f"vcl {name}", module_name(name), python_source)
         self.syntax = self.module.syntax
         self.references = self.module.references
@@ -177,7 +187,9 @@ class Vcl:
         self.fixed: dict[str, Fixed] = {}
         if not self._always_traced:
             self.fixed = {method: Fixed(method, action) for method, action in self.module.fixed.items()}
-        self.vmods = [VmodInUse(vmod, self.module.names[f"vmod_{alias}"]) for alias, vmod, _listens in self.module.vmods]
+        self.vmods = [
+            VmodInUse(vmod, self.module.names[f"vmod_{alias}"]) for alias, vmod, _listens in self.module.vmods
+        ]
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -246,7 +258,7 @@ class Vcl:
             end_private(self.event_privs)
 
     def _make_backends(self) -> None:
-        made: dict[str, Any] = {}
+        made: dict[str, Director | None] = {}
         for code, spec, via in self.module.backends:
             director = None if spec.none else self.host.new_backend(self, spec, made[via] if via else None)
             made[code] = director
@@ -263,7 +275,7 @@ class Vcl:
                 vmod = cast(Listener, names[f"vmod_{alias}"])
                 vmod.vmod_event(ctx, cast(PrivateData, names[f"priv_vcl_{alias}"]), event)
 
-    def add_director(self, director: Any) -> None:
+    def add_director(self, director: Director) -> None:
         """A director made by a VMOD: shown by backend.list, told of temperature, released at the end.
 
         :raises VclFailure: the program is cooling. On a cold one nothing may be made any more: that is a panic.
@@ -276,12 +288,12 @@ class Vcl:
         if self.is_warm:
             director.warm()
 
-    def remove_director(self, director: Any) -> None:
+    def remove_director(self, director: Director) -> None:
         with self.lock:
             if director in self._directors:
                 self._directors.remove(director)
 
-    def directors(self) -> list[Any]:
+    def directors(self) -> list[Director]:
         """All backends and directors, in order of their making."""
         with self.lock:
             return [*self.backends.values(), *self._directors]
