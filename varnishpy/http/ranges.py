@@ -48,6 +48,32 @@ def _number(text: str, at: int, which: str) -> tuple[int, int]:
     return int(digits or "0"), end
 
 
+def parse_ranges(value: str, length: int) -> list[ByteRange]:
+    """The ranges of a ``Range`` header that asks for several: those that the body has, cut to it.
+
+    :param length: octets of the body
+    :return: nothing when the header does not ask for several ranges of octets in valid form
+    :raises RangeError: answer 416: the body has none of them
+    """
+    unit, _, spec = value.partition("=")
+    if unit.lower() != "bytes" or "," not in spec or not _SEVERAL.fullmatch(spec):
+        return []
+    found: list[ByteRange] = []
+    members = [member.strip(" \t") for member in spec.split(",")]
+    for member in members:
+        if not member:
+            continue
+        try:
+            wanted = parse_range(f"bytes={member}", length)
+        except RangeError:
+            continue  # an unsatisfiable one is left out (section 15.3.7.2)
+        if wanted is not None:
+            found.append(wanted)
+    if not found:
+        raise RangeError("none of the ranges lies within the object")
+    return found
+
+
 def parse_range(value: str, length: int) -> ByteRange | None:
     """The range a ``Range`` header asks for.
 

@@ -94,6 +94,7 @@ class FeatureBits(Switches):
         "validate_headers", "busy_stats_rate", "trace", "vcl_req_reset", "http1_compat", "h2_compat", "cache_compat",
         "must_revalidate", "explicit_grace", "invalidate", "interim", "targeted", "heuristic", "age", "all_statuses",
         "no_cache", "cookies", "authorization", "any_method", "unknown_coding", "no_transform", "stale_if_error",
+        "cache_status", "multi_range",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -130,6 +131,8 @@ class FeatureBits(Switches):
         self.unknown_coding = False
         self.no_transform = False
         self.stale_if_error = False
+        self.cache_status = False
+        self.multi_range = False
 
     def assign(self, names: frozenset[str]) -> None:
         """Turn on exactly these; each bit changes by itself."""
@@ -166,6 +169,8 @@ class FeatureBits(Switches):
         self.unknown_coding = "unknown_coding" in names
         self.no_transform = "no_transform" in names
         self.stale_if_error = "stale_if_error" in names
+        self.cache_status = "cache_status" in names
+        self.multi_range = "multi_range" in names
 
 
 class VccFeatureBits(Switches):

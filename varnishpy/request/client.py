@@ -384,6 +384,8 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
         req.objcore = busy
         req.stale_oc = oc
         req.is_hitmiss = found is Lookup.HITMISS
+        req.was_stale = oc is not None and found is Lookup.MISS
+        req.other_variant = busy is not None and busy.boc is not None and busy.boc.variant is not None
         return "miss"
     assert found is Lookup.HITPASS
     if req.hitmiss_info is not None:

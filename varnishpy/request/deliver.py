@@ -13,9 +13,10 @@ from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Mess
 from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import ERROR, FILTERS, RESP_METHOD, STORAGE, VCL_ERROR
 from varnishpy.params import params
+from varnishpy.request.cache_status import cache_status
 from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors, unpacks
-from varnishpy.request.header_rules import CLOSE
+from varnishpy.request.header_rules import CLOSE, append
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
@@ -99,6 +100,8 @@ def setup_deliver(req: Request) -> None:
     age = int(req.t_prev - oc.t_origin)
     resp.add("Age", str(age) if age > 0 else "0")
     add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
+    if params.feature.cache_status and req.topreq is req:
+        append(resp, "Cache-Status", cache_status(req, oc))
     if unpacks(req, stobj):
         weaken_etag(resp)
 

@@ -67,7 +67,7 @@ class Request:
         # lookup
         "digest", "hash_parts", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
         "is_hit", "is_hitmiss", "is_hitpass", "hitmiss_info", "objcore", "stale_oc", "body_oc", "synth_stored", "boc",
-        "waiting_on", "d_ttl", "d_grace", "catflap",
+        "waiting_on", "was_stale", "other_variant", "d_ttl", "d_grace", "catflap",
         # progress
         "step", "doclose", "res_esi", "res_pipe", "t_first", "t_prev", "t_req", "t_resp",
         "acct",
@@ -119,6 +119,8 @@ class Request:
         self.is_hit = False
         self.is_hitmiss = False
         self.is_hitpass = False
+        self.was_stale = False  # a stale object was found
+        self.other_variant = False  # something was found that another request may have
         self.hitmiss_info: Any = None
         self.objcore: ObjectCore | None = None
         self.stale_oc: ObjectCore | None = None
