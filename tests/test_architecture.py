@@ -238,3 +238,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
             break
         left = {module: imported for module, imported in left.items() if module in wanted}
     assert not {module: sorted(imported & left.keys()) for module, imported in left.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_numbers_of_log_tags_have_one_home(path: Path) -> None:
+    """They are imported from ``log/tag_numbers.py``; nobody keeps a copy under a name of its own."""
+    assert not re.findall(r"^\w+: Final(?:\[int\])? = (?:int\()?Tag\.\w+\)?\s*(?:#.*)?$", path.read_text(), re.M)

@@ -66,6 +66,12 @@ class Lookup(IntEnum):
     BUSY = 5
 
 
+# plain constants for code that runs for each request: members of an Enum cost two look-ups each time
+LOOKUP_HIT: Final = Lookup.HIT
+LOOKUP_HIT_GRACE: Final = Lookup.HIT_GRACE
+LOOKUP_BUSY: Final = Lookup.BUSY
+
+
 Found = tuple[Lookup, ObjectCore | None, ObjectCore | None]
 
 

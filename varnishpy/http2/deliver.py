@@ -17,7 +17,7 @@ from varnishpy.h2.tables import SE
 from varnishpy.http.dates import format_date
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.log.tag_numbers import DEBUG, ERROR, RESP_PROTOCOL, RESP_REASON, RESP_STATUS
-from varnishpy.request.transport import Delivered
+from varnishpy.request.transport import DELIVERED_DONE, DELIVERED_TAKEN, Delivered
 
 if TYPE_CHECKING:
     from varnishpy.h2.stream import Stream
@@ -33,9 +33,6 @@ _RESPONSE_500: Final = encode_response(
     500, [("content-length", "Content-Length", "0"), ("server", "Server", "Varnish")]
 )
 
-_TAKEN: Final = Delivered.TAKEN
-_DONE: Final = Delivered.DONE
-
 
 def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
     """Hand a response over. ``DONE``, with ``doclose`` set, only if the stream is dead already."""
@@ -50,7 +47,7 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
             source.close()
         req.doclose = req.doclose or "TX_ERROR"
         req.log.put(ERROR, f"H2: send error ({error.log_name})")
-        return _DONE
+        return DELIVERED_DONE
     if source is not None and source.length == 0:
         source.close()
         source = None
@@ -66,7 +63,7 @@ def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
     if source is not None and not source.complete:
         source.on_ready = partial(h2.source_ready, stream)
     h2.send_headers(out, wrk if req.pump is None else None)
-    return _TAKEN
+    return DELIVERED_TAKEN
 
 
 def _encode(req: Request, resp: Message) -> tuple[bytes, str | None]:

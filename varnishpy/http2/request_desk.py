@@ -22,7 +22,7 @@ from varnishpy.http2.reqbody import StreamBody
 from varnishpy.log.tag_numbers import BEGIN, ERROR, LINK, REQ_METHOD, TIMESTAMP
 from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
-from varnishpy.request.request import Request, Step
+from varnishpy.request.request import STEP_DONE, Request
 from varnishpy.threads import Priority
 from varnishpy.threads.worker import Worker, current_worker
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 
 _PRIORITY_STR: Final = Priority.STR
-_DONE: Final = Step.DONE
 
 
 class RequestDesk:
@@ -213,7 +212,7 @@ class RequestDesk:
                 self._leave(wrk, stream, req, True)
             raise
         if holding.handed_by is not wrk:  # else this thread has let go with the response
-            self._leave(wrk, stream, req, step is _DONE)
+            self._leave(wrk, stream, req, step is STEP_DONE)
 
     def _leave(self, wrk: Worker, stream: Stream, req: Request, done: bool) -> None:
         """A request thread lets go.

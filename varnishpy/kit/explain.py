@@ -22,6 +22,7 @@ from varnishpy.kit.exchange import CLIENT_IP, SERVER_IP, NoSocket, NoTransport
 from varnishpy.kit.program import Program, Stage
 from varnishpy.kit.recorder import Recorder, Run
 from varnishpy.log.memory import captured
+from varnishpy.log.tag_numbers import REQ_METHOD
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import params, table
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 PATIENCE: Final = 30.0  # seconds for a request
-_REQ_METHOD: Final = int(Tag.ReqMethod)
 _BODY_SHOWN: Final = 1 << 20
 
 
@@ -322,7 +322,7 @@ class Theatre:
         log.start_clock(req.t_first)
         http = req.http
         http.method, http.url = method, url
-        http.attach(log, _REQ_METHOD, workspace)
+        http.attach(log, REQ_METHOD, workspace)
         given = list(headers)
         if not any(name.lower() == "host" for name, _ in given):
             given.insert(0, ("Host", "example.com"))

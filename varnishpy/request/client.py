@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, perturb
-from varnishpy.cache.hash import Lookup
+from varnishpy.cache.hash import LOOKUP_BUSY, LOOKUP_HIT, LOOKUP_HIT_GRACE, Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED, OC_PRIVATE
 from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.received_head import ReceivedHead
@@ -49,11 +49,11 @@ from varnishpy.request.finish import leave
 from varnishpy.request.header_rules import COUNTED_METHODS, append, connection_options, last_hop
 from varnishpy.request.pipe import step_pipe
 from varnishpy.request.reqbody import ask_for_body, ignore_body, setup_body
-from varnishpy.request.request import Request, Step
+from varnishpy.request.request import STEP_DISEMBARK, STEP_DONE, Request, Step
 from varnishpy.request.rollback import rollback_request
 from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.via import add_via, forwarded_field
-from varnishpy.storage.boc import BocState
+from varnishpy.storage.boc import BOC_FINISHED
 from varnishpy.vcl.context import digest
 
 if TYPE_CHECKING:
@@ -64,14 +64,6 @@ if TYPE_CHECKING:
 
 _SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _FORWARDING: Final = frozenset(("hash", "pass", "pipe"))
-
-# members of an Enum cost a look-up in two tables each time
-_DONE: Final = Step.DONE
-_DISEMBARK: Final = Step.DISEMBARK
-_LOOKUP_HIT: Final = Lookup.HIT
-_LOOKUP_HIT_GRACE: Final = Lookup.HIT_GRACE
-_LOOKUP_BUSY: Final = Lookup.BUSY
-_FINISHED: Final = BocState.FINISHED
 
 
 def run_request(wrk: Worker, req: Request) -> Step:
@@ -92,7 +84,7 @@ def run_request(wrk: Worker, req: Request) -> Step:
     except Exception as exc:
         result = _contain(wrk, req, exc)
     wrk.subject = before
-    if result is _DONE:
+    if result is STEP_DONE:
         leave(wrk, req)
     return result
 
@@ -105,7 +97,7 @@ def _run(wrk: Worker, req: Request, name: str) -> Step:
         if watched:
             _watch_step(req)
         result = steps[name](wrk, req)
-        if result is _DONE or result is _DISEMBARK:
+        if result is STEP_DONE or result is STEP_DISEMBARK:
             return result
         name = result
 
@@ -151,7 +143,7 @@ def _contain(wrk: Worker, req: Request, exc: Exception) -> Step:
     if tried or req.vcl is None:
         req.delivering = False
         req.transport.fail(req, "TX_ERROR")
-        return Step.DONE
+        return STEP_DONE
     req.err_code = 503
     req.err_reason = "Internal error"
     req.doclose = req.doclose or "VCL_FAILURE"
@@ -180,7 +172,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
             req.doclose = "RX_JUNK"
             wrk.stats.client_req_417 += 1
             req.transport.minimal_response(wrk, req, 417)
-            return Step.DONE
+            return STEP_DONE
         if http.proto != "HTTP/1.0":
             req.want100cont = True
         http.unset("expect")
@@ -190,7 +182,7 @@ def step_transport(wrk: Worker, req: Request) -> str | Step:
             req.doclose = reason
             wrk.stats.client_req_400 += 1
             req.transport.minimal_response(wrk, req, 400)
-            return Step.DONE
+            return STEP_DONE
         if req.doclose is None:
             req.doclose = reason
     if http.headers is not headers and received.records is not None:
@@ -267,11 +259,11 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
         req.doclose = "RX_BAD"
         wrk.stats.client_req_400 += 1
         req.transport.minimal_response(wrk, req, 400)
-        return Step.DONE
+        return STEP_DONE
     _prepare(req, client.ip)
     if req.body_status is bodystatus.ERROR:
         req.doclose = "OVERLOAD"
-        return Step.DONE
+        return STEP_DONE
 
     action, ctx = run_vcl(wrk, req, "recv")
     if action == "fail":
@@ -289,13 +281,13 @@ def step_recv(wrk: Worker, req: Request) -> str | Step:
     if req.want100cont and not req.late100cont:
         ask_for_body(req)
         if req.doclose == "REM_CLOSE":
-            return Step.DONE
+            return STEP_DONE
     if req.body_status is bodystatus.ERROR:  # vcl_recv tried to cache it
         req.doclose = "RX_BODY"
         if action == "synth":  # which says it better than we could
             return "synth"
         req.transport.minimal_response(wrk, req, 400)
-        return Step.DONE
+        return STEP_DONE
 
     return _hash(wrk, req, action)
 
@@ -365,14 +357,14 @@ def step_lookup(wrk: Worker, req: Request) -> str | Step:
     """Ask the cache; a request that must wait for another's fetch leaves its thread here and comes back here."""
     waited = req.waiting_on is not None
     found, oc, busy = req.env.hash.lookup(wrk, req, req.digest)
-    if found is _LOOKUP_BUSY:
-        return Step.DISEMBARK
+    if found is LOOKUP_BUSY:
+        return STEP_DISEMBARK
     req.catflap = None
     if waited:
         now = clock.now()
         req.log.timestamp("Waitinglist", now)
         req.t_prev = now
-    if found is _LOOKUP_HIT or found is _LOOKUP_HIT_GRACE:
+    if found is LOOKUP_HIT or found is LOOKUP_HIT_GRACE:
         assert oc is not None
         req.objcore = oc
         _log_hit(req, oc)
@@ -405,7 +397,7 @@ def _log_hit(req: Request, oc: ObjectCore) -> None:
     """``Hit``; for an object that is still being fetched also how much of it has arrived, of how much."""
     text = f"{oc.xid} {oc.expires(req.d_ttl) - req.t_req:.6f} {_six(oc.grace)} {_six(oc.keep)}"
     boc = oc.boc
-    if boc is not None and boc.state < _FINISHED and oc.stobj is not None:
+    if boc is not None and boc.state < BOC_FINISHED and oc.stobj is not None:
         length = oc.stobj.headers.get("content-length")
         text += f" {boc.fetched_so_far}" if length is None else f" {boc.fetched_so_far} {length}"
     req.log.put(HIT, text)
@@ -422,7 +414,7 @@ def _hit(wrk: Worker, req: Request, found: Lookup, busy: ObjectCore | None) -> s
         elif req.body is not None:
             ignore_body(req)
         wrk.stats.cache_hit += 1
-        if found is Lookup.HIT_GRACE:
+        if found is LOOKUP_HIT_GRACE:
             wrk.stats.cache_hit_grace += 1
         req.is_hit = True
         return "deliver"

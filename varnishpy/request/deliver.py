@@ -18,13 +18,13 @@ from varnishpy.request.conditional import not_modified, weaken_etag
 from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors, unpacks
 from varnishpy.request.header_rules import CLOSE, append
 from varnishpy.request.reqbody import ignore_body
-from varnishpy.request.request import Request, Step
-from varnishpy.request.transport import Delivered
+from varnishpy.request.request import STEP_DISEMBARK, STEP_DONE, Request, Step
+from varnishpy.request.transport import DELIVERED_TAKEN, Delivered
 from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
-from varnishpy.storage.boc import BocState
+from varnishpy.storage.boc import BOC_FINISHED, BOC_STREAM
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.prepared import Prepared
@@ -40,12 +40,6 @@ _RESP_STATUS: Final = RESP_METHOD + STATUS
 _RESP_REASON: Final = RESP_METHOD + REASON
 _RESP_HEADER: Final = RESP_METHOD + HEADER
 
-# members of an Enum cost a look-up in two tables each time
-_DONE: Final = Step.DONE
-_DISEMBARK: Final = Step.DISEMBARK
-_TAKEN: Final = Delivered.TAKEN
-_STREAM: Final = BocState.STREAM
-_FINISHED: Final = BocState.FINISHED
 
 _CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))  # RFC 9110 sections 13.2.1 and 13.1.3
 # what describes a content that is not sent and guides no cache (RFC 9110 section 15.4.5)
@@ -215,7 +209,7 @@ def step_synth(wrk: Worker, req: Request) -> str | Step:
         now = clock.now()
         log.timestamp("Resp", now)
         req.t_prev = now
-        return Step.DONE
+        return STEP_DONE
     wrk.stats.transit_stored += length
     return "transmit"
 
@@ -244,7 +238,7 @@ def _bare_failure(wrk: Worker, req: Request) -> Step:
     req.transport.minimal_response(wrk, req, 408 if req.req_reset else 500)
     req.doclose = "VCL_FAILURE"
     req.delivering = True
-    return Step.DONE
+    return STEP_DONE
 
 
 # -- handing over ------------------------------------------------------------------------------------------------------
@@ -263,9 +257,9 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
         if oc.boc is not None:
             boc = req.boc = req.env.hash.ref_boc(oc)
             if boc is not None:
-                if boc.state < _STREAM:
-                    boc.wait_state(_STREAM, clock.NEVER, wrk)
-                finished = boc.state >= _FINISHED
+                if boc.state < BOC_STREAM:
+                    boc.wait_state(BOC_STREAM, clock.NEVER, wrk)
+                finished = boc.state >= BOC_FINISHED
         if req.boc is None and not oc.flags & OC_FAILED:
             assert stobj is not None
             length = stobj.length
@@ -288,7 +282,7 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
             req.log.put(ERROR, "Failure to push processors")
             req.doclose = "OVERLOAD"
             req.transport.fail(req, "OVERLOAD")
-            return Step.DONE
+            return STEP_DONE
         length = context.length
 
     status = resp.status  # a range changes it
@@ -316,7 +310,7 @@ def _content_length(resp: Message) -> int:
 
 
 def _finished(delivered: Delivered) -> Step:
-    return _DISEMBARK if delivered is _TAKEN else _DONE
+    return STEP_DISEMBARK if delivered is DELIVERED_TAKEN else STEP_DONE
 
 
 def _open_processors(req: Request, names: str, context: DeliveryContext) -> list[DeliveryProcessor]:
@@ -366,7 +360,7 @@ def _send(wrk: Worker, req: Request, processors: list[DeliveryProcessor], length
     if transport.deliver(wrk, req, pump.source) is Delivered.DONE:
         req.pump = None
         chain.close()
-        return Step.DONE
+        return STEP_DONE
     return "pump"
 
 
@@ -382,4 +376,4 @@ def step_pump(wrk: Worker, req: Request) -> Step:
         for entry in traceback.format_exception(exc):
             for line in entry.rstrip("\n").split("\n"):
                 log.put(ERROR, line)
-    return Step.DISEMBARK
+    return STEP_DISEMBARK

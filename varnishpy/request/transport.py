@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from varnishpy.backends.errors import RequestBodyError
 
@@ -23,6 +23,11 @@ class Delivered(Enum):
 
     DONE = "done"  # sent, or failed with req.doclose set: finish the request now
     TAKEN = "taken"  # the transport sends it by itself and calls `finish_request` when it is through
+
+
+# plain constants for code that runs for each request: members of an Enum cost two look-ups each time
+DELIVERED_DONE: Final = Delivered.DONE
+DELIVERED_TAKEN: Final = Delivered.TAKEN
 
 
 class BodyError(RequestBodyError):

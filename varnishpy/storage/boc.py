@@ -39,6 +39,11 @@ class BocState(IntEnum):
     FAILED = 5
 
 
+# plain constants for code that runs for each request: members of an Enum cost two look-ups each time
+BOC_STREAM: Final = BocState.STREAM
+BOC_FINISHED: Final = BocState.FINISHED
+
+
 class Abandoned(StorageError):
     """Nobody will read the rest of this body: the fetch may stop."""
 

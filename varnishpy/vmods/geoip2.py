@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import DEBUG, ERROR
 from varnishpy.vmods._geo import Database, at
 from varnishpy.vmods.api import BOOL, IP, STRING, Ctx, VclFailure
 
 if TYPE_CHECKING:
     from maxminddb.types import Record
 
-_DEBUG: Final = int(Tag.Debug)
-_ERROR: Final = int(Tag.Error)
 _MOST_PARTS: Final = 9
 _MOST_OCTETS: Final = 100
 
@@ -40,18 +38,18 @@ class geoip2:
         """
         parts = (path or "").split("/")
         if not path or len(path) >= _MOST_OCTETS or len(parts) > _MOST_PARTS:
-            ctx.log(_ERROR, f"geoip2.lookup: invalid or missing path ({path})")
+            ctx.log(ERROR, f"geoip2.lookup: invalid or missing path ({path})")
             return None
         if addr is None:
-            ctx.log(_ERROR, "geoip2.lookup: missing address")
+            ctx.log(ERROR, "geoip2.lookup: missing address")
             return None
         record = self._database.record(addr)
         if record is None:
-            ctx.log(_DEBUG, f"geoip2.lookup: no data for this address ({addr.ip})")
+            ctx.log(DEBUG, f"geoip2.lookup: no data for this address ({addr.ip})")
             return None
         text = _text(at(record, parts), json)
         if text is None:
-            ctx.log(_DEBUG, f"geoip2.lookup: no such data in this database ({path})")
+            ctx.log(DEBUG, f"geoip2.lookup: no such data in this database ({path})")
             return None
         return ctx.account(text)
 

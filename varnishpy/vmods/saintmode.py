@@ -8,16 +8,12 @@ was to be fetched, for some time. A backend with too many such objects counts as
 from __future__ import annotations
 
 import json
-from typing import Final
 
 from varnishpy.backends.director import Director
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR, VCL_LOG
 from varnishpy.vmods.api import BACKEND, BOOL, DURATION, INT, PRIV_VCL, STRING, Ctx, VclFailure
-
-_VCL_LOG: Final = int(Tag.VCL_Log)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 
 
 class _Saint(Director):
@@ -56,7 +52,7 @@ class _Saint(Director):
         elif len(denied) >= self.threshold:
             reason = "hit threshold"
         if reason and ctx is not None:
-            ctx.log(_VCL_LOG, f"saintmode: unhealthy: {reason} for backend {self.backend.vcl_name}")
+            ctx.log(VCL_LOG, f"saintmode: unhealthy: {reason} for backend {self.backend.vcl_name}")
         return not reason, changed
 
     def resolve(self, ctx: Ctx | None) -> Director | None:
@@ -77,18 +73,18 @@ def denylist(ctx: Ctx, priv: PRIV_VCL, expires: DURATION) -> None:
     """Do not ask the backend that has just answered for this object again for so long; in vcl_backend_response."""
     fetch = ctx.bo
     if ctx.method != "backend_response" or fetch is None:
-        ctx.log(_VCL_ERROR, "saintmode.denylist() called outside of vcl_backend_response")
+        ctx.log(VCL_ERROR, "saintmode.denylist() called outside of vcl_backend_response")
         return
     if not _all(priv):
-        ctx.log(_VCL_ERROR, "saintmode.denylist(): Saintmode is not configured")
+        ctx.log(VCL_ERROR, "saintmode.denylist(): Saintmode is not configured")
         return
     saint = next((one for one in _all(priv) if one.backend is fetch.director_resp), None)
     if saint is None:
-        ctx.log(_VCL_ERROR, "saintmode.denylist(): Saintmode not configured for this backend.")
+        ctx.log(VCL_ERROR, "saintmode.denylist(): Saintmode not configured for this backend.")
         return
     saint.deny(fetch.digest, ctx.now + expires)
     name = saint.backend.vcl_name
-    ctx.log(_VCL_LOG, f"saintmode: object put on denylist for backend {name} for {expires:.2f} seconds")
+    ctx.log(VCL_LOG, f"saintmode: object put on denylist for backend {name} for {expires:.2f} seconds")
 
 
 def blacklist(ctx: Ctx, priv: PRIV_VCL, expires: DURATION) -> None:

@@ -6,11 +6,9 @@ import socket
 import struct
 from typing import Final
 
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR, VCL_LOG
 from varnishpy.vmods.api import INT, REAL, STRING, Ctx
 
-_VCL_LOG: Final = int(Tag.VCL_Log)
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 _SO_MAX_PACING_RATE: Final = 47  # asm-generic/socket.h
 # struct tcp_info of linux/tcp.h: eight octets, then 24 words
 _INFO: Final = struct.Struct("=8x24I")
@@ -26,10 +24,10 @@ def _connection(ctx: Ctx) -> socket.socket | None:
     """The client's connection under a descriptor of our own; none, and why in the log, if it is no TCP connection."""
     sess = ctx.sess
     if ctx.req is None or sess is None:
-        ctx.log(_VCL_ERROR, "vmod-tcp: only usable in client subroutines")
+        ctx.log(VCL_ERROR, "vmod-tcp: only usable in client subroutines")
         return None
     if sess.listen.is_uds:
-        ctx.log(_VCL_ERROR, "vmod-tcp: the client did not come by TCP")
+        ctx.log(VCL_ERROR, "vmod-tcp: the client did not come by TCP")
         return None
     return socket.socket(fileno=socket.dup(sess.fd))
 
@@ -43,7 +41,7 @@ def congestion_algorithm(ctx: Ctx, algorithm: STRING) -> INT:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, (algorithm or "").encode("latin-1"))
         except OSError as error:
-            ctx.log(_VCL_ERROR, f"TCP_CONGESTION setsockopt failed: {error.strerror}")
+            ctx.log(VCL_ERROR, f"TCP_CONGESTION setsockopt failed: {error.strerror}")
             return -1
     return 0
 
@@ -56,7 +54,7 @@ def _info(ctx: Ctx) -> dict[str, int] | None:
         try:
             raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
         except OSError as error:
-            ctx.log(_VCL_ERROR, f"TCP_INFO getsockopt failed: {error.strerror}")
+            ctx.log(VCL_ERROR, f"TCP_INFO getsockopt failed: {error.strerror}")
             return None
     return dict(zip(_FIELDS, _INFO.unpack(raw), strict=True))
 
@@ -70,7 +68,7 @@ def dump_info(ctx: Ctx) -> None:
         ("tcpi", ("snd_mss", "rcv_mss", "lost", "retrans")),
         ("tcpi2", ("pmtu", "rtt", "rttvar", "snd_cwnd", "advmss", "reordering")),
     ):
-        ctx.log(_VCL_LOG, f"{head}: " + " ".join(f"{name}={info[name]}" for name in names))
+        ctx.log(VCL_LOG, f"{head}: " + " ".join(f"{name}={info[name]}" for name in names))
 
 
 def get_estimated_rtt(ctx: Ctx) -> REAL:
@@ -89,6 +87,6 @@ def set_socket_pace(ctx: Ctx, pace: INT, /) -> None:
             connection.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, max(pace, 0) * 1024)
             rate = connection.getsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE)
         except OSError as error:
-            ctx.log(_VCL_ERROR, f"set_socket_pace(): Error setting pacing: {error.strerror}")
+            ctx.log(VCL_ERROR, f"set_socket_pace(): Error setting pacing: {error.strerror}")
             return
-    ctx.log(_VCL_LOG, f"vmod-tcp: Socket paced to {rate // 1024} KB/s.")
+    ctx.log(VCL_LOG, f"vmod-tcp: Socket paced to {rate // 1024} KB/s.")
