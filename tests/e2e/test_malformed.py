@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import psutil
@@ -63,8 +64,8 @@ def attempt(cache: Cache, data: bytes) -> bytes:
             sock.shutdown(socket.SHUT_WR)
             while piece := sock.recv(65536):
                 out += piece
-        except ConnectionError:
-            pass
+        except OSError as error:  # ENOTCONN: the reset came before the shutdown
+            assert isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN
         return out
 
 
