@@ -562,6 +562,21 @@ def test_watchdog_panics_when_fetches_are_stuck() -> None:
     herder._watchdog(now + 0.2)
 
 
+def test_a_late_herder_has_patience() -> None:
+    """Whoever comes late out of a sleep is on a busy machine, or the interpreter is: more threads would not help."""
+    pool = Pool("busy", 1)
+    herder = Herder(pool)
+    now = clock.mono()
+    pool.queues[Priority.REQ].append((now - 0.1, lambda wrk: None))
+    for late, active, is_stuck in (
+        (0.0, 1, True), (0.0, 50, True), (0.005, 1, True), (0.005, 2, True), (0.005, 3, False), (0.005, 50, False),
+    ):  # fmt: skip
+        pool.active = active
+        herder._late = late
+        assert herder._stuck(now) is is_stuck, (late, active)
+        assert herder._stuck(now) is is_stuck, "nothing moved"
+
+
 def test_refused_thread_is_counted_and_tried_again(until: Until) -> None:
     """A stack that no machine has room for makes the system refuse threads in earnest."""
     table.load([("thread_pool_fail_delay", "0.01")])

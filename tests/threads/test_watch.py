@@ -243,6 +243,31 @@ def test_a_task_that_computes_does_not_keep_the_others_unserved(pool: Pool, rest
         done.set()
 
 
+def test_busy_sessions_do_not_make_more_threads(pool: Pool, rest: Callable[..., list[Resting]], until: Until) -> None:
+    """Many sessions always have something to do, and all of it is computing: more workers would not help."""
+    table.load([("thread_pool_max", "1000")])
+    sessions = rest(200)
+    most = 0
+    for session in sessions:
+        watched = session.watched
+        assert watched is not None
+
+        def compute(wrk: Worker, session: Resting = session) -> None:
+            nonlocal most
+            most = max(most, pool.active)
+            sum(range(20_000))
+            session.serve(wrk)
+
+        watched.task = compute
+    for _ in range(10):
+        for session in sessions:
+            session.theirs.send(b"x")
+        for session in sessions:
+            assert session.theirs.recv(1) == b"x"
+    assert pool.counts()["threads"] == 10
+    assert most < 10
+
+
 def test_all_who_wait_leave_somebody_at_the_watch(pool: Pool, rest: Callable[..., list[Resting]], until: Until) -> None:
     """Every worker there is waits for something: another is made, for the sessions' sake."""
     (session,) = rest()

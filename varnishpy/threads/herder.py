@@ -6,6 +6,11 @@ taken since the last look, or when the head has waited much longer although task
 one more worker: an idle one, else a new thread, up to thread_pool_max. While the queue moves, looks grow rarer, and
 after it ran empty the herder stays half awake for a moment, so that steady traffic need not wake it with every burst.
 
+One more worker helps when those that there are wait for something and do not say so. It does not help when they
+compute, or when the machine has no time for them: they would only take the interpreter from each other. How late the
+herder itself comes out of its sleep tells which it is. When it is late it has more patience, and ever more the more
+workers run already, so that there are only a few however many connections are busy.
+
 A worker that begins to wait while tasks are queued, nobody runs and nobody is idle rouses the herder at once, from any
 sleep: sessions that each hold their worker shall not keep others waiting for longer than threads take to start.
 
@@ -31,6 +36,7 @@ SLOW_LOOK = 0.008  # between looks at a queue that moves
 SLOWEST_LOOK = 0.016  # and after a worker was added to it
 HALF_AWAKE = 0.004  # between looks at an empty queue
 LINGER = 25  # looks at an empty queue before falling asleep
+LATE = 0.002  # seconds behind time at which the interpreter, or the machine, is busy
 LONGEST_SLEEP = 3600.0
 
 
@@ -40,6 +46,7 @@ class Herder:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._look = FIRST_LOOK
+        self._late = 0.0  # seconds by which the last sleep has been too long
         self._empty_looks = LINGER
         self._seen_dequeued = -1
         self._limited = False
@@ -63,7 +70,10 @@ class Herder:
     def _sleep(self, delay: float) -> None:
         """Sleep until woken, at most so many seconds; ``herder_asleep`` was set with the mutex held."""
         pool = self._pool
-        pool.herder_sleep.acquire(timeout=min(delay, LONGEST_SLEEP))
+        delay = min(delay, LONGEST_SLEEP)
+        began = clock.mono()
+        if not pool.herder_sleep.acquire(timeout=delay):
+            self._late = clock.mono() - began - delay
         with pool.mutex:
             pool.herder_deep = pool.herder_asleep = False
             # woken just as the time was over: the lock must be ours again before it is next released
@@ -147,7 +157,11 @@ class Herder:
         waited = now - min(queue[0][0] for queue in pool.queues if queue)
         moving = pool.dequeued != self._seen_dequeued
         self._seen_dequeued = pool.dequeued
-        if waited >= PATIENCE or (waited >= FIRST_LOOK and not moving):
+        if self._late >= LATE:
+            patience = PATIENCE * max(1, pool.active - pool.active_limit + 1) ** 2
+        else:
+            patience = PATIENCE if moving else FIRST_LOOK
+        if waited >= patience:
             self._look = FIRST_LOOK if not moving else SLOWEST_LOOK
             return True
         # each look takes the interpreter from those who work
