@@ -39,6 +39,7 @@ class Reader:
         self.parts = list(parts)
         self.kind = kind
         self.length = length
+        self.octets = 0
 
     @property
     def complete(self) -> bool:
@@ -47,7 +48,15 @@ class Reader:
     def moved_to(self, wrk: Any) -> None:
         """Says nothing to the pool when it waits."""
 
+    def is_at_hand(self) -> bool:
+        return not self.parts or not isinstance(self.parts[0], threading.Event) or self.parts[0].is_set()
+
     def read(self, limit: int) -> bytes:
+        data = self._next(limit)
+        self.octets += len(data)
+        return data
+
+    def _next(self, limit: int) -> bytes:
         while self.parts:
             part = self.parts.pop(0)
             if isinstance(part, threading.Event):

@@ -49,6 +49,13 @@ class BodyReader:
         """The next octets of the body. :raises FetchError:"""
         return b""
 
+    def is_at_hand(self) -> bool:
+        """Would `read` not wait for the backend? It may yet, where what is there is no whole piece."""
+        if self.complete:
+            return True
+        conn = self._conn
+        return conn.has_leftover() or not conn.is_quiet()
+
     def skip_buffered(self) -> bool:
         """Drop the rest of a body that nobody wants, if it has all been received; else nothing changes."""
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -48,6 +49,18 @@ class Connection:
     def set_timeout(self, seconds: float) -> None:
         """How long one send or receive may take from now on; infinite for ever."""
         self.sock.settimeout(None if seconds == clock.NEVER else max(seconds, 0.001))
+
+    def send_now(self, data: bytes) -> int:
+        """Send as much as the kernel takes without waiting; the octets sent, none where TLS might have to read first.
+
+        :raises OSError: the connection is broken
+        """
+        if isinstance(self.sock, ssl.SSLSocket):
+            return 0
+        try:
+            return os.write(self.fd, data)  # a socket with a timeout would wait for room
+        except BlockingIOError:
+            return 0
 
     def has_leftover(self) -> bool:
         """Were octets received that nobody asked for?"""

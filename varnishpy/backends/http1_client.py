@@ -80,11 +80,14 @@ def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, pi
     wrk.stats.http1_iovs_flush += vectors.flushes(len(bo.bereq.headers), vectors.room(wrk.aws))
     conn.set_timeout(send_timeout)
     try:
-        with wrk.blocking():
-            bo.acct.bereq_hdrbytes += len(head)
-            if body is None:
-                conn.sock.sendall(head)
-            else:
+        bo.acct.bereq_hdrbytes += len(head)
+        if body is None:
+            sent = conn.send_now(head)
+            if sent < len(head):
+                with wrk.blocking():
+                    conn.sock.sendall(head[sent:])
+        else:
+            with wrk.blocking():
                 _send_with_body(bo, conn, head, body, chunked)
     except _BodyFailure as exc:
         bo.err_code = 400

@@ -9,6 +9,9 @@ lock:
 * POSTED, with INSERT, MOVE, REMOVE: in the inbox, and why.
 
 Entries of the heap are never moved: a change makes a new entry and voids the old one.
+
+The thread is woken for what must be done before it comes up by itself. The rest of the inbox can wait, up to a limit:
+to wake a thread for each new object would cost more than the work it does.
 """
 
 from __future__ import annotations
@@ -68,6 +71,7 @@ class Expiry:
     def __init__(self) -> None:
         self._cond = make_condition("exp")
         self._inbox: deque[ObjectCore] = deque()
+        self._sleeps_until = 0.0  # when the thread comes up by itself; 0 while it is up
         self._stopping = False
         self._runner: threading.Thread | None = None
         self._heap: list[_Entry] = []  # this and what follows: of the thread
@@ -164,7 +168,8 @@ class Expiry:
                 self._inbox.append(oc)
             stats.main.inc("exp_mailed")
         oc.exp_flags |= why | EXP_POSTED
-        self._cond.notify()
+        if why & EXP_REMOVE or oc.when < self._sleeps_until or len(self._inbox) >= _BATCH:
+            self._cond.notify()
 
     def start(self) -> None:
         """Start the thread."""
@@ -202,7 +207,9 @@ class Expiry:
             if self._stopping:
                 return False
             if wait and not self._inbox and due > now:
+                self._sleeps_until = due
                 self._cond.wait(due - now)
+                self._sleeps_until = 0.0
             mail: list[tuple[ObjectCore, int]] = []
             while self._inbox and len(mail) < _BATCH:
                 oc = self._inbox.popleft()

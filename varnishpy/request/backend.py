@@ -1,4 +1,4 @@
-"""The backend state machine: from a client's request to an object, on a worker of the fetch's own.
+"""The backend state machine: from a client's request to an object.
 
 ```
  mkbereq -> startfetch -> fetch -----> fetchbody -> fetchend -> done
@@ -11,8 +11,11 @@ that the fetch sets on the object's busy object control: ``REQ_DONE`` (the clien
 its body has been sent), ``STREAM`` (headers are stored, the body is coming), ``FINISHED``, ``FAILED``. Once
 streaming, a failure can only cut the body short; before, it becomes vcl_backend_error.
 
-A pass whose client is slow pauses: it gives its worker back and is run again when the client has caught up. A step
-that pauses must not touch the busy object afterwards.
+A fetch in the background runs on a worker of its own. Any other begins on the worker of its client's request, which
+could only wait for it anyway; a small response that comes in one piece needs no other. When a response streams and its
+body is long, or lets itself be waited for, the fetch pauses and goes on on another worker, so that the client gets what
+there is. A pass whose client is slow pauses too: it gives its worker back and is run again when the client has caught
+up. A step that pauses must not touch the busy object afterwards.
 """
 
 from __future__ import annotations

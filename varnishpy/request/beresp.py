@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _ERRORS: Final = frozenset((500, 502, 503, 504))  # RFC 5861 section 4
 _READ: Final = 65536  # octets asked of the backend at a time
+_BORROWED: Final = 65536  # octets after which a fetch must not keep its client waiting any longer
 _GIVE_UP: Final = frozenset(("abandon", "fail", "error"))
 
 
@@ -209,6 +210,10 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     judged = stack.plain()  # nobody has anything to say of the body but its reader
     try:
         while True:
+            if bo.borrows and bo.do_stream and (reader.octets >= _BORROWED or not reader.is_at_hand()):
+                bo.borrows = False
+                bo.resume()
+                return "pause"
             if not boc.wants_more(bo.resume):
                 return "pause"  # it may be running on another thread already
             if not reader.complete:

@@ -54,7 +54,7 @@ class BusyObject:
         "bereq_filter_list", "transit_buffer", "t_resp",
         # kept by the state machine for itself
         "hop_headers", "stack", "held", "announce", "director_open", "ws_snapshot", "vfp_context", "drop_body",
-        "resume",
+        "resume", "borrows",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -119,6 +119,7 @@ class BusyObject:
         self.hop_headers: frozenset[Header] = frozenset()
         self.stack: Any = None  # the open fetch processors, see vfp.FetchStack
         self.announce: Callable[[Message], None] | None = None  # takes interim responses for the client
+        self.borrows = False  # it runs on the worker of its client's request, which waits for it
         self.held: bytes | None = None  # read already, to see whether more follows
         self.director_open = False  # get_response succeeded and finish is still owed
         self.ws_snapshot = 0

@@ -1,4 +1,4 @@
-"""Starting a fetch: from a request that wants an object to a busy object that runs on a worker of its own."""
+"""Starting a fetch: from a request that wants an object to a busy object, and on which worker that runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varnishpy.request.beresp import fail_fetch
 from varnishpy.request.busyobj import BusyObject
 from varnishpy.request.finish_fetch import release_fetch
 from varnishpy.request.header_rules import STORE_PASS, connection_options, filter_headers
-from varnishpy.storage.boc import BocState, BusyObjectControl, Notice
+from varnishpy.storage.boc import BocState, Notice
 from varnishpy.threads.pool import Priority
 
 if TYPE_CHECKING:
@@ -64,10 +64,13 @@ def _announces(req: Request) -> bool:
     return params.feature.interim and req.topreq is req and req.http0.proto != "HTTP/1.0"
 
 
-def _announce(boc: BusyObjectControl, interim: Message) -> None:
-    """Hand an interim response over to the client's thread, without what concerns the backend's connection."""
+def _announce(wrk: Worker, req: Request, interim: Message) -> None:
+    """Pass an interim response on to the client, without what concerns the backend's connection.
+
+    The fetch still runs on the worker of the client's request: what leaves that has a response.
+    """
     _, hop = connection_options(interim, "RESP_CLOSE")
-    boc.announce(Notice(interim.status, filter_headers(interim.headers, STORE_PASS, hop)))
+    req.transport.send_interim(wrk, req, Notice(interim.status, filter_headers(interim.headers, STORE_PASS, hop)))
 
 
 def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | None, mode: Mode) -> None:
@@ -91,14 +94,15 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         hash_.ref(stale)
         bo.stale_oc = stale
     bo.client_req = req
-    announces = _announces(req) and not bo.is_bgfetch
-    if announces:
-        bo.announce = partial(_announce, boc)
-    prio = Priority.BG if bo.is_bgfetch else Priority.BO
-    if wrk.pool.schedule(lambda worker: run_fetch(worker, bo), prio):
-        want = BocState.REQ_DONE if bo.is_bgfetch else BocState.STREAM
-        # the fetch has deadlines at every wait of its own: this one always ends
-        boc.wait_state(want, clock.NEVER, wrk, partial(req.transport.send_interim, wrk, req) if announces else None)
+    # a fetch has deadlines at every wait of its own: ours for it always ends
+    if not bo.is_bgfetch:
+        bo.borrows = True
+        if _announces(req):
+            bo.announce = partial(_announce, wrk, req)
+        wrk.run_within(partial(run_fetch, bo=bo))
+        boc.wait_state(BocState.STREAM, clock.NEVER, wrk)
+    elif wrk.pool.schedule(partial(run_fetch, bo=bo), Priority.BG):
+        boc.wait_state(BocState.REQ_DONE, clock.NEVER, wrk)
     else:
         wrk.stats.bgfetch_no_thread += 1
         bo.log.put(FETCH_ERROR, "No thread available for bgfetch")

@@ -77,7 +77,6 @@ class BusyObjectControl:
         "cond",
         "delivered_so_far",
         "fetched_so_far",
-        "notices",
         "read_ahead",
         "refcount",
         "state",
@@ -97,7 +96,6 @@ class BusyObjectControl:
         self.transit_buffer = 0
         self.read_ahead = 0  # READ_AHEAD once the only reader is there
         self.cancelled = False
-        self.notices: list[Notice] = []  # what came before the response, not yet passed on
         self._subscribers: list[Callable[[], None]] = []
         self._paused: Callable[[], None] | None = None  # what has the fetch go on
 
@@ -114,12 +112,6 @@ class BusyObjectControl:
             ready = self._news()
         for callback in ready:
             callback()
-
-    def announce(self, notice: Notice) -> None:
-        """Something for the client has come before the response."""
-        with self.cond:
-            self.notices.append(notice)
-            self.cond.notify_all()
 
     def adopt(self, stobj: StoredObject) -> None:
         """Grow this object from now on: a fetch that is retried before it streams starts anew."""
@@ -230,36 +222,25 @@ class BusyObjectControl:
 
     # -- everybody else's side -------------------------------------------------------------------------------------
 
-    def wait_state(
-        self,
-        state: BocState,
-        deadline: float,
-        wrk: Blocker | None = None,
-        tell: Callable[[Notice], None] | None = None,
-    ) -> BocState:
+    def wait_state(self, state: BocState, deadline: float, wrk: Blocker | None = None) -> BocState:
         """Wait until the fetch is at least that far.
 
         :param deadline: monotonic time (``clock.mono()``) at which to give up
         :param wrk: told before and after a wait
-        :param tell: takes what comes before the response, without the lock
         :return: the state reached, which is lower than asked for when the deadline passed
         """
-        if self.state >= state and (tell is None or not self.notices):
+        if self.state >= state:
             return self.state
         if wrk is not None:
             wrk.will_block()
         try:
-            while True:
-                with self.cond:
-                    while self.state < state and (tell is None or not self.notices):
-                        left = deadline - clock.mono()
-                        if left <= 0:
-                            break
-                        self.cond.wait(min(left, 3600.0))
-                    if tell is None or not self.notices:
-                        return self.state
-                    notice = self.notices.pop(0)
-                tell(notice)
+            with self.cond:
+                while self.state < state:
+                    left = deadline - clock.mono()
+                    if left <= 0:
+                        break
+                    self.cond.wait(min(left, 3600.0))
+                return self.state
         finally:
             if wrk is not None:
                 wrk.unblocked()

@@ -242,6 +242,25 @@ class Worker:
         if self._done >= params.thread_stats_rate and self.merge_stats(wait=params.feature.busy_stats_rate):
             self._done = 0
 
+    def run_within(self, task: Task) -> None:
+        """Run a task in the middle of another, which would have to wait for it anyway.
+
+        It finds the worker as a task of its own would, but for what the other has of the workspace, and leaves it so.
+        """
+        aws = self.aws
+        subject = self.subject
+        overflowed = aws.overflowed
+        aws.overflowed = False
+        before = aws.snapshot()
+        try:
+            task(self)
+        finally:
+            self.subject = subject
+            if aws.overflowed:
+                self.stats.ws_thread_overflow += 1
+            aws.rollback(before)
+            aws.overflowed = overflowed
+
     def _contain(self, exc: Exception) -> None:
         """A task failed in a way it did not foresee: tell, count, go on."""
         if self.aws.reserved >= 0:
