@@ -70,11 +70,11 @@ SUITE = $(BIN)/python -m pytest -q tests/threads && \
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore tests/threads $(PYTEST_ARGS)
 
 # the tests that need no process, no socket to the outside and no long search
-QUICK := tests/test_architecture.py tests/test_docs.py tests/test_dependencies.py \
-	$(addprefix tests/,base child cli params stats log http storage cache vcl) \
-	$(addprefix tests/http2/test_,attacks errors limits transmit conformance_page)
+QUICK := tests/test_architecture.py tests/test_docs.py tests/test_dependencies.py tests/base tests/cli tests/child \
+	tests/params tests/stats tests/log tests/http tests/storage tests/h2 tests/cache tests/vcl
+SLOW := tests/base/test_compiled.py tests/h2/test_properties.py
 quick: lint ## lint, types and the tests without processes or network: under a minute
-	VARNISHPY_PURE=1 $(BIN)/python -m pytest -q -n $(JOBS) --ignore tests/base/test_compiled.py $(QUICK) $(PYTEST_ARGS)
+	VARNISHPY_PURE=1 $(BIN)/python -m pytest -q -n $(JOBS) $(SLOW:%=--ignore=%) $(QUICK) $(PYTEST_ARGS)
 
 test: lint ## everything, as continuous integration runs it
 	export VARNISHPY_PURE=1; $(SUITE)

@@ -95,3 +95,20 @@ def test_members_named_in_the_architecture_exist() -> None:
             names |= set(re.findall(r"[A-Za-z_]\w+", word.partition("(")[0]))
     unknown = sorted(name for name in names - identifiers() if not (ROOT / name).exists())
     assert not unknown
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/debugging.md"])
+def test_paths_of_the_guides_exist(page: str) -> None:
+    """Those of tests, tools, docs and the package, also in blocks of code."""
+    text = (ROOT / page).read_text()
+    for name in re.findall(r"(?<![\w/])((?:tests|tools|docs|varnishpy|\.ci)/[\w/.-]*\w)", text):
+        assert (ROOT / name).exists() or "NAME" in name, name
+
+
+def test_the_quick_half_is_there() -> None:
+    """The files and folders of ``make quick``."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    for line in re.findall(r"^(?:QUICK|SLOW) := (.*)$", makefile, re.M):
+        assert line.split()
+        for name in line.split():
+            assert (ROOT / name).exists(), name
