@@ -74,6 +74,10 @@ def _cut(text: str, length: int) -> str:
 
 
 def decode(ctx: Ctx, decoding: Encoding = "IDENTITY", length: INT = 0, encoded: STRANDS = "") -> BLOB:
+    """The octets that text in an encoding stands for; *length*: only so many characters of it.
+
+    Text that is not in the encoding fails the VCL.
+    """
     try:
         return _decode(decoding, _cut(encoded, length))
     except _Illegal:
@@ -81,6 +85,7 @@ def decode(ctx: Ctx, decoding: Encoding = "IDENTITY", length: INT = 0, encoded: 
 
 
 def encode(ctx: Ctx, encoding: Encoding = "IDENTITY", case: Case = "DEFAULT", blob: BLOB = None) -> STRING:
+    """Octets in an encoding. A *case* for an encoding that knows none fails the VCL."""
     return None if blob is None else _charged(ctx, _encode(encoding, case, blob))
 
 
@@ -99,6 +104,7 @@ def transcode(
     length: INT = 0,
     encoded: STRANDS = "",
 ) -> STRING:
+    """From one encoding into another; fails as `decode` and `encode` do."""
     data = decode(ctx, decoding, length, encoded)
     return ctx.account(_encode(encoding, case, data or b""))
 
@@ -109,14 +115,17 @@ def same(ctx: Ctx, b1: BLOB, b2: BLOB, /) -> BOOL:
 
 
 def equal(ctx: Ctx, b1: BLOB, b2: BLOB, /) -> BOOL:
+    """Have they the same content?"""
     return (b1 or b"") == (b2 or b"")
 
 
 def length(ctx: Ctx, blob: BLOB, /) -> INT:
+    """How many octets."""
     return len(blob or b"")
 
 
 def sub(ctx: Ctx, blob: BLOB, /, length: BYTES, offset: BYTES = 0) -> BLOB:
+    """A part. One that is not within fails the VCL."""
     if not blob:
         raise VclFailure("vmod blob error: blob is empty in blob.sub()")
     if length < 0 or offset < 0:

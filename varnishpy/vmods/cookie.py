@@ -18,6 +18,7 @@ def _cookies(priv: PRIV_TASK) -> dict[str, str]:
 
 
 def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
+    """Take a Cookie header apart; what was there before goes."""
     if not header:
         ctx.log(_DEBUG, "cookie: nothing to parse")
         return
@@ -40,10 +41,12 @@ def set_(ctx: Ctx, priv: PRIV_TASK, name: STRING, value: STRING) -> None:
 
 
 def isset(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> BOOL:
+    """Is there such a cookie?"""
     return bool(name) and name in _cookies(priv)
 
 
 def get(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> STRING:
+    """The value of a cookie, or null."""
     return _cookies(priv).get(name) if name else None
 
 
@@ -57,11 +60,13 @@ def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
 
 
 def delete(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> None:
+    """Drop a cookie."""
     if name:
         _cookies(priv).pop(name, None)
 
 
 def clean(ctx: Ctx, priv: PRIV_TASK) -> None:
+    """Drop all cookies."""
     _cookies(priv).clear()
 
 
@@ -74,16 +79,19 @@ def _names(text: STRING) -> set[str]:
 
 
 def keep(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+    """Keep only these (names, parted by commas)."""
     wanted = _names(names)
     _retain(priv, lambda name: name in wanted)
 
 
 def filter_(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+    """Drop these (names, parted by commas)."""
     unwanted = _names(names)
     _retain(priv, lambda name: name not in unwanted)
 
 
 def keep_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
+    """Keep those whose name matches."""
     for name, value in list(_cookies(priv).items()):
         if not expression.search(name):
             ctx.log(_DEBUG, f"Removing cookie {name} (value: {value})")
@@ -91,6 +99,7 @@ def keep_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
 
 
 def filter_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
+    """Drop those whose name matches."""
     for name, value in list(_cookies(priv).items()):
         if expression.search(name):
             ctx.log(_DEBUG, f"Removing matching cookie {name} (value: {value})")
@@ -103,6 +112,7 @@ def get_string(ctx: Ctx, priv: PRIV_TASK) -> STRING:
 
 
 def format_date(ctx: Ctx, now: TIME, timedelta: DURATION) -> STRING:
+    """A date for Set-Cookie (RFC 9110 section 5.6.7), so long after *now*. One that cannot be written fails the VCL."""
     try:
         return http_date(now + timedelta)
     except (ValueError, OverflowError, OSError):

@@ -59,6 +59,7 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 def random(ctx: Ctx, lo: REAL, hi: REAL) -> REAL:
+    """A random number between two."""
     return lo + testable_random() * (hi - lo)
 
 
@@ -71,6 +72,7 @@ def round_(ctx: Ctx, r: REAL) -> REAL:
 
 
 def collect(ctx: Ctx, hdr: HEADER, sep: STRING = ", ") -> None:
+    """Fold the lines of a header into one, joined by *sep*. One of `obj` fails the VCL."""
     if hdr.where in ("obj", "obj_stale"):
         raise VclFailure(f"std.collect(): header argument is read-only {hdr.where}.http.{hdr.name}")
     hdr.message(ctx).collect(hdr.name, sep if sep is not None else ", ")
@@ -88,10 +90,12 @@ def querysort(ctx: Ctx, url: STRING, /) -> STRING:
 
 
 def toupper(ctx: Ctx, s: STRANDS) -> STRING:
+    """In upper case."""
     return runtime.upper(ctx, s)
 
 
 def tolower(ctx: Ctx, s: STRANDS) -> STRING:
+    """In lower case."""
     return runtime.lower(ctx, s)
 
 
@@ -106,6 +110,7 @@ def strstr(ctx: Ctx, s1: STRING, s2: STRING) -> STRING:
 def fnmatch(
     ctx: Ctx, pattern: STRING, subject: STRING, pathname: BOOL = True, noescape: BOOL = False, period: BOOL = False
 ) -> BOOL:
+    """Does a shell pattern match (fnmatch(3))? A null argument fails the VCL."""
     for name, value in (("pattern", pattern), ("subject", subject)):
         if value is None:
             raise VclFailure(f"std.fnmatch(): {name} is NULL")
@@ -131,15 +136,18 @@ def _read(ctx: Ctx, priv: Any, name: STRING) -> bytes | None:
 
 
 def fileread(ctx: Ctx, priv: PRIV_CALL, name: STRING, /) -> STRING:
+    """The content of a file, read once for each place of use; null, and an Error record, if it cannot be read."""
     content = _read(ctx, priv, name)
     return None if content is None else content.decode("latin-1")
 
 
 def blobread(ctx: Ctx, priv: PRIV_CALL, name: STRING, /) -> BLOB:
+    """As `fileread`, as octets."""
     return _read(ctx, priv, name)
 
 
 def file_exists(ctx: Ctx, path: STRING) -> BOOL:
+    """Is there a file of that path?"""
     return path is not None and os.path.exists(path.encode("latin-1"))
 
 
@@ -147,10 +155,12 @@ def file_exists(ctx: Ctx, path: STRING) -> BOOL:
 
 
 def healthy(ctx: Ctx, be: BACKEND) -> BOOL:
+    """Can the backend be used?"""
     return be is not None and bool(be.healthy(ctx)[0])
 
 
 def port(ctx: Ctx, ip: IP) -> INT:
+    """The port of an address."""
     return -1 if ip is None else ip.port
 
 
@@ -179,6 +189,7 @@ def duration(
     real: REAL = NOT_GIVEN,
     integer: INT = NOT_GIVEN,
 ) -> DURATION:
+    """A duration from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
     which, value = _only("duration", {"s": s, "real": real, "integer": integer})
     if which != "s":
         return float(value)
@@ -213,6 +224,7 @@ def integer(
     real: REAL = NOT_GIVEN,
     time_: TIME = NOT_GIVEN,
 ) -> INT:
+    """A whole number from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
     which, value = _only(
         "integer", {"s": s, "bool": bool_, "bytes": bytes_, "duration": duration, "real": real, "time": time_}
     )
@@ -236,6 +248,7 @@ def real(
     duration: DURATION = NOT_GIVEN,
     time_: TIME = NOT_GIVEN,
 ) -> REAL:
+    """A number from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
     which, value = _only(
         "real", {"s": s, "integer": integer, "bool": bool_, "bytes": bytes_, "duration": duration, "time": time_}
     )
@@ -272,6 +285,7 @@ def _moment(text: str) -> float | None:
 
 
 def strftime(ctx: Ctx, time: TIME, format: STRING) -> STRING:
+    """A moment as text (strftime(3)), in UTC."""
     try:
         return _time.strftime(format or "", _time.gmtime(time)).encode("utf-8", "replace").decode("latin-1")
     except (ValueError, OverflowError, OSError):
@@ -279,6 +293,10 @@ def strftime(ctx: Ctx, time: TIME, format: STRING) -> STRING:
 
 
 def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: STRING = NOT_GIVEN) -> IP:
+    """The first address of a name or number; if there is none, *fallback*, without which the VCL fails.
+
+    *resolve* false: numbers only.
+    """
     default = p if p is not NOT_GIVEN and p else "80"
     try:
         if not s:
@@ -295,14 +313,17 @@ def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: S
 
 
 def log(ctx: Ctx, s: STRANDS) -> None:
+    """A VCL_Log record."""
     ctx.log(_VCL_LOG, s)
 
 
 def syslog(ctx: Ctx, priority: INT, s: STRANDS) -> None:
+    """A message to syslog, with a priority of facility and level."""
     _syslog.syslog(priority, s.encode("latin-1").decode("utf-8", "replace"))
 
 
 def timestamp(ctx: Ctx, s: STRING) -> None:
+    """A Timestamp record with that label. In vcl_pipe it fails the VCL."""
     if s is None or ctx.vsl is None:
         return
     if ctx.bo is not None and ctx.req is not None:
@@ -316,26 +337,31 @@ def timestamp(ctx: Ctx, s: STRING) -> None:
 
 
 def syntax(ctx: Ctx, version: REAL, /) -> BOOL:
+    """Is the VCL of this version, or a later one?"""
     return version * 10.0 <= ctx.syntax
 
 
 def getenv(ctx: Ctx, name: STRING) -> STRING:
+    """An environment variable, or null."""
     value = os.environb.get(name.encode("latin-1")) if name else None
     return None if value is None else value.decode("latin-1")
 
 
 @restrict("vcl_recv")
 def cache_req_body(ctx: Ctx, size: BYTES) -> BOOL:
+    """Keep the body of the request if it is no larger than *size*; false if it cannot be kept."""
     return ctx.vcl.host.cache_req_body(ctx, max(size, 0)) >= 0  # type: ignore[no-any-return]
 
 
 @restrict("vcl_recv")
 def late_100_continue(ctx: Ctx, late: BOOL) -> None:
+    """Send the 100 that the client waits for only when its body is wanted."""
     ctx.req.late100cont = late
 
 
 @restrict("client")
 def set_ip_tos(ctx: Ctx, tos: INT) -> None:
+    """Set the TOS (IPv6: traffic class) of the client's connection."""
     sess = ctx.sess
     if sess.listen.is_uds:
         return
@@ -348,6 +374,7 @@ def set_ip_tos(ctx: Ctx, tos: INT) -> None:
 
 @restrict("backend vcl_recv vcl_pass vcl_hash vcl_purge vcl_miss vcl_hit vcl_deliver vcl_synth")
 def rollback(ctx: Ctx, h: HTTP) -> None:
+    """Make a message what it was when it came. Others than `req` and `bereq` fail the VCL."""
     if h is ctx.http_req:
         ctx.vcl.host.rollback(ctx, "req")
     elif h is ctx.http_bereq:
@@ -357,6 +384,7 @@ def rollback(ctx: Ctx, h: HTTP) -> None:
 
 
 def ban(ctx: Ctx, spec: STRING, /) -> BOOL:
+    """Add a ban; false if there is a mistake in it, which `ban_error` tells."""
     error = runtime.ban(ctx, spec)
     runtime.priv_task(ctx, "std.ban")["error"] = error
     return error is None
@@ -373,6 +401,7 @@ def now(ctx: Ctx) -> TIME:
 
 
 def timed_call(ctx: Ctx, sub: SUB, /) -> DURATION:
+    """Call a subroutine and measure how long it took."""
     start = clock.mono()
     sub.call(ctx)
     return clock.mono() - start
@@ -395,17 +424,21 @@ def rfc_ttl(ctx: Ctx) -> None:
 
 
 def real2integer(ctx: Ctx, r: REAL, fallback: INT) -> INT:
+    """Rounded; *fallback* if it is no number that fits."""
     rounded = round_(ctx, r)
     return int(rounded) if math.isfinite(rounded) and abs(rounded) <= _INT_MOST else fallback
 
 
 def real2time(ctx: Ctx, r: REAL, fallback: TIME) -> TIME:
+    """As a moment; *fallback* if it is none."""
     return r if math.isfinite(r) else fallback
 
 
 def time2integer(ctx: Ctx, t: TIME, fallback: INT) -> INT:
+    """Seconds since 1970, rounded; *fallback* if they do not fit."""
     return real2integer(ctx, t, fallback)
 
 
 def time2real(ctx: Ctx, t: TIME, fallback: REAL) -> REAL:
+    """Seconds since 1970; *fallback* if it is no number."""
     return t if math.isfinite(t) else fallback
