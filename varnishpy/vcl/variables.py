@@ -62,7 +62,9 @@ class Variable:
         return self.name in _NULLABLE
 
 
-_NULLABLE = frozenset({"beresp.backend.name", "server.identity", "local.endpoint", "local.socket"})
+_NULLABLE = frozenset(
+    {"beresp.backend.name", "beresp.storage_hint", "server.identity", "local.endpoint", "local.socket"}
+)
 _RESP = "vcl_deliver vcl_synth"
 _BERESP = "vcl_backend_response vcl_backend_error vcl_backend_refresh"
 _OBJ = "vcl_hit vcl_deliver"
