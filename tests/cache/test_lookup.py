@@ -109,8 +109,7 @@ def test_hit_for_miss(cache: Cache) -> None:
     req = cache.request()
     found, marker, busy = cache.lookup(req)
     assert (found, marker) == (Lookup.HITMISS, oc)
-    assert req.hitmiss_info[0] == oc.xid
-    assert req.hitmiss_info[1] == pytest.approx(77.0, abs=1.0)
+    assert req.hitmiss_info == (oc.xid, pytest.approx(77.0, abs=1.0))
     assert busy is not None
     # others do not wait for it
     found, marker2, busy2 = cache.lookup(cache.request())
@@ -150,7 +149,7 @@ def test_hit_for_pass(cache: Cache) -> None:
     oc = cache.insert(flags=HFP, ttl=10.0)
     req = cache.request()
     assert cache.lookup(req) == (Lookup.HITPASS, None, None)
-    assert req.hitmiss_info[0] == oc.xid
+    assert req.hitmiss_info == (oc.xid, pytest.approx(10.0, abs=1.0))
     assert cache.wrk.stats.cache_hitpass == 1
     assert oc.refcount == 1
     cache.clear()

@@ -27,6 +27,7 @@ from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base import workspace
 from varnishpy.base.wakeup import Wakeup
+from varnishpy.cache.objhead import ObjectHead, WaitEntry
 from varnishpy.h2 import frames, inbox
 from varnishpy.h2.connection import Connection
 from varnishpy.h2.inbox import Inbox
@@ -97,7 +98,7 @@ class WaitingList:
 
     def add(self, req: Request) -> None:
         with self.lock:
-            req.waiting_on = self
+            req.waiting_on = WaitEntry(req, ObjectHead(b""), 1)
             self.waiting.append(req)
 
     def walk_away(self, req: Request) -> bool:

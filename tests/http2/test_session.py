@@ -18,6 +18,7 @@ from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
+from varnishpy.cache.objhead import ObjectHead, WaitEntry
 from varnishpy.h2 import frames
 from varnishpy.h2.ending import reset
 from varnishpy.h2.receive import HANDLERS
@@ -296,7 +297,7 @@ def test_waiting_requests_walk_away_when_the_client_leaves(room: Room) -> None:
     arrived = threading.Event()
 
     def wait(wrk: Any, req: Request) -> Step:
-        req.waiting_on = object()
+        req.waiting_on = WaitEntry(req, ObjectHead(b""), 1)
         room.hash.waiting.add(req)
         arrived.set()
         return Step.DISEMBARK

@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from varnishpy import stats
 from varnishpy.base.panic import Panic, panic
 
 
-class Counting(Protocol):
-    """What this room needs of a worker: its counters."""
-
-    @property
-    def stats(self) -> stats.TaskCounters: ...
-
-
-class BackgroundCounts:
+class BackgroundCounts(stats.Counting):
     """Counters of a thread that is no worker; stands where a worker is asked for."""
 
-    __slots__ = ("stats",)
-
-    def __init__(self) -> None:
-        self.stats = stats.TaskCounters()
+    __slots__ = ()
 
     def flush(self) -> None:
         """Add them to the process's."""

@@ -22,11 +22,11 @@ from varnishpy.log.tag_numbers import EXP_BAN
 from varnishpy.params import params
 
 if TYPE_CHECKING:
+    from varnishpy.cache.asking import Asking
     from varnishpy.cache.ban_lurker import Lurker
     from varnishpy.cache.hash import Hash
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.http.message import Message
-    from varnishpy.request.request import Request
 
 
 class Ban:
@@ -172,7 +172,7 @@ class Bans:
                 ban.refcount -= 1
                 ban.objcores.pop(oc, None)
 
-    def check_object(self, oc: ObjectCore, req: Request) -> bool:
+    def check_object(self, oc: ObjectCore, req: Asking) -> bool:
         """Test an object that a request found; the head's lock is held.
 
         :return: True: it is banned, and the caller takes it out of use. False: it stands, and is at the top now.

@@ -42,8 +42,8 @@ from varnishpy.cache.objcore import (
 from varnishpy.log.tag_numbers import EXP_KILL
 
 if TYPE_CHECKING:
-    from varnishpy.cache.background import Counting
     from varnishpy.cache.hash import Hash
+    from varnishpy.stats import Counting
 
 _IDLE: Final = 355 / 113  # seconds between looks when there is nothing to wait for
 _BATCH: Final = 256  # objects handled between two looks at the clock and at the stop flag
@@ -52,7 +52,7 @@ _BATCH: Final = 256  # objects handled between two looks at the clock and at the
 Listener = Callable[[str, ObjectCore], None]
 
 
-class _Entry:
+class TimerEntry:
     """An object's place in the heap; void when ``oc`` is None."""
 
     __slots__ = ("oc", "when")
@@ -61,7 +61,7 @@ class _Entry:
         self.when = when
         self.oc: ObjectCore | None = oc
 
-    def __lt__(self, other: _Entry) -> bool:
+    def __lt__(self, other: TimerEntry) -> bool:
         return self.when < other.when
 
 
@@ -74,7 +74,7 @@ class Expiry:
         self._sleeps_until = 0.0  # when the thread comes up by itself; 0 while it is up
         self._stopping = False
         self._runner: threading.Thread | None = None
-        self._heap: list[_Entry] = []  # this and what follows: of the thread
+        self._heap: list[TimerEntry] = []  # this and what follows: of the thread
         self._void = 0
         self._counts = BackgroundCounts()
         self._hash: Hash | None = None
@@ -236,7 +236,7 @@ class Expiry:
         if flags & EXP_MOVE:
             self._unlist(oc)
             oc.timer_when = oc.when
-            entry = _Entry(oc.timer_when, oc)
+            entry = TimerEntry(oc.timer_when, oc)
             oc.timer_entry = entry
             heapq.heappush(self._heap, entry)
         if logged:

@@ -9,7 +9,7 @@ Lookup walks the objects of a head, newest first, under the head's lock. It ends
 * ``MISS``: a busy object core, and perhaps a stale object, referenced, for a conditional fetch;
 * ``BUSY``: the request is on the waiting list, **and belongs to it**: the caller must not touch it any more.
 
-A waiting request comes back through ``req.transport.reembark(req)`` and calls `Hash.lookup` again, which then first
+A waiting request comes back through ``req.reembark()`` and calls `Hash.lookup` again, which then first
 looks at the object that woke it (``waitinglist.py``).
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant
 from varnishpy.cache import vary, waitinglist
-from varnishpy.cache.background import BackgroundCounts, Counting
+from varnishpy.cache.background import BackgroundCounts
 from varnishpy.cache.catflap import Verdict
 from varnishpy.cache.keys import KeyIndex
 from varnishpy.cache.objcore import (
@@ -43,12 +43,13 @@ from varnishpy.cache.objhead import ObjectHead
 from varnishpy.cache.waitinglist import rush, wake
 from varnishpy.log.tag_numbers import NOTICE
 from varnishpy.params import params
+from varnishpy.stats import Counting
 from varnishpy.storage.boc import BocState, BusyObjectControl
 
 if TYPE_CHECKING:
+    from varnishpy.cache.asking import Asking
     from varnishpy.cache.ban import Bans
     from varnishpy.cache.expire import Expiry
-    from varnishpy.request.request import Request
 
 _UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED | OC_ASK
 _GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
@@ -94,7 +95,7 @@ class Hash:
 
     # -- lookup ----------------------------------------------------------------------------------------------------
 
-    def lookup(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool = False) -> Found:
+    def lookup(self, wrk: Counting, req: Asking, digest: bytes, always_insert: bool = False) -> Found:
         """Find an object for a request, or let it fetch one, or let it wait; see the module text.
 
         :param always_insert: do not look, give a busy object core (as ``req.hash_always_miss`` does)
@@ -103,7 +104,7 @@ class Hash:
             return self._lookup_again(wrk, req, digest, always_insert)
         return self._lookup(wrk, req, digest, always_insert)
 
-    def _lookup_again(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool) -> Found:
+    def _lookup_again(self, wrk: Counting, req: Asking, digest: bytes, always_insert: bool) -> Found:
         """Lookup of a request that was woken: first look at the object that woke it.
 
         The object counts as fresh whatever its ttl: it was fetched while this request waited for it.
@@ -134,9 +135,9 @@ class Hash:
         self.deref(wrk, oc)
         return found
 
-    def _lookup(self, wrk: Counting, req: Request, digest: bytes, always_insert: bool) -> Found:
+    def _lookup(self, wrk: Counting, req: Asking, digest: bytes, always_insert: bool) -> Found:
         head = self._locked_head(wrk, digest)
-        woken: list[Request] | None = None
+        woken: list[Asking] | None = None
         try:
             if always_insert or req.hash_always_miss:
                 return Lookup.MISS, None, self._insert_busy(wrk, head, None, req)
@@ -227,7 +228,7 @@ class Hash:
     def _not_found(
         self,
         wrk: Counting,
-        req: Request,
+        req: Asking,
         head: ObjectHead,
         stale: ObjectCore | None,
         other: vary.Entries | None,
@@ -280,10 +281,10 @@ class Hash:
             head.lock.release()
 
     @staticmethod
-    def _matches(variant: vary.Entries, req: Request) -> bool:
+    def _matches(variant: vary.Entries, req: Asking) -> bool:
         return vary.match_entries(variant, req.http, params.http_gzip_support)
 
-    def _banned(self, oc: ObjectCore, req: Request) -> bool:
+    def _banned(self, oc: ObjectCore, req: Asking) -> bool:
         """Hold new bans against an object; the head's lock is held."""
         if not self.bans.check_object(oc, req):
             return False
@@ -292,7 +293,7 @@ class Hash:
         return True
 
     @staticmethod
-    def _graced(oc: ObjectCore, req: Request) -> bool:
+    def _graced(oc: ObjectCore, req: Asking) -> bool:
         grace = oc.grace
         if 0.0 <= req.d_grace < grace:
             grace = req.d_grace
@@ -305,7 +306,7 @@ class Hash:
             stobj.stevedore.lru.touch(oc, now)
 
     @staticmethod
-    def _insert_busy(wrk: Counting, head: ObjectHead, like: vary.Entries | None, req: Request) -> ObjectCore:
+    def _insert_busy(wrk: Counting, head: ObjectHead, like: vary.Entries | None, req: Asking) -> ObjectCore:
         """A new busy object core, owned by the caller; the head's lock is held.
 
         :param like: a stored variant, which tells what the response will vary on
@@ -318,7 +319,7 @@ class Hash:
         return oc
 
     @staticmethod
-    def walk_away(req: Request) -> bool:
+    def walk_away(req: Asking) -> bool:
         """Take a request off the waiting list it is on; see `waitinglist.leave`."""
         return waitinglist.leave(req)
 

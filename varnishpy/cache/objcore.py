@@ -16,12 +16,13 @@ Who owns the body, and when it may go:
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.storage.boc import BocState, BusyObjectControl
 
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Ban
+    from varnishpy.cache.expire import TimerEntry
     from varnishpy.cache.objhead import ObjectHead
     from varnishpy.cache.vary import Entries
     from varnishpy.storage.object import StoredObject
@@ -94,7 +95,7 @@ class ObjectCore:
         self.ban: Ban | None = None
         self.exp_flags = 0
         self.timer_when = 0.0
-        self.timer_entry: Any = None  # the expiry's
+        self.timer_entry: TimerEntry | None = None
         self.waitinglist_gen = 0
 
     def adopt(self, stobj: StoredObject) -> None:

@@ -8,11 +8,12 @@ asks again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.base.locks import make_lock
 
 if TYPE_CHECKING:
+    from varnishpy.cache.asking import Asking
     from varnishpy.cache.objcore import ObjectCore
 
 
@@ -21,7 +22,7 @@ class WaitEntry:
 
     __slots__ = ("generation", "head", "req")
 
-    def __init__(self, req: Any, head: ObjectHead, generation: int) -> None:
+    def __init__(self, req: Asking, head: ObjectHead, generation: int) -> None:
         self.req = req
         self.head = head
         self.generation = generation

@@ -11,17 +11,17 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from varnishpy import log, stats
-from varnishpy.cache.background import Counting
 from varnishpy.cache.objcore import OC_FAILED, OC_WITHDRAWN, ObjectCore
 from varnishpy.cache.objhead import ObjectHead, WaitEntry
 from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.params import params
+from varnishpy.stats import Counting
 
 if TYPE_CHECKING:
-    from varnishpy.request.request import Request
+    from varnishpy.cache.asking import Asking
 
 
-def join(wrk: Counting, head: ObjectHead, req: Request) -> None:
+def join(wrk: Counting, head: ObjectHead, req: Asking) -> None:
     """Put a request on the list; the head's lock is held, and the request is not the caller's any more."""
     entry = WaitEntry(req, head, head.generation)
     if head.waiting is None:
@@ -35,7 +35,7 @@ def join(wrk: Counting, head: ObjectHead, req: Request) -> None:
     wrk.stats.busy_sleep += 1
 
 
-def rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
+def rush(wrk: Counting, oc: ObjectCore) -> list[Asking] | None:
     """Take those off the waiting list whom this object wakes now, to be given to `wake`; the head's lock is held.
 
     An object wakes only requests that were waiting when it first did so: those that came later have looked at it.
@@ -48,7 +48,7 @@ def rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
         oc.waitinglist_gen = head.generation
         head.generation += 1
     limit = 1 if oc.flags & (OC_WITHDRAWN | OC_FAILED) else params.rush_exponent
-    woken: list[Request] = []
+    woken: list[Asking] = []
     while waiting and len(woken) < limit:
         entry = next(iter(waiting))
         if entry.generation > oc.waitinglist_gen:
@@ -62,16 +62,16 @@ def rush(wrk: Counting, oc: ObjectCore) -> list[Request] | None:
     return woken
 
 
-def wake(woken: list[Request] | None) -> None:
+def wake(woken: list[Asking] | None) -> None:
     """Send on whom `rush` has taken off the list; no lock is held."""
     if woken:
         for req in woken:
             if params.debug.waitinglist:
                 log.vsl(DEBUG, req.vxid, "off waiting list")
-            req.transport.reembark(req)
+            req.reembark()
 
 
-def leave(req: Request) -> bool:
+def leave(req: Asking) -> bool:
     """Take a request off the waiting list it is on. Any thread.
 
     :return: True: it was there, and belongs to the caller again. False: it is not waiting, or has just been woken

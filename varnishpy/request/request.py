@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from varnishpy.base import clock
+from varnishpy.cache.asking import Asking
 from varnishpy.http.message import Header, Message
 from varnishpy.request.bodystatus import NO_BODY, BodyStatus
 from varnishpy.threads.worker import TaskInfo
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from varnishpy.request.env import Env
     from varnishpy.request.transport import RequestBody, Transport
     from varnishpy.session.session import Session
+    from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.storage.object import StoredObject
     from varnishpy.storage.prepared import Prepared
-    from varnishpy.threads.worker import Worker
 
 
 class Step(Enum):
@@ -55,26 +56,26 @@ class Accounting:
     resp_pieces: int = 0
 
 
-class Request:
+class Request(Asking):
     """A client request. Times are wall-clock seconds; durations are seconds; ``ttl < 0`` is expired."""
 
     __deletable__ = ("topreq",)  # for the compiler
 
     __slots__ = (
         # where it lives
-        "env", "sess", "transport", "transport_priv", "wrk", "vxid", "log", "ws", "topreq", "esi_level",
+        "env", "sess", "transport", "transport_priv", "ws", "topreq", "esi_level",
         # messages
-        "http", "received", "http0", "resp", "prepared", "body", "want100cont", "synth_body",
+        "received", "http0", "resp", "prepared", "body", "want100cont", "synth_body",
         "filter_list",
         # VCL
         "vcl", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
         "err_code", "err_reason", "vcl_trace", "ctx",
         # lookup
-        "digest", "hash_parts", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
-        "is_hit", "is_hitmiss", "is_hitpass", "hitmiss_info", "objcore", "stale_oc", "body_oc", "synth_stored", "boc",
-        "waiting_on", "was_stale", "other_variant", "d_ttl", "d_grace", "catflap",
+        "hash_parts",
+        "is_hit", "is_hitmiss", "is_hitpass", "stale_oc", "body_oc", "synth_stored", "boc",
+
         # progress
-        "step", "doclose", "res_esi", "res_pipe", "t_first", "t_prev", "t_req", "t_resp",
+        "step", "doclose", "res_esi", "res_pipe", "t_first", "t_prev", "t_resp",
         "acct",
         # kept by the state machine for itself
         "hop_headers", "body_status", "delivering", "late100cont", "disable_esi", "req_filter_list", "vcl0",
@@ -87,7 +88,7 @@ class Request:
         self.sess = sess
         self.transport = transport
         self.transport_priv: Any = None
-        self.wrk: Worker | None = None
+        self.wrk = None
         self.vxid = vxid
         self.log = log
         self.ws = ws
@@ -117,25 +118,25 @@ class Request:
         self.ctx: Any = None  # the context of the VCL methods run so far
 
         self.digest = b""
-        self.hash_parts: Any = None
+        self.hash_parts: list[str] = []
         self.hash_always_miss = False
         self.hash_ignore_busy = False
         self.hash_ignore_vary = False
         self.is_hit = False
         self.is_hitmiss = False
         self.is_hitpass = False
-        self.was_stale = False  # a stale object was found
-        self.other_variant = False  # something was found that another request may have
-        self.hitmiss_info: Any = None
-        self.objcore: ObjectCore | None = None
+        self.was_stale = False
+        self.other_variant = False
+        self.hitmiss_info = None
+        self.objcore = None
         self.stale_oc: ObjectCore | None = None
         self.body_oc: StoredObject | None = None  # the cached request body
         self.synth_stored: StoredObject | None = None  # the room that a synthetic body takes
-        self.boc: Any = None
-        self.waiting_on: Any = None
+        self.boc: BusyObjectControl | None = None
+        self.waiting_on = None
         self.d_ttl = -1.0
         self.d_grace = -1.0
-        self.catflap: Any = None  # what a VMOD has to say about the next lookup
+        self.catflap = None
 
         self.step = ""
         self.doclose: str | None = None  # the SessClose reason if the connection must close after this response
@@ -160,6 +161,9 @@ class Request:
         self.ws_snapshot = 0
         self.started = False  # the state machine has taken the request over from the transport
         self.contained = False  # a bug was contained once; a second one gives up
+
+    def reembark(self) -> None:
+        self.transport.reembark(self)
 
     def task_info(self) -> TaskInfo:
         """For the scoreboard."""

@@ -6,6 +6,7 @@ everything else calls ``inc``, ``dec``, ``set`` and ``get``. The type checker kn
 
 from __future__ import annotations
 
+from varnishpy.stats.counting import Counting
 from varnishpy.stats.names import (
     DebugName,
     MainName,
@@ -43,6 +44,7 @@ __all__ = [
     "WAITER",
     "XKEY",
     "Counters",
+    "Counting",
     "DebugName",
     "MainName",
     "MempoolName",

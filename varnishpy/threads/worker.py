@@ -102,18 +102,18 @@ class _Blocking:
         self._worker.unblocked()
 
 
-class Worker:
+class Worker(stats.Counting):
     """One thread of a pool."""
 
     __slots__ = (
         "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "pool",
-        "retire", "sleep", "stats", "subject", "tally", "thread", "vxids",
+        "retire", "sleep", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
+        super().__init__()
         self.pool = pool
         self.name = name
-        self.stats = stats.TaskCounters()
         self.aws = make_workspace("wrk", params.workspace_thread)
         self.tally = Tally()
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
