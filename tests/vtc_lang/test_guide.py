@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,16 +23,53 @@ def run(folder: Path) -> str:
     return done.stdout
 
 
+def program(page: str) -> str:
+    """The VCL of a page."""
+    (text,) = [text for language, text in examples(page) if language == "vcl" and text.startswith(("vcl", "# default"))]
+    return text
+
+
 def test_the_examples_of_the_guide_pass(tmp_path: Path) -> None:
     blocks = examples("docs/testing.md")
-    (python,) = [text for language, text in blocks if language == "python"]
     (script,) = [text for _, text in blocks if text.startswith("vtest ")]
-    (tmp_path / "test_example.py").write_text(python)
+    python = [text for language, text in blocks if language == "python"]
+    for number, text in enumerate(python):
+        (tmp_path / f"test_example{number}.py").write_text(text)
     (tmp_path / "example.vtc").write_text(script)
-    assert "2 passed" in run(tmp_path)
+    (tmp_path / "default.vcl").write_text(program("docs/testing.md"))
+    assert f"{len(python) + 1} passed" in run(tmp_path)
 
 
 def test_the_example_of_the_readme_passes(tmp_path: Path) -> None:
     (python,) = [text for language, text in examples("README.md") if language == "python"]
     (tmp_path / "test_example.py").write_text(python)
-    assert "1 passed" in run(tmp_path)
+    (tmp_path / "default.vcl").write_text(program("docs/testing.md"))
+    assert "2 passed" in run(tmp_path)
+
+
+def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
+    """Every block with a name is written, every command but those that install or stay is run."""
+    commands: list[str] = []
+    for language, text in examples("docs/tutorial.md"):
+        named = re.match(r"# (\S+\.\w+)\n", text)
+        if named is not None:
+            (tmp_path / named[1]).write_text(text)
+        elif language == "sh":
+            commands += [line for line in text.splitlines() if "pytest" in line or "explain" in line]
+    ran = 0
+    for line in commands:
+        if "pip install" in line:
+            continue
+        words = shlex.split(line)
+        module = {"pytest": ["-m", "pytest", "-p", "no:cacheprovider"], "varnishpy": ["-m", "varnishpy"]}
+        command = [sys.executable, *module[Path(words[0]).name], *words[1:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        ran += 1
+        if "explain" in line:
+            assert re.search(r"default\.vcl:15 +unset req\.http\.Cookie;", done.stdout), done.stdout
+        else:
+            assert "6 passed" in done.stdout
+        if "--vcl-cov" in line:
+            assert re.search(r"default\.vcl +9 +0 +6 +0 +100%", done.stdout), done.stdout
+    assert ran == 3
