@@ -10,11 +10,14 @@ import base64
 import re
 from typing import Final, TypeAlias
 
+from varnishpy.base.compiled import mypyc_attr
+
 
 class StructuredError(ValueError):
     """No valid structured field."""
 
 
+@mypyc_attr(native_class=False)
 class Token(str):
     """A token, which is told from a string by being written without quotes."""
 

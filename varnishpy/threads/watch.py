@@ -102,21 +102,22 @@ class Watched:
 
     def stir(self) -> None:
         """Somebody has left something for the session: have it served. Callable from any thread, never blocks."""
-        while True:
+        moved = True
+        while moved:
             watch = self.watch
             pool = watch.pool
+            worker = None
             with pool.mutex:
-                if self.watch is not watch:
-                    continue  # it has just moved
-                if not self._resting:
-                    self._stirred = True
-                    return
-                self._resting = False
-                watch.quiet -= 1
-                worker = pool.stirred(self.task)
+                moved = self.watch is not watch
+                if not moved:
+                    if not self._resting:
+                        self._stirred = True
+                        return
+                    self._resting = False
+                    watch.quiet -= 1
+                    worker = pool.stirred(self.task)
             if worker is not None:
                 worker.sleep.release()
-            return
 
     def expect_room(self) -> None:
         """The socket took less than it was given: from now on the kernel tells when it takes more again.
