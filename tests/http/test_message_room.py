@@ -27,7 +27,7 @@ def test_a_header_without_room_is_lost_and_the_workspace_overflows() -> None:
         ("Error", "out of workspace (bo)"),
         ("LostHeader", "Date: Wed, 25 Nov 2026 00:00:00 GMT"),
     ]
-    assert made.failed and made.ws is not None and made.ws.overflowed  # type: ignore[attr-defined]
+    assert made.failed and made.ws is not None and made.ws.overflowed
     assert made.headers == []
 
 

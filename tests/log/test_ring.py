@@ -165,3 +165,21 @@ def test_a_reader_beside_four_writers_loses_and_corrupts_nothing() -> None:
         for number in range(each):
             expected = [f"{which}/{number}/{part}" for part in range(5)] + [""]
             assert seen[which * each + number + 1] == expected
+
+
+@pytest.mark.parametrize("layout", [1, 2])
+def test_a_record_ahead_and_its_batch_are_one_write(layout: int) -> None:
+    ring, memory = make(layout)
+    cursor = RingCursor(memory, tail=False)
+    old = log.set_sink(ring)
+    try:
+        for number in range(2000):
+            task = log.TaskLog(1001, log.CLIENT)
+            task.put(Tag.ReqURL, "x" * (number % 250))
+            task.put_ahead(Tag.Link, 1000, "req 1001 rxreq")
+            task.end()
+            assert [(r.name, r.vxid) for r in records(cursor)] == [("Link", 1000), ("ReqURL", 1001), ("End", 1001)]
+    finally:
+        log.set_sink(old)
+    assert (ring.writes, ring.records) == (2000, 6000)
+    assert ring.cycles > 0

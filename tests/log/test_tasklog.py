@@ -21,7 +21,7 @@ class Batches:
         self.batches: list[tuple[bytes, int, bool]] = []
         self.singles: list[bytes] = []
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
         self.batches.append((data, records, overflow))
 
     def write_record(self, data: bytes) -> None:
@@ -266,3 +266,22 @@ def test_prepared_records_overflow_the_buffer_like_others() -> None:
         assert [r.tag for r in memory.records] == [Tag.ReqURL, Tag.ReqMethod, Tag.End]
     finally:
         configure()
+
+
+def test_a_record_of_the_session_goes_ahead_of_the_batch(memory: MemoryLog) -> None:
+    task = log.TaskLog(1001, log.CLIENT)
+    task.put(Tag.ReqURL, "/")
+    task.put_ahead(Tag.Link, 1000, "req 1001 rxreq")
+    assert memory.records == []
+    task.end()
+    assert [(record.name, record.vxid, record.text) for record in memory.records] == [
+        ("Link", 1000, "req 1001 rxreq"),
+        ("ReqURL", 1001, "/"),
+        ("End", 1001, ""),
+    ]
+    assert memory.batches == 1
+    task.put_ahead(Tag.Debug, 1000, "masked")
+    task.put_ahead(Tag.Link, 1000, "alone")
+    task.flush()
+    assert memory.texts(Tag.Link, 1000) == ["req 1001 rxreq", "alone"]
+    assert memory.batches == 1

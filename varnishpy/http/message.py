@@ -15,36 +15,29 @@ A message is owned by one task at a time and does no locking.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final
 
 from varnishpy import stats
+from varnishpy.base.workspace import Workspace
 from varnishpy.http.status import REASONS
 from varnishpy.log.tag_numbers import ERROR, LOST_HEADER
+from varnishpy.log.tasklog import TaskLog
 from varnishpy.params import params
 
 # offsets from the first tag of a kind, e.g. ReqMethod, ReqURL, ... ReqLost
-METHOD, URL, PROTOCOL, STATUS, REASON, HEADER, UNSET, LOST = range(8)
+METHOD: Final = 0
+URL: Final = 1
+PROTOCOL: Final = 2
+STATUS: Final = 3
+REASON: Final = 4
+HEADER: Final = 5
+UNSET: Final = 6
+LOST: Final = 7
 
 # as so many of the lines that http_max_hdr allows the first line counts: its parts take as many places in the reference
-FIRST_LINE = 5
+FIRST_LINE: Final = 5
 
 Header = tuple[str, str, str]
-
-
-class RecordSink(Protocol):
-    """What a message needs of a log buffer."""
-
-    def put(self, tag: int, text: str) -> None: ...
-
-
-class Account(Protocol):
-    """What a message needs of a workspace."""
-
-    name: str
-
-    def account(self, n: int) -> bool: ...
-
-    def mark_overflow(self) -> None: ...
 
 
 class Field:
@@ -86,9 +79,9 @@ class Message:
 
     def __init__(
         self,
-        log: RecordSink | None = None,
+        log: TaskLog | None = None,
         first_tag: int = 0,
-        ws: Account | None = None,
+        ws: Workspace | None = None,
         max_headers: int = 0,
     ) -> None:
         self.method = ""
@@ -103,7 +96,7 @@ class Message:
         self.max_headers = max_headers
         self.failed = False
 
-    def attach(self, log: RecordSink, first_tag: int, ws: Account) -> None:
+    def attach(self, log: TaskLog, first_tag: int, ws: Workspace) -> None:
         """Part of a task from now on: logged there as one of its kind, charged there, as long as parameters allow."""
         self.log = log
         self.first_tag = first_tag

@@ -33,6 +33,7 @@ from varnishpy.log.tag_numbers import (
     DEBUG,
     ERROR,
     HTTP_GARBAGE,
+    LINK,
     REQ_HEADER,
     REQ_METHOD,
     REQ_START,
@@ -188,7 +189,7 @@ class Http1Transport:
         req.wrk = wrk
         req.transport_priv = conn
         log.begin("req", sess.vxid, "rxreq")
-        sess.link("req", vxid, "rxreq")
+        log.put_ahead(LINK, sess.vxid, f"req {vxid} rxreq")
         req.t_first = conn.t_first
         req.t_req = conn.t_done
         log.start_clock(conn.t_first)

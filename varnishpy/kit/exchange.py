@@ -113,8 +113,8 @@ class _Records:
     def __init__(self) -> None:
         self.batches: list[bytes] = []
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
-        self.batches.append(data)
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
+        self.batches += [ahead, data]
 
     def write_record(self, data: bytes) -> None:
         self.batches.append(data)
@@ -293,7 +293,7 @@ class Exchange:
         """The log: tag and text."""
         found = []
         for data in self._sink.batches:
-            found += [(record.name, record.text) for record in parse_records(data, tasklog._layout)]
+            found += [(record.name, record.text) for record in parse_records(data, tasklog.layout_in_use())]
         return found
 
 

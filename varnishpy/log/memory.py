@@ -19,12 +19,13 @@ class MemoryLog:
         self.batches = 0
         self.overflows = 0
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
         """Keep the records of a batch."""
-        parsed = list(parse_records(data, tasklog._layout))
+        parsed = list(parse_records(data, tasklog.layout_in_use()))
         if len(parsed) != records:
             raise AssertionError(f"{len(parsed)} records in a batch said to hold {records}")
         with self._lock:
+            self.records += parse_records(ahead, tasklog.layout_in_use())
             self.records += parsed
             self.batches += 1
             self.overflows += overflow
@@ -33,7 +34,7 @@ class MemoryLog:
     def write_record(self, data: bytes) -> None:
         """Keep one record."""
         with self._lock:
-            self.records += parse_records(data, tasklog._layout)
+            self.records += parse_records(data, tasklog.layout_in_use())
             self._lock.notify_all()
 
     def texts(self, tag: int, vxid: int | None = None) -> list[str]:

@@ -63,17 +63,19 @@ class LogRing:
         _HEAD.pack_into(memory, 0, b"\0" * 8, self._segsize, self._segment_n, 0, *([-1] * (SEGMENTS - 1)))
         memory[:8] = MARKERS[layout]
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
-        """Append the records of one transaction, which ``data`` holds in the ring's layout."""
-        if len(data) > self._segsize * 2:
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
+        """Append the records of one transaction, which ``data`` holds in the ring's layout; see `tasklog.Sink`."""
+        if len(data) + len(ahead) > self._segsize * 2:
+            if ahead:
+                self.write_record(ahead)
             for piece in self._pieces(data):
-                self._write(piece, True, 1, False)
+                self._write(piece, True, 1, False, b"")
             return
-        self._write(data, True, records, overflow)
+        self._write(data, True, records, overflow, ahead)
 
     def write_record(self, data: bytes) -> None:
         """Append a single record."""
-        self._write(data, False, 1, False)
+        self._write(b"", False, 0, False, data)
 
     def _pieces(self, data: bytes) -> list[bytes]:
         """Every record of an oversized batch by itself: vsl_buffer is larger than half a segment of the log."""
@@ -86,14 +88,18 @@ class LogRing:
             position = end
         return pieces
 
-    def _write(self, data: bytes, batch: bool, records: int, overflow: bool) -> None:
+    def _write(self, data: bytes, batch: bool, records: int, overflow: bool, single: bytes) -> None:
+        """Append a single record, if there is one, and a batch, if there is one: readers see both or neither."""
         lock = self._lock
         waited = not lock.acquire(False)
         if waited:
             lock.acquire()
         try:
             words = self._words
-            need = len(data) // 4 + (self._overhead if batch else 0)
+            alone = len(single) // 4
+            need = alone
+            if batch:
+                need += len(data) // 4 + self._overhead
             if self._ptr + need >= self._end:
                 self._wrap()
             ptr = self._ptr
@@ -107,15 +113,17 @@ class LogRing:
                 self._segment_n = segment
                 self._segment_word[0] = segment
             if batch:
-                words[ptr + 1] = len(data)
-                start = (ptr + self._overhead) * 4
+                at = ptr + alone
+                words[at + 1] = len(data)
+                start = (at + self._overhead) * 4
                 self._log[start : end * 4] = data
-                words[ptr] = _BATCH_WORD
-            else:
-                self._log[ptr * 4 + 4 : end * 4] = data[4:]
-                words[ptr] = int.from_bytes(data[:4], "little")
+                words[at] = _BATCH_WORD
+                self.records += records
+            if alone:
+                self._log[ptr * 4 + 4 : (ptr + alone) * 4] = single[4:]
+                words[ptr] = int.from_bytes(single[:4], "little")
+                self.records += 1
             self._ptr = end
-            self.records += records
             self.writes += 1
             self.octets += need * 4
             if overflow:

@@ -19,28 +19,28 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from varnishpy.log.tags import FILE_NUMBERS, TAGS, Tag
+from varnishpy.log.tag_numbers import BEGIN, END, LINK, TIMESTAMP
+from varnishpy.log.tags import FILE_NUMBERS, TAGS
 from varnishpy.log.vxid import set_limit
 
-SESSION = 0
-CLIENT = 1
-BACKEND = 2
-
-_END = int(Tag.End)
-_BEGIN = int(Tag.Begin)
-_LINK = int(Tag.Link)
-_TIMESTAMP = int(Tag.Timestamp)
+SESSION: Final = 0
+CLIENT: Final = 1
+BACKEND: Final = 2
 
 # padding of a record by length modulo 4: _PAD after text (whose counted length includes one NUL), _PAD_BIN after octets
-_PAD = ["\0", "\0\0\0\0", "\0\0\0", "\0\0"]
-_PAD_BIN = ["", "\0\0\0", "\0\0", "\0"]
+_PAD: Final = ["\0", "\0\0\0\0", "\0\0\0", "\0\0"]
+_PAD_BIN: Final = ["", "\0\0\0", "\0\0", "\0"]
 
 
 class Sink(Protocol):
     """Where finished records go: the ring in shared memory, or a list in a test."""
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
-        """Store the records of one transaction; ``overflow``: the buffer was full."""
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
+        """Store the records of one transaction.
+
+        :param overflow: the buffer was full
+        :param ahead: one record that belongs to no batch, to stand in front of this one
+        """
 
     def write_record(self, data: bytes) -> None:
         """Store one record that belongs to no batch."""
@@ -49,20 +49,28 @@ class Sink(Protocol):
 class _Null:
     """Before shared memory exists, records go nowhere."""
 
-    def write_batch(self, data: bytes, records: int, overflow: bool) -> None:
+    def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
         """Forget the batch."""
 
     def write_record(self, data: bytes) -> None:
         """Forget the record."""
 
 
-# Replaced as a whole by configure() and set_sink(); readers bind what they find when they write.
-_sink: Sink = _Null()
-_layout = 2
-_reclen = 255
-_limit = 16 * 1024
-_head: list[str] = [""] * 256
-_length: list[str] = []
+class _Settings:
+    """How records are laid down, and where they go; readers bind what they find when they write."""
+
+    __slots__ = ("heads", "layout", "lengths", "limit", "reclen", "sink")
+
+    def __init__(self) -> None:
+        self.sink: Sink = _Null()
+        self.layout = 2
+        self.reclen = 255
+        self.limit = 16 * 1024  # octets in a buffer; 0: every record is written by itself
+        self.heads: list[str] = [""] * 256  # by tag: version and tag word, empty where records are dropped
+        self.lengths: list[str] = []
+
+
+_now: Final = _Settings()
 _config_lock = threading.Lock()
 _config: tuple[int, int, int, bool, bytes] | None = None
 
@@ -85,7 +93,7 @@ def configure(
     :param masked: 256 flags by tag number, true: drop; None: the default mask
     :param sync: flush after every record
     """
-    global _layout, _reclen, _limit, _head, _length, _config
+    global _config
     if sys.byteorder != "little":
         raise RuntimeError("the shared-memory log is only implemented for little-endian machines")
     if layout not in FILE_NUMBERS:
@@ -98,28 +106,34 @@ def configure(
             return
         numbers = FILE_NUMBERS[layout]
         version = 0 if layout == 1 else 1
-        if len(_length) <= reclen:
-            _length = [_u16(n) for n in range(reclen + 1)]
-        _layout = layout
-        _reclen = reclen
-        _limit = 0 if sync else buffer
+        if len(_now.lengths) <= reclen:
+            _now.lengths = [_u16(n) for n in range(reclen + 1)]
+        _now.layout = layout
+        _now.reclen = reclen
+        _now.limit = 0 if sync else buffer
         set_limit(layout)
         # last: prepared records are up to date if they were made with this very list
-        _head = [_u16(numbers[tag] << 8 | version) if tag in TAGS and not masked[tag] else "" for tag in range(256)]
+        _now.heads = [
+            _u16(numbers[tag] << 8 | version) if tag in TAGS and not masked[tag] else "" for tag in range(256)
+        ]
         _config = wanted
 
 
 def set_sink(sink: Sink | None) -> Sink:
     """Send records to ``sink`` from now on (None: nowhere); returns the one used before."""
-    global _sink
-    old = _sink
-    _sink = sink if sink is not None else _Null()
+    old = _now.sink
+    _now.sink = sink if sink is not None else _Null()
     return old
+
+
+def layout_in_use() -> int:
+    """The layout that records are laid down in."""
+    return _now.layout
 
 
 def is_masked(tag: int) -> bool:
     """True if records of this tag are dropped: spare yourself the making of their text."""
-    return not _head[tag]
+    return not _now.heads[tag]
 
 
 _MARK_1: Final = (1 << 30, 1 << 30, 2 << 30)  # by kind; sessions carry the client mark too
@@ -130,7 +144,7 @@ _ID_2: Final = (1 << 51) - 1
 
 def _ident(vxid: int, kind: int) -> str:
     """The id words of a record. Id 0 belongs to the process and carries no mark."""
-    if _layout == 2:
+    if _now.layout == 2:
         return ((vxid & _ID_2 | _MARK_2[kind]) if vxid else 0).to_bytes(8, "little").decode("latin-1")
     return ((vxid & _ID_1 | _MARK_1[kind]) if vxid else 0).to_bytes(4, "little").decode("latin-1")
 
@@ -150,7 +164,8 @@ class Records:
     def form(self) -> tuple[list[str], tuple[str, ...], int, int]:
         """Heads it was made with, what stands around the ids, number of records, octets; made anew when out of date."""
         form = self._form
-        heads = _head
+        now = _now
+        heads = now.heads
         if form[0] is heads:
             return form
         pieces = [""]
@@ -158,9 +173,9 @@ class Records:
         for tag, text in self._rows:
             head = heads[tag]
             if head:
-                text = text[: _reclen - 1]
+                text = text[: now.reclen - 1]
                 n = len(text) + 1
-                pieces[-1] += _length[n] + head
+                pieces[-1] += now.lengths[n] + head
                 pieces.append(text + _PAD[n & 3])
                 size += n + 16
         form = self._form = heads, tuple(pieces), len(pieces) - 1, size
@@ -173,12 +188,13 @@ class Records:
 class TaskLog:
     """Records of one transaction. ``kind`` is :data:`CLIENT`, :data:`BACKEND`, or :data:`SESSION`."""
 
-    __slots__ = ("_ident", "_more", "_parts", "_used", "kind", "t_first", "t_prev", "vxid")
+    __slots__ = ("_ahead", "_ident", "_more", "_parts", "_used", "kind", "t_first", "t_prev", "vxid")
 
     def __init__(self, vxid: int = 0, kind: int = SESSION) -> None:
         self._parts: list[str] = []
         self._more = 0  # records beyond one a part
         self._used = 0
+        self._ahead = ""  # a record of another transaction that goes into the log with the next batch
         self.t_first = 0.0
         self.t_prev = 0.0
         self.vxid = vxid
@@ -187,8 +203,7 @@ class TaskLog:
 
     def reset(self, vxid: int, kind: int) -> None:
         """Use the (flushed) buffer for another transaction."""
-        if self._parts:
-            self.flush()
+        self.flush()
         self.vxid = vxid
         self.kind = kind
         self._ident = _ident(vxid, kind)
@@ -196,53 +211,73 @@ class TaskLog:
 
     def put(self, tag: int, text: str) -> None:
         """Add a record of text (one character per octet), cut to ``vsl_reclen``."""
-        head = _head[tag]
+        now = _now
+        head = now.heads[tag]
         if not head:
             return
         n = len(text) + 1
-        if n > _reclen:
-            n = _reclen
+        if n > now.reclen:
+            n = now.reclen
             text = text[: n - 1]
-        self._parts.append(f"{_length[n]}{head}{self._ident}{text}{_PAD[n & 3]}")
+        self._parts.append(f"{now.lengths[n]}{head}{self._ident}{text}{_PAD[n & 3]}")
         self._used += n + 16
-        if self._used > _limit:
+        if self._used > now.limit:
             self._flush(True)
 
     def put_records(self, records: Records) -> None:
         """Add a prepared run of records."""
+        now = _now
         heads, pieces, count, size = records._form
-        if heads is not _head:
+        if heads is not now.heads:
             heads, pieces, count, size = records.form()
         if count:
-            if not _limit:  # every record is to be flushed by itself
+            if not now.limit:  # every record is to be flushed by itself
                 for tag, text in records:
                     self.put(tag, text)
                 return
             self._parts.append(self._ident.join(pieces))
             self._more += count - 1
             self._used += size
-            if self._used > _limit:
+            if self._used > now.limit:
                 self._flush(True)
 
     def put_bin(self, tag: int, data: bytes | bytearray | memoryview) -> None:
         """Add a record of octets, cut to ``vsl_reclen``."""
-        head = _head[tag]
+        now = _now
+        head = now.heads[tag]
         if not head:
             return
-        n = min(len(data), _reclen)
+        n = min(len(data), now.reclen)
         text = str(data[:n], "latin-1")
-        self._parts.append(f"{_length[n]}{head}{self._ident}{text}{_PAD_BIN[n & 3]}")
+        self._parts.append(f"{now.lengths[n]}{head}{self._ident}{text}{_PAD_BIN[n & 3]}")
         self._used += n + 16
-        if self._used > _limit:
+        if self._used > now.limit:
             self._flush(True)
+
+    def put_ahead(self, tag: int, vxid: int, text: str) -> None:
+        """Add a record of the session (its ``Link`` to this transaction): it will stand in front of the next batch.
+
+        Both go into the log at once, which costs little more than the batch alone.
+        """
+        now = _now
+        head = now.heads[tag]
+        if not head:
+            return
+        if self._ahead:
+            self.flush()
+        if not now.limit:
+            vsl(tag, vxid, text)
+            return
+        n = min(len(text) + 1, now.reclen)
+        self._ahead = f"{now.lengths[n]}{head}{_ident(vxid, CLIENT)}{text[: n - 1]}{_PAD[n & 3]}"
 
     def begin(self, kind: str, parent: int, reason: str) -> None:
         """``Begin``: e.g. ``begin("req", 1000, "rxreq")``."""
-        self.put(_BEGIN, f"{kind} {parent} {reason}")
+        self.put(BEGIN, f"{kind} {parent} {reason}")
 
     def link(self, kind: str, child: int, reason: str) -> None:
         """``Link``: this transaction started ``child``."""
-        self.put(_LINK, f"{kind} {child} {reason}")
+        self.put(LINK, f"{kind} {child} {reason}")
 
     def start_clock(self, t: float) -> None:
         """Set the start (seconds since the epoch) that :meth:`timestamp` counts from."""
@@ -250,55 +285,65 @@ class TaskLog:
 
     def timestamp(self, label: str, now: float) -> None:
         """``Timestamp``: label, absolute time, seconds since the start, seconds since the previous timestamp."""
-        if _head[_TIMESTAMP]:
-            self.put(_TIMESTAMP, f"{label}: {now:.6f} {now - self.t_first:.6f} {now - self.t_prev:.6f}")
+        if _now.heads[TIMESTAMP]:
+            # one formatting of three numbers is cheaper than three, compiled or not
+            self.put(TIMESTAMP, "%s: %.6f %.6f %.6f" % (label, now, now - self.t_first, now - self.t_prev))  # noqa: UP031
         self.t_prev = now
 
     def change_id(self, kind: str, reason: str, vxid: int) -> None:
         """Link to transaction ``vxid``, end this one, and go on as that one (a restart, an upgrade)."""
         old = self.vxid
-        self.put(_LINK, f"{kind} {vxid} {reason}")
-        self.put(_END, "")
-        self._flush(False)
+        self.put(LINK, f"{kind} {vxid} {reason}")
+        self.put(END, "")
+        self.flush()
         self.vxid = vxid
         self._ident = _ident(vxid, self.kind)
-        self.put(_BEGIN, f"{kind} {old} {reason}")
+        self.put(BEGIN, f"{kind} {old} {reason}")
 
     def flush(self) -> None:
         """Hand what was gathered to the log; the transaction goes on."""
-        if self._parts:
+        if self._parts or self._ahead:
             self._flush(False)
 
     def end(self) -> None:
         """Write ``End`` and flush; the buffer may then be used again after :meth:`reset`."""
-        parts = self._parts
-        if _limit:
-            head = _head[_END]
+        now = _now
+        if now.limit:
+            head = now.heads[END]
             if head:
-                parts.append(f"{_length[1]}{head}{self._ident}{_PAD[1]}")
+                self._parts.append(f"{now.lengths[1]}{head}{self._ident}{_PAD[1]}")
         else:
-            self.put(_END, "")
-        if parts:
-            self._flush(False)
+            self.put(END, "")
+        self.flush()
 
     def _flush(self, overflow: bool) -> None:
         parts = self._parts
+        sink = _now.sink
         # "replace" keeps lengths right should a caller hand in text that is no wire string
-        _sink.write_batch("".join(parts).encode("latin-1", "replace"), len(parts) + self._more, overflow)
+        if not self._ahead:
+            sink.write_batch("".join(parts).encode("latin-1", "replace"), len(parts) + self._more, overflow)
+        else:
+            ahead = self._ahead.encode("latin-1", "replace")
+            self._ahead = ""
+            if parts:
+                sink.write_batch("".join(parts).encode("latin-1", "replace"), len(parts) + self._more, overflow, ahead)
+            else:
+                sink.write_record(ahead)
         parts.clear()
         self._more = self._used = 0
 
 
 def vsl(tag: int, vxid: int, text: str, kind: int = CLIENT) -> None:
     """Write a record outside any transaction buffer; ``vxid`` 0: it belongs to the process."""
-    head = _head[tag]
+    now = _now
+    head = now.heads[tag]
     if not head:
         return
     n = len(text) + 1
-    if n > _reclen:
-        n = _reclen
+    if n > now.reclen:
+        n = now.reclen
         text = text[: n - 1]
-    _sink.write_record(f"{_length[n]}{head}{_ident(vxid, kind)}{text}{_PAD[n & 3]}".encode("latin-1", "replace"))
+    now.sink.write_record(f"{now.lengths[n]}{head}{_ident(vxid, kind)}{text}{_PAD[n & 3]}".encode("latin-1", "replace"))
 
 
 configure()

@@ -21,7 +21,7 @@ from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant
 from varnishpy.base.workspace import make_workspace
-from varnishpy.log.tag_numbers import BEGIN, DEBUG, END, LINK, SESS_CLOSE, SESS_OPEN
+from varnishpy.log.tag_numbers import BEGIN, DEBUG, END, SESS_CLOSE, SESS_OPEN
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import NO_ADDRESS, SockAddr, sockaddr
@@ -155,10 +155,6 @@ class Session:
             self.vxid,
             f"{remote.ip} {remote.port} {self.listen.name} {local.ip} {local.port} {self.t_open:.6f} {self.fd}",
         )
-
-    def link(self, kind: str, child: int, reason: str) -> None:
-        """Log that this session started another transaction: ``link("req", 1001, "rxreq")``."""
-        vsl(LINK, self.vxid, f"{kind} {child} {reason}")
 
     def debug(self, text: str) -> None:
         """A ``Debug`` record of the session itself."""
