@@ -22,6 +22,7 @@ from varnishpy.params import table as params_table
 from varnishpy.request import vfp
 from varnishpy.session.acceptor import Mode
 from varnishpy.session.certificates import CertError
+from varnishpy.threads.planned import planned
 from varnishpy.vcl.loader import VclLoadError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ChildCommands:
         dispatcher.bind_name("debug.fragfetch", self.debug_fragfetch)
         dispatcher.bind_name("debug.listen_address", self.debug_listen_address)
         dispatcher.bind_name("debug.panic.worker", self.debug_panic)
+        dispatcher.bind_name("debug.reqpool.fail", self.debug_reqpool_fail)
         dispatcher.bind_name("debug.shutdown.delay", self.debug_shutdown_delay)
 
     # -- from the manager ------------------------------------------------------------------------------------------
@@ -238,6 +240,10 @@ class ChildCommands:
             vfp.set_fragment(int(call.args[0], 0))
         except ValueError:
             raise CliError(PARAM, "A number is needed\n") from None
+        return ""
+
+    def debug_reqpool_fail(self, call: CliCall) -> str:
+        planned.set(call.args[0])
         return ""
 
     def debug_srandom(self, call: CliCall) -> str:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.h2.connection import Connection
-from varnishpy.h2.ending import free
+from varnishpy.h2.ending import free, reset
 from varnishpy.h2.frames import settings_frame
 from varnishpy.h2.settings import apply_settings
 from varnishpy.h2.stream import Stream, advance
-from varnishpy.h2.tables import CE, RECEIVED_END, RECEIVED_HEADERS
+from varnishpy.h2.tables import CE, RECEIVED_END, RECEIVED_HEADERS, SE
 from varnishpy.http2.request_desk import RequestDesk
 from varnishpy.http2.role import Role
 from varnishpy.http2.sleep import Sleep
@@ -114,6 +114,7 @@ class Http2Session:
         h2.control(settings_frame(h2.settings_payload()))
         if not self.desk.start_upgraded(stream):
             h2.log.put(DEBUG, "H2: No Worker-threads")
+            reset(stream, SE.ENHANCE_YOUR_CALM, charge=False)
             h2.fail(CE.ENHANCE_YOUR_CALM)
         elif rest:
             self._take(rest)

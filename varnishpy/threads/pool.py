@@ -37,6 +37,7 @@ from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.log import Tag, vsl
 from varnishpy.params import params
+from varnishpy.threads.planned import planned
 from varnishpy.threads.watch import News, Watch
 from varnishpy.threads.worker import Tally, Task, TaskInfo, Worker
 
@@ -126,6 +127,8 @@ class Pool:
         :returns: False if the task was refused: the queue is at its limit, nothing is idle for a `Priority.BG` task, or
             the pool is stopping. The caller must give up what the task was for. Requests refused are counted.
         """
+        if planned.left and _LIMITED[prio] and planned.next():
+            return False
         now = clock.mono()
         worker = None
         with self.mutex:
@@ -159,6 +162,9 @@ class Pool:
         now = clock.mono()
         worker = None
         taken = len(tasks)
+        if planned.left and _LIMITED[prio]:
+            taken = next((at for at in range(taken) if planned.next()), taken)
+            tasks = tasks[:taken]
         with self.mutex:
             if self.dying:
                 heir = self.heir
