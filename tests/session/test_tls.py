@@ -15,6 +15,7 @@ import trustme
 from tests.session.conftest import House
 from varnishpy.log.tags import Tag
 from varnishpy.session.certificates import CertError, CertStore
+from varnishpy.session.tls_settings import CertificateSpec
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -46,7 +47,7 @@ def connect(
 
 
 def test_requests_over_tls(house: House, authority: trustme.CA, pem: Callable[..., str]) -> None:
-    house.certificates.load(pem("a.example"))
+    house.certificates.load(CertificateSpec(pem("a.example")))
     house.certificates.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     with connect(address, authority) as sock:
@@ -59,7 +60,7 @@ def test_requests_over_tls(house: House, authority: trustme.CA, pem: Callable[..
 
 
 def test_pipelined_and_large(house: House, authority: trustme.CA, pem: Callable[..., str]) -> None:
-    house.certificates.load(pem("a.example"))
+    house.certificates.load(CertificateSpec(pem("a.example")))
     house.certificates.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     with connect(address, authority) as sock:
@@ -74,8 +75,8 @@ def test_pipelined_and_large(house: House, authority: trustme.CA, pem: Callable[
 
 def test_server_names(house: House, authority: trustme.CA, pem: Callable[..., str]) -> None:
     store = house.certificates
-    store.load(pem("a.example"), ident="a")
-    store.load(pem("b.example", "*.c.example"), ident="b")
+    store.load(CertificateSpec(pem("a.example"), ident="a"))
+    store.load(CertificateSpec(pem("b.example", "*.c.example"), ident="b"))
     store.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     for name in ("a.example", "b.example", "x.c.example"):
@@ -85,7 +86,7 @@ def test_server_names(house: House, authority: trustme.CA, pem: Callable[..., st
     store.discard("a")
     with pytest.raises(CertError, match="not found"):
         store.discard("a")
-    store.load(pem("other.example"), ident="o")
+    store.load(CertificateSpec(pem("other.example"), ident="o"))
     connect(address, authority, "a.example").close()  # nothing is committed yet
     store.commit()
     connect(address, authority, "other.example").close()
@@ -94,8 +95,8 @@ def test_server_names(house: House, authority: trustme.CA, pem: Callable[..., st
 
 
 def test_a_certificate_for_one_listener(house: House, authority: trustme.CA, pem: Callable[..., str]) -> None:
-    house.certificates.load(pem("a.example"), ident="all")
-    house.certificates.load(pem("b.example"), ident="one", frontend="a1")
+    house.certificates.load(CertificateSpec(pem("a.example"), ident="all"))
+    house.certificates.load(CertificateSpec(pem("b.example"), ident="one", frontend="a1"))
     house.certificates.commit()
     first, second = house.listen("127.0.0.1:0,HTTPS", "127.0.0.1:0,HTTPS")
     connect(second, authority, "b.example").close()
@@ -107,7 +108,7 @@ def test_a_certificate_for_one_listener(house: House, authority: trustme.CA, pem
 def test_alpn(
     house: House, authority: trustme.CA, pem: Callable[..., str], setting: Callable[[str, str], None]
 ) -> None:
-    house.certificates.load(pem("a.example"))
+    house.certificates.load(CertificateSpec(pem("a.example")))
     house.certificates.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     with connect(address, authority, alpn=("h2", "http/1.1")) as sock:
@@ -124,7 +125,7 @@ def test_alpn(
     "octets", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", bytes(range(250, 150, -1))]
 )
 def test_no_tls(house: House, pem: Callable[..., str], octets: bytes) -> None:
-    house.certificates.load(pem("a.example"))
+    house.certificates.load(CertificateSpec(pem("a.example")))
     house.certificates.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     with socket.create_connection(address, 5) as sock:
@@ -139,7 +140,7 @@ def test_no_tls(house: House, pem: Callable[..., str], octets: bytes) -> None:
 
 def test_slow_handshake(house: House, pem: Callable[..., str], setting: Callable[[str, str], None]) -> None:
     setting("tls_handshake_timeout", "0.1")
-    house.certificates.load(pem("a.example"))
+    house.certificates.load(CertificateSpec(pem("a.example")))
     house.certificates.commit()
     (address,) = house.listen("127.0.0.1:0,HTTPS")
     with socket.create_connection(address, 5) as sock:
@@ -156,24 +157,24 @@ def test_no_certificate(house: House) -> None:
 
 def test_store(pem: Callable[..., str], tmp_path: Path) -> None:
     store = CertStore()
-    assert store.load(pem("a.example"), ident="a") == "a"
-    with pytest.raises(CertError, match="already staged"):
-        store.load(pem("a.example"), ident="a")
+    assert store.load(CertificateSpec(pem("a.example"), ident="a")) == "a"
+    with pytest.raises(CertError, match="already exists"):
+        store.load(CertificateSpec(pem("a.example"), ident="a"))
     assert store.list() == [{"frontend": "default", "id": "a", "status": "staged", "subject": "a.example"}]
     with pytest.raises(CertError, match="uncommitted"):
         store.reload()
     store.commit()
     assert [row["status"] for row in store.list()] == ["active"]
     assert store.list(only_staged=True) == []
-    with pytest.raises(CertError, match="already loaded"):
-        store.load(pem("a.example"), ident="a")
+    with pytest.raises(CertError, match="already exists"):
+        store.load(CertificateSpec(pem("a.example"), ident="a"))
     store.discard("a")
     assert [row["status"] for row in store.list(only_staged=True)] == ["discard"]
     store.rollback()
     store.reload()
     assert [row["status"] for row in store.list()] == ["active"]
-    assert store.load(pem("b.example")) == "cert1"
-    store.discard("cert1")  # was only staged
+    assert store.load(CertificateSpec(pem("b.example"))) == "cert0"
+    store.discard("cert0")  # was only staged
     assert len(store.list()) == 1
 
 
@@ -190,13 +191,13 @@ def test_bad_files(tmp_path: Path, content: bytes | None, text: str) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(CertError, match=text):
-        CertStore().load(str(path))
+        CertStore().load(CertificateSpec(str(path)))
 
 
 def test_reload_is_all_or_nothing(house: House, authority: trustme.CA, pem: Callable[..., str]) -> None:
     files = [pem("a.example"), pem("b.example")]
     for path in files:
-        house.certificates.load(path)
+        house.certificates.load(CertificateSpec(path))
     house.certificates.commit()
     authority.issue_cert("new.example").private_key_and_cert_chain_pem.write_to_path(files[0])
     Path(files[1]).write_text("ruined")

@@ -33,6 +33,7 @@ from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
 from varnishpy.session.proxy import ProxyTransport
 from varnishpy.session.tls import TlsTransport
+from varnishpy.session.tls_settings import CertificateSpec
 from varnishpy.shm.process import ChildShm
 from varnishpy.shm.writer import CHILD_SET
 from varnishpy.storage.config import StorageSet, parse_storage
@@ -96,7 +97,7 @@ class Child:
             find_vmod(extension, [])  # loaded now, so that one that fails does so before any traffic
         self.vcls = VclRegistry(Host(self.env, self.backends))
         self.env.vcls = self.vcls
-        self.certificates = CertStore()
+        self.certificates = CertStore(heritage.tls.policies)
         self._load_certificates()
         self.env.transports.update(
             HTTP1=Http1Transport(self.env),
@@ -129,8 +130,10 @@ class Child:
         for endpoint, _ in self.heritage.listen:
             if endpoint.proto == "HTTPS" and "cert" in endpoint.options:
                 self.certificates.load(
-                    endpoint.options["cert"], endpoint.options.get("key", ""), frontend=endpoint.name
+                    CertificateSpec(endpoint.options["cert"], endpoint.options.get("key", ""), frontend=endpoint.name)
                 )
+        for spec in self.heritage.tls.certificates:
+            self.certificates.load(spec)
         self.certificates.commit()
 
     def start(self) -> None:

@@ -22,6 +22,7 @@ from varnishpy.params import table as params_table
 from varnishpy.request import vfp
 from varnishpy.session.acceptor import Mode
 from varnishpy.session.certificates import CertError
+from varnishpy.session.tls_settings import parse_load
 from varnishpy.threads.planned import planned
 from varnishpy.vcl.loader import VclLoadError
 
@@ -189,14 +190,19 @@ class ChildCommands:
     # -- certificates ----------------------------------------------------------------------------------------------
 
     def cert_list(self, call: CliCall) -> str:
-        rows = self._child.certificates.list()
+        if call.args not in ([], ["-s"]):
+            raise CliError(PARAM, f"Unknown option: {call.args[0]}")
+        rows = self._child.certificates.list(only_staged=bool(call.args))
         if call.json:
             return _json(call, rows)
         return "".join("  ".join(f"{name}={value}" for name, value in row.items()) + "\n" for row in rows)
 
     def cert_load(self, call: CliCall) -> str:
-        ident, cert, *key = call.args
-        return self._cert(partial(self._child.certificates.load, cert, key[0] if key else "", ident))
+        try:
+            self._child.certificates.load(parse_load(call.args))
+        except (CertError, ValueError) as error:
+            raise CliError(CANT, str(error)) from None
+        return ""
 
     def cert_discard(self, call: CliCall) -> str:
         return self._cert(partial(self._child.certificates.discard, call.args[0]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from varnishpy.base.endpoint import ListenEndpoint
+from varnishpy.session.tls_settings import TlsSettings
 
 _LENGTH: Final = 4  # octets in front of a panic dump that tell its length
 
@@ -39,6 +40,7 @@ class Heritage:
     extensions: list[str]  # names of the VMODs that -E brought
     jail: Confinement
     panic: mmap.mmap  # where a dying child leaves its last words
+    tls: TlsSettings = field(default_factory=TlsSettings)  # what -A brought; its listeners are among the others
     last_panic: str = ""  # of the child before this one
 
 

@@ -90,6 +90,8 @@ class Http1Transport:
         """
         sess.transport = self
         conn = sess.transport_priv = Connection(sess, leftover)
+        if sess.watched is not None:  # whoever shook hands before has rested: from here on we are woken
+            sess.watched.task = partial(self._stirred, sess)
         self._serve(wrk, sess, conn)
 
     def _stirred(self, sess: Session, wrk: Worker) -> None:

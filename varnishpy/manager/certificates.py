@@ -17,10 +17,18 @@ class CertificateMemory:
     """Certificates that were loaded by the CLI and committed, and those of ``-a`` that were discarded."""
 
     def __init__(self) -> None:
+        self.nameless = 0  # certificates without a name so far: the next one is cert<number>
         self._loaded: dict[str, list[str]] = {}  # id -> the arguments of tls.cert.load
         self._discarded: set[str] = set()  # of -a: the child makes them anew
         self._staged_loads: dict[str, list[str]] = {}
         self._staged_discards: set[str] = set()
+
+    def with_name(self, words: list[str]) -> list[str]:
+        """The arguments of ``tls.cert.load``, the certificate's name among them."""
+        if len(words) > 1 and not words[1].startswith("-"):
+            return words
+        self.nameless += 1
+        return [f"cert{self.nameless - 1}", *words]
 
     def heard(self, command: str, arguments: list[str]) -> None:
         """The child has carried out a ``tls.cert.*`` command."""

@@ -137,9 +137,12 @@ class ManagerCommands:
                 UNKNOWN,
                 "Unknown request in manager process (child not running).\nType 'help' for more info.",
             )
-        status, text = self._manager.child.ask([call.command, *(["-j"] if call.json else []), *call.args])
+        words = call.args
+        if call.command == "tls.cert.load":
+            words = self._manager.certificates.with_name(words)
+        status, text = self._manager.child.ask([call.command, *(["-j"] if call.json else []), *words])
         if status == OK and call.command.startswith("tls.cert."):
-            self._manager.certificates.heard(call.command, call.args)
+            self._manager.certificates.heard(call.command, words)
         return status, text
 
     def storage_list(self, call: CliCall) -> str:

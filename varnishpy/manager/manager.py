@@ -30,7 +30,7 @@ from varnishpy.child import main as child_main
 from varnishpy.child.heritage import Heritage, panic_space
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import OK, CliError
-from varnishpy.manager import jail
+from varnishpy.manager import jail, tls_file
 from varnishpy.manager.certificates import CertificateMemory
 from varnishpy.manager.child_process import ChildProcess
 from varnishpy.manager.cli_sockets import CliSockets
@@ -42,6 +42,7 @@ from varnishpy.manager.options import Options
 from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
+from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
@@ -69,6 +70,7 @@ class Manager:
         self._secret_made: Path | None = None
         self.last_panic = ""
         self.certificates = CertificateMemory()
+        self.tls = TlsSettings()
         self.exit_status = 0
         self.loop = Loop()
         self.params_table = params_table
@@ -104,6 +106,9 @@ class Manager:
             self.workdir = self._make_workdir()
         self.ident = self._platform()
         self._open_listen()
+        self.certificates.nameless = sum("cert" in spec.options for spec in self._listen_specs) + sum(
+            not spec.ident for spec in self.tls.certificates
+        )
         with _signals_held():
             self.memory = ManagerShm(self.workdir, self.identity)
         self.memory.mgt.set("uptime", 0)
@@ -150,7 +155,13 @@ class Manager:
     def _parse_listen(self) -> list[endpoint.ListenEndpoint]:
         found: list[endpoint.ListenEndpoint] = []
         names: set[str] = set()
-        for index, text in enumerate(self._options.listen or [":80"]):
+        listen = self._options.listen
+        if self._options.tls_file is not None:
+            self.tls = tls_file.read(self._options.tls_file)
+        elif not listen:
+            listen = [":80"]
+        # the names of -a are counted without those of -A, which come first
+        for index, text in enumerate([*self.tls.listen, *listen], -len(self.tls.listen)):
             try:
                 spec = endpoint.parse_listen(text, f"a{index}")
             except endpoint.EndpointError as error:
@@ -455,6 +466,7 @@ class Manager:
             ident=self.ident,
             cli=cli,
             listen=self._listen,
+            tls=self.tls,
             parameters=self.params_table.texts(changed=True),
             storage=self._storage,
             extensions=self._extensions,

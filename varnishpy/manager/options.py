@@ -8,12 +8,13 @@ from typing import Final
 
 from varnishpy.manager.complain import StartupError
 
-OPTSTRING: Final = "?a:b:CdE:f:Fh:i:I:j:l:M:n:P:p:r:S:s:T:t:VW:x:"
+OPTSTRING: Final = "?A:a:b:CdE:f:Fh:i:I:j:l:M:n:P:p:r:S:s:T:t:VW:x:"
 
 # option, what it is for; the source of the usage text and of docs/command-line.md
 OPTION_TEXTS: Final = [
     ("Basic options", [
         ("-a [name=]address[:port][,PROTO][,option=value]", "where to listen; may be given many times (default :80)"),
+        ("-A file", "listeners that speak TLS, and their certificates"),
         ("-b address[:port] | path | none", "the one backend; not together with -f"),
         ("-f file", "a VCL program, found along vcl_path unless absolute; the last of many is used; '' for none"),
         ("-n dir", "working directory, which also names the instance"),
@@ -56,6 +57,7 @@ class Options:
     """The command line, taken apart; values are still the user's words."""
 
     listen: list[str] = field(default_factory=list)  # -a
+    tls_file: str | None = None  # -A
     backend: str | None = None  # -b
     vcl_files: list[str] = field(default_factory=list)  # -f
     compile_only: bool = False  # -C
@@ -132,6 +134,8 @@ def _take(options: Options, option: str, value: str, index: int, count: int) -> 
             if count > 1:
                 raise StartupError("Too many arguments for -x", usage=True)
             options.reference = value
+        case "-A":
+            options.tls_file = value
         case "-a":
             options.listen.append(value)
         case "-b":

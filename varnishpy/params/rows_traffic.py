@@ -100,6 +100,12 @@ CLIENT: list[Spec] = [
         low="0",
         flags=EXP,
     ),
+    row(
+        "tls_err_dup_servername",
+        "bool",
+        "off",
+        "Refuse a certificate for a name that another of the same listener is for already.",
+    ),
     row("tls_handshake_timeout", "duration", "8", "How long a TLS handshake with a client may take.", low="0"),
     row("max_esi_depth", "uint", "5", "How deep ESI includes may nest.", low="0", units="levels"),
     row("max_restarts", "uint", "4", "How often a request may restart.", low="0", units="restarts", flags=SLOW),

@@ -17,7 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from varnishpy.params import params
+from varnishpy.session.tls_settings import CertificateSpec, FrontendPolicy, restrict
 from varnishpy.session.tls_socket import NamedSocket
+
+_POLICY: Final = FrontendPolicy()
 
 
 class CertError(Exception):
@@ -28,15 +32,22 @@ class CertError(Exception):
 class Certificate:
     """One loaded certificate with its private key.
 
-    ``frontend`` is a listener's name, or empty for all. ``names`` are the DNS names it is for, in lower case.
+    ``names`` are the DNS names it is for, in lower case.
     """
 
-    ident: str
-    cert_file: str
-    key_file: str
-    frontend: str
+    spec: CertificateSpec
     names: tuple[str, ...]
     contexts: tuple[ssl.SSLContext, ssl.SSLContext]  # without and with h2 in ALPN
+
+    @property
+    def ident(self) -> str:
+        """Its name."""
+        return self.spec.ident
+
+    @property
+    def frontend(self) -> str:
+        """The listener that it belongs to; empty: to all."""
+        return self.spec.frontend
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,21 +57,25 @@ class _Table:
     certificates: tuple[Certificate, ...] = ()
     by_name: dict[tuple[str, str], Certificate] = field(default_factory=dict)
 
-    def find(self, frontend: str, server_name: str) -> Certificate | None:
-        """The certificate for a listener and the name a client asked for."""
-        if server_name:
-            name = server_name.lower().rstrip(".")
-            wildcard = "*." + name.partition(".")[2]
-            for key in ((frontend, name), (frontend, wildcard), ("", name), ("", wildcard)):
+    def named(self, frontend: str, server_name: str, match_global: bool) -> Certificate | None:
+        """The certificate of a listener for the name that a client asked for."""
+        name = server_name.lower().rstrip(".")
+        wildcard = "*." + name.partition(".")[2]
+        for owner in (frontend, "") if match_global else (frontend,):
+            for key in ((owner, name), (owner, wildcard)):
                 found = self.by_name.get(key)
                 if found is not None:
                     return found
-        for certificate in self.certificates:
-            if certificate.frontend == frontend:
-                return certificate
-        for certificate in self.certificates:
-            if not certificate.frontend:
-                return certificate
+        return None
+
+    def default(self, frontend: str) -> Certificate | None:
+        """The certificate of a listener for who asked for no name: its own before those of all, and the last that was
+        made the default, or else the first."""
+        for owner in (frontend, ""):
+            owned = [certificate for certificate in self.certificates if certificate.frontend == owner]
+            chosen = [certificate for certificate in owned if certificate.spec.default]
+            if owned:
+                return chosen[-1] if chosen else owned[0]
         return None
 
 
@@ -75,7 +90,9 @@ def _table(certificates: tuple[Certificate, ...]) -> _Table:
 class CertStore:
     """All certificates of the process. Thread safe; file access happens outside the lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, policies: dict[str, FrontendPolicy] | None = None) -> None:
+        self._policies = policies or {}
+        self._restricted: dict[tuple[str, bool], tuple[Certificate, ssl.SSLContext]] = {}  # by frontend and http2
         self._lock = threading.Lock()
         self._table = _Table()
         self._loaded: dict[str, Certificate] = {}  # staged, by id
@@ -89,40 +106,69 @@ class CertStore:
 
         The certificate that the client gets is chosen when it has named a server, see `_choose`.
         """
-        default = self._table.find(frontend, "")
-        return None if default is None else default.contexts[http2]
+        default = self._table.default(frontend)
+        if default is None:
+            return None
+        versions = self._policy(frontend).versions
+        if not versions or versions == default.spec.versions:
+            return default.contexts[http2]
+        # a listener's own versions: what the handshake begins with decides, whichever certificate is chosen then
+        made = self._restricted.get((frontend, http2))
+        if made is None or made[0] is not default:
+            made = default, self._context(replace(default.spec, versions=versions), http2)
+            self._restricted[frontend, http2] = made
+        return made[1]
 
-    def _choose(self, tls: Any, name: str | None, _: ssl.SSLContext) -> None:
-        """OpenSSL asks: the client has named a server."""
+    def _policy(self, frontend: str) -> FrontendPolicy:
+        return self._policies.get(frontend, _POLICY)
+
+    def _choose(self, tls: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+        """OpenSSL asks: the client has named a server, or none."""
         assert isinstance(tls, NamedSocket)
         tls.server_name = name or ""
-        found = self._table.find(tls.frontend, tls.server_name)
+        if not name:
+            return None
+        policy = self._policy(tls.frontend)
+        found = self._table.named(tls.frontend, name, policy.match_global)
+        if found is None:
+            if policy.abort:
+                return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+            found = self._table.default(tls.frontend)
         if found is not None:
             tls.context = found.contexts[tls.http2]
+        return None
 
     # -- tls.cert.* ------------------------------------------------------------------------------------------------
 
-    def load(self, cert_file: str, key_file: str = "", ident: str = "", frontend: str = "") -> str:
-        """Stage a certificate.
+    def load(self, spec: CertificateSpec) -> str:
+        """Stage a certificate, under a name that is made up if the spec has none.
 
-        :param cert_file: PEM: the certificate, its chain, and the private key unless ``key_file`` has it
-        :param ident: a name for it; made up if empty
         :returns: its id
         :raises CertError:
         """
-        loaded = self._load(cert_file, key_file, ident, frontend)
+        loaded = self._load(spec)
         with self._lock:
-            if not ident:
+            if not spec.ident:
+                loaded = replace(loaded, spec=replace(spec, ident=f"cert{self._serial}"))
                 self._serial += 1
-                loaded = replace(loaded, ident=f"cert{self._serial}")
-            if loaded.ident in self._loaded:
-                raise CertError(f"'{loaded.ident}' already staged.")
-            if loaded.ident not in self._discarded and any(
-                known.ident == loaded.ident for known in self._table.certificates
-            ):
-                raise CertError(f"'{loaded.ident}' already loaded.")
-            self._loaded[loaded.ident] = loaded
-        return loaded.ident
+            ident = loaded.ident
+            if ident in self._loaded or (ident not in self._discarded and self._has(ident)):
+                raise CertError(f'Id: "{ident}" already exists')
+            if params.tls_err_dup_servername:
+                self._refuse_twins(loaded)
+            self._loaded[ident] = loaded
+        return ident
+
+    def _has(self, ident: str) -> bool:
+        return any(known.ident == ident for known in self._table.certificates)
+
+    def _refuse_twins(self, loaded: Certificate) -> None:
+        """``tls_err_dup_servername``: no two certificates of one listener may be for the same name."""
+        for name in loaded.names:
+            if (loaded.frontend, name) in self._table.by_name:
+                raise CertError(f"'{name}' already loaded.")
+            if any(other.frontend == loaded.frontend and name in other.names for other in self._loaded.values()):
+                raise CertError(f"'{name}' already staged.")
 
     def discard(self, ident: str) -> None:
         """Stage the removal of a certificate; one that is only staged is forgotten at once.
@@ -159,22 +205,23 @@ class CertStore:
             if self._loaded or self._discarded:
                 raise CertError("There are uncommitted changes; commit or rollback first.")
             old = self._table
-        fresh = tuple(
-            self._load(known.cert_file, known.key_file, known.ident, known.frontend) for known in old.certificates
-        )
+        fresh = tuple(self._load(known.spec) for known in old.certificates)
         with self._lock:
             if self._table is not old or self._loaded or self._discarded:
                 raise CertError("Certificates were changed during the reload.")
             self._table = _table(fresh)
 
-    def _load(self, cert_file: str, key_file: str, ident: str, frontend: str) -> Certificate:
-        plain, http2 = (_context(cert_file, key_file, offer) for offer in (False, True))
-        for context in (plain, http2):
-            context.sni_callback = self._choose
-        names = _names(cert_file)
+    def _load(self, spec: CertificateSpec) -> Certificate:
+        contexts = self._context(spec, False), self._context(spec, True)
+        names = _names(spec.cert_file)
         if not names:
-            raise CertError(f"Could not find valid SAN or CN in certificate {cert_file}")
-        return Certificate(ident, cert_file, key_file, frontend, names, (plain, http2))
+            raise CertError(f"Could not find valid SAN or CN in certificate {spec.cert_file}")
+        return Certificate(spec, names, contexts)
+
+    def _context(self, spec: CertificateSpec, http2: bool) -> ssl.SSLContext:
+        context = _context(spec, http2)
+        context.sni_callback = self._choose
+        return context
 
     def list(self, only_staged: bool = False) -> list[dict[str, str]]:
         """Rows with ``frontend``, ``id``, ``status`` (active, staged, discard) and ``subject`` (the names)."""
@@ -195,19 +242,38 @@ class CertStore:
         ]
 
 
-def _context(cert_file: str, key_file: str, http2: bool) -> ssl.SSLContext:
+def _context(spec: CertificateSpec, http2: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    restrict(context, spec.versions)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if spec.server_order:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.sslsocket_class = NamedSocket
     context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     try:
-        context.load_cert_chain(cert_file, key_file or None, password="")  # an encrypted key fails; nobody can type
+        if spec.ciphers:
+            _set_ciphers(context, spec.ciphers)
+        # an encrypted key fails; nobody can type
+        context.load_cert_chain(spec.cert_file, spec.key_file or None, password="")
+        if spec.dh_file:
+            context.load_dh_params(spec.dh_file)
+        if spec.curve:
+            context.set_ecdh_curve(spec.curve)
     except ssl.SSLError as error:
-        raise CertError(f"Error loading certificate {cert_file}: {error.reason or error}") from None
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertError(f"Error loading certificate {spec.cert_file}: {reason}") from None
     except OSError as error:
-        raise CertError(f"Error loading certificate {cert_file}: {error.strerror}") from None
+        raise CertError(f"Error loading certificate {spec.cert_file}: {error.strerror}") from None
+    except ValueError as error:
+        raise CertError(f"Error loading certificate {spec.cert_file}: {error}") from None
     return context
+
+
+def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError:  # one that says nothing
+        raise CertError(f"Invalid cipher list: '{ciphers}'") from None
 
 
 # -- the names in a certificate (RFC 5280): as much of DER as that takes -----------------------------------------------
