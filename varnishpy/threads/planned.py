@@ -6,12 +6,9 @@ a request of an HTTP/2 session run, or a session that has rested resumed.
 
 from __future__ import annotations
 
-from typing import Final
-
 from varnishpy.base.locks import make_lock
-from varnishpy.log import Tag, vsl
-
-_DEBUG: Final = int(Tag.Debug)
+from varnishpy.log import vsl
+from varnishpy.log.tag_numbers import DEBUG
 
 
 class PlannedRefusals:
@@ -35,7 +32,7 @@ class PlannedRefusals:
             self.left >>= 1
             left = self.left
         if refused:
-            vsl(_DEBUG, 0, f"Failing due to reqpoolfail (next= 0x{left:x})")
+            vsl(DEBUG, 0, f"Failing due to reqpoolfail (next= 0x{left:x})")
         return refused
 
 
