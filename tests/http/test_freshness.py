@@ -6,7 +6,7 @@ import pytest
 
 from varnishpy.http.control import directive
 from varnishpy.http.dates import format_date
-from varnishpy.http.freshness import Freshness, compute, parse_seconds
+from varnishpy.http.freshness import Freshness, Policy, compute, parse_seconds
 from varnishpy.http.message import Message
 
 NOW = 1606398419.0
@@ -94,6 +94,21 @@ def test_an_expires_that_is_no_date_has_passed(text: str) -> None:
     """RFC 9111 section 5.3: invalid date formats, "0" in particular, represent a time in the past."""
     assert fresh(Expires=text).ttl == 0.0
     assert fresh(Expires=text, Cache_Control="max-age=5").ttl == 5.0
+
+
+def test_words_of_a_date_are_the_same_in_any_case() -> None:
+    """RFC 9111 section 4.2; and nobody is served by a weekday that is looked at too closely."""
+    date = format_date(NOW + 60)
+    for text in (date.lower(), date.upper(), date.replace(date[:3], "Mon" if date[:3] != "Mon" else "Tue")):
+        assert fresh(Expires=text).ttl == 60.0
+        assert compute_compat(text) == 0.0
+
+
+def compute_compat(expires: str) -> float:
+    message = Message()
+    message.status = 200
+    message.add("Expires", expires)
+    return compute(message, NOW, Defaults(), policy=Policy(compat=True)).ttl
 
 
 def test_age_moves_the_origin() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from varnishpy.base import clock
 from varnishpy.http.dates import format_date
 from varnishpy.params import params
 from varnishpy.params.bits import FEATURE_GROUPS
+from varnishpy.request.groups import GroupIndex
 
 
 def fetched_twice(cache: Cache, headers: dict[str, str], age: float = 0.0, **more: Any) -> bool:
@@ -291,3 +293,35 @@ def test_a_posted_body_is_still_passed(cache: Cache, setting: Setting) -> None:
     cache.origin.on("/p", Answer(b"x", status=201))
     assert cache.get("/p", method="POST", body=Body([b"abc"], 3)).status == 201
     assert cache.origin.bodies == [b"abc"]
+
+
+@pytest.fixture
+def groups(cache: Cache, setting: Setting) -> Iterator[Cache]:
+    setting("feature", "+cache_groups")
+    index = GroupIndex(cache.env.hash.keys)
+    index.follow(True)
+    yield cache
+    index.follow(False)
+
+
+@pytest.mark.parametrize(
+    ("named", "method", "host", "status", "gone"),
+    [
+        ('"a"', "POST", "example.com", 200, True),
+        ('"x", "b"', "DELETE", "example.com", 204, True),
+        ('"c"', "POST", "example.com", 200, False),
+        ("a", "POST", "example.com", 200, False),  # a token is no string
+        ('"a"', "POST", "example.com", 500, False),
+        ('"a"', "GET", "example.com", 200, False),  # section 3: not from responses to safe methods
+        ('"a"', "POST", "example.org", 200, False),  # section 2: within one origin
+    ],
+)
+def test_groups(groups: Cache, named: str, method: str, host: str, status: int, gone: bool) -> None:
+    """RFC 9875."""
+    kept = {"Cache-Control": "max-age=100"}
+    groups.origin.on("/g", Answer(b"one", headers={**kept, "Cache-Groups": '"a", "b"'}), Answer(b"two", headers=kept))
+    groups.origin.on("/else", Answer(b"", status=status, headers={"Cache-Group-Invalidation": named}))
+    groups.get("/g")
+    groups.env.expiry.step()
+    groups.get("/else", method=method, headers={"Host": host})
+    assert groups.get("/g").body == (b"two" if gone else b"one")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.objcore import ObjectCore
 
-Format = Literal["words", "commas", "strings"]
+Format = Literal["words", "commas", "strings", "groups"]
 
 _WORDS: Final = re.compile(r"[^, \t]+")
 _STRINGS: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -43,15 +43,21 @@ def _strings(text: str) -> list[str]:
     return [_ESCAPE.sub(r"\1", part) for part in _STRINGS.findall(text) if part]
 
 
-#: how keys stand in a header: parted by any run of commas and blanks; parted by commas alone; or as a list of strings
-#: in the sense of RFC 9651
+#: how keys stand in a header: parted by any run of commas and blanks; parted by commas alone; as a list of strings in
+#: the sense of RFC 9651; or as such a list of keys that count within the object's origin only (attribute ORIGIN)
 FORMATS: Final[dict[Format, Callable[[str], list[str]]]] = {
     "words": _WORDS.findall,
     "commas": _commas,
     "strings": _strings,
+    "groups": _strings,
 }
 
 Source = tuple[str, str, Format]  # a header's name in lower case, the namespace of its keys, how they stand in it
+
+
+def group_key(origin: str, name: str) -> str:
+    """The key of a group: its name means something within its origin only (RFC 9875 section 2)."""
+    return f"{origin} {name}"
 
 
 class KeyIndex:
@@ -118,9 +124,10 @@ class KeyIndex:
             return
         found: dict[tuple[str, str], None] = {}
         for lname, namespace, format in self._sources:
+            front = group_key(stobj.attrs.get("ORIGIN", b"").decode("latin-1"), "") if format == "groups" else ""
             for value in stobj.headers.values(lname):
                 for key in FORMATS[format](value):
-                    found[namespace, key] = None
+                    found[namespace, front + key] = None
         if not found:
             return
         with self._lock:
@@ -178,7 +185,14 @@ class KeyIndex:
 
         :return: how many objects there were, each counted for every key it was under
         """
-        found = self._under(FORMATS[format](keys), namespace)
+        return self._purge(FORMATS[format](keys), namespace)
+
+    def purge_groups(self, origin: str, field: str, namespace: str) -> int:
+        """Remove the objects of an origin in any of the groups that a field names; as `purge`."""
+        return self._purge([group_key(origin, name) for name in _strings(field)], namespace)
+
+    def _purge(self, keys: Iterable[str], namespace: str) -> int:
+        found = self._under(keys, namespace)
         for oc in found:
             self._expiry.rearm(oc, oc.t_origin, 0.0, 0.0, 0.0)
         return len(found)

@@ -29,6 +29,7 @@ from varnishpy.params import table as params_table
 from varnishpy.request.client import run_request
 from varnishpy.request.env import Env
 from varnishpy.request.finish import finish_request
+from varnishpy.request.groups import GroupIndex
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
 from varnishpy.session.proxy import ProxyTransport
@@ -73,6 +74,9 @@ class Child:
         self.expiry = Expiry()
         self.bans = Bans()
         self.hash = Hash(self.expiry, self.bans)
+        self.groups = GroupIndex(self.hash.keys)
+        self._follow_groups("feature")
+        params_table.add_listener(self._follow_groups)
         self.storage.open(self.hash)
         self.waiter = Waiter("backends")  # idle backend connections of all pools
         self.pools = PoolSet()
@@ -125,6 +129,10 @@ class Child:
     def _param_set(name: str) -> None:
         if name.startswith("pcre2_"):
             set_limits(params.pcre2_match_limit, params.pcre2_depth_limit, params.pcre2_jit_compilation)
+
+    def _follow_groups(self, name: str) -> None:
+        if name == "feature":
+            self.groups.follow(params.feature.cache_groups)
 
     def _load_certificates(self) -> None:
         for endpoint, _ in self.heritage.listen:

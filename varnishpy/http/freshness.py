@@ -161,7 +161,7 @@ def compute(
 
     control = in_force(beresp, policy.targets)
     expires_text = None if control.targeted else beresp.get("expires")
-    expires = parse_date(expires_text, lenient=True) if expires_text else 0.0
+    expires = parse_date(expires_text, not policy.compat) if expires_text else 0.0
     max_age = 0
     status = beresp.status
     told = directive(control.text, "s-maxage")

@@ -81,6 +81,7 @@ FEATURE_BITS: dict[str, str] = {
     "unknown_coding": "Read a body in an unknown transfer coding to the end of its connection (RFC 9112 section 6.3)",
     "no_transform": "Neither pack nor unpack what says no-transform (RFC 9110 section 7.7)",
     "stale_if_error": "Serve what says stale-if-error when the backend fails, that long (RFC 5861)",
+    "cache_groups": "Know Cache-Groups, and take away what Cache-Group-Invalidation names (RFC 9875)",
     "cache_status": "Tell in Cache-Status what was done with a request (RFC 9211)",
     "multi_range": "Answer several ranges in one response, multipart/byteranges (RFC 9110 section 14.6)",
 }

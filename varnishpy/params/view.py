@@ -94,7 +94,7 @@ class FeatureBits(Switches):
         "validate_headers", "busy_stats_rate", "trace", "vcl_req_reset", "http1_compat", "h2_compat", "cache_compat",
         "must_revalidate", "explicit_grace", "invalidate", "interim", "targeted", "heuristic", "age", "all_statuses",
         "no_cache", "cookies", "authorization", "any_method", "unknown_coding", "no_transform", "stale_if_error",
-        "cache_status", "multi_range",
+        "cache_groups", "cache_status", "multi_range",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -131,6 +131,7 @@ class FeatureBits(Switches):
         self.unknown_coding = False
         self.no_transform = False
         self.stale_if_error = False
+        self.cache_groups = False
         self.cache_status = False
         self.multi_range = False
 
@@ -169,6 +170,7 @@ class FeatureBits(Switches):
         self.unknown_coding = "unknown_coding" in names
         self.no_transform = "no_transform" in names
         self.stale_if_error = "stale_if_error" in names
+        self.cache_groups = "cache_groups" in names
         self.cache_status = "cache_status" in names
         self.multi_range = "multi_range" in names
 

@@ -46,6 +46,7 @@ from varnishpy.request import bodystatus
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
 from varnishpy.request.finish import leave
+from varnishpy.request.groups import invalidate_groups
 from varnishpy.request.header_rules import COUNTED_METHODS, append, connection_options, last_hop
 from varnishpy.request.pipe import step_pipe
 from varnishpy.request.reqbody import ask_for_body, ignore_body, setup_body
@@ -462,10 +463,16 @@ def step_pass(wrk: Worker, req: Request) -> str:
 
 
 def _invalidate(wrk: Worker, req: Request, oc: ObjectCore) -> None:
-    """What a request with an unsafe method has changed is not what is stored (RFC 9111 section 4.4)."""
+    """What a request with an unsafe method has changed is not what is stored (RFC 9111 section 4.4, RFC 9875)."""
     assert oc.stobj is not None
-    if 200 <= oc.stobj.headers.status < 400:
-        wrk.stats.n_invalidated += req.env.hash.purge(wrk, req.digest, clock.now(), 0.0, 0.0, 0.0)
+    answer = oc.stobj.headers
+    if not 200 <= answer.status < 400:
+        return
+    hash_ = req.env.hash
+    if params.feature.invalidate:
+        wrk.stats.n_invalidated += hash_.purge(wrk, req.digest, clock.now(), 0.0, 0.0, 0.0)
+    if params.feature.cache_groups:
+        wrk.stats.n_invalidated += invalidate_groups(hash_.keys, req.http, answer, req.sess.scheme)
 
 
 def step_fetch(wrk: Worker, req: Request) -> str:
@@ -479,7 +486,7 @@ def step_fetch(wrk: Worker, req: Request) -> str:
         req.objcore = None
         req.env.hash.deref(wrk, oc)
         return "synth"
-    if req.http0.method not in _SAFE_METHODS and params.feature.invalidate and oc.flags & OC_PRIVATE:
+    if req.http0.method not in _SAFE_METHODS and oc.flags & OC_PRIVATE:
         _invalidate(wrk, req, oc)
     return "deliver"
 

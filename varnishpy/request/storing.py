@@ -12,6 +12,7 @@ from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import ERROR, OBJ_METHOD, STORAGE
 from varnishpy.params import params
 from varnishpy.request.conditional import weaken_etag
+from varnishpy.request.groups import origin_of
 from varnishpy.request.header_rules import INSERT, STORE_PASS, filter_headers, kept_for_trailers
 from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.room import NoSpace
@@ -92,6 +93,8 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
             kept = _CONTENT_RANGE  # which means nothing there (RFC 9110 section 14.4)
         headers = filter_headers(beresp.headers, INSERT, bo.hop_headers, kept)
     stobj = allocate(wrk, bo, _stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
+    if params.feature.cache_groups and beresp.has("cache-groups"):
+        stobj.attrs["ORIGIN"] = origin_of(bo.bereq, bo.sess.scheme).encode("latin-1")
     oc.vary = spec
     if spec is not None:
         stobj.attrs["VARY"] = spec
