@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def requirements(section: str, option: str) -> list[str]:
 def test_the_package_imports_all_that_it_requires() -> None:
     required = requirements("options", "install_requires")
     assert set(required) <= imported((ROOT / "varnishpy").rglob("*.py"))
+
+
+def test_the_package_requires_all_that_it_imports() -> None:
+    """But for what an extra brings (its VMODs say so), and pytest, which loads our plugin itself."""
+    optional = {"pytest", "mypy_extensions"}  # base/compiled.py does without the latter
+    needed = imported((ROOT / "varnishpy").rglob("*.py")) - set(sys.stdlib_module_names) - {"varnishpy", ""} - optional
+    extras = {name for extra in ("geoip", "test") for name in requirements("options.extras_require", extra)}
+    assert needed - set(requirements("options", "install_requires")) <= extras
+    assert "h2" in requirements("options", "install_requires")
 
 
 def test_tests_use_all_that_they_require() -> None:
