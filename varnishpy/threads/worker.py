@@ -21,6 +21,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -227,7 +228,7 @@ class Worker(stats.Counting):
         try:
             task(self)
         except Exception as exc:
-            self._contain(exc)
+            self.contain(exc)
         self.on_block = None
         if self._blocked:  # the task left in the middle of a wait that failed
             self._blocked = 0
@@ -261,7 +262,7 @@ class Worker(stats.Counting):
             aws.rollback(before)
             aws.overflowed = overflowed
 
-    def _contain(self, exc: Exception) -> None:
+    def contain(self, exc: Exception) -> None:
         """A task failed in a way it did not foresee: tell, count, go on."""
         if self.aws.reserved >= 0:
             self.aws.release(0)
@@ -283,3 +284,9 @@ def current_worker() -> Worker | None:
     """The worker whose thread this is, or ``None`` on any other thread."""
     worker: Worker | None = getattr(_local, "worker", None)
     return worker
+
+
+def blocking() -> AbstractContextManager[object]:
+    """Around a wait of whatever thread this is: tells its pool, if it is a worker's. See `Worker.will_block`."""
+    worker = current_worker()
+    return worker.blocking() if worker is not None else nullcontext()

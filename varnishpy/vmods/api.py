@@ -16,6 +16,7 @@ strings (one character per octet); ``None`` is a string that is not there. A fun
 from __future__ import annotations
 
 from varnishpy.base.ipaddr import packed
+from varnishpy.threads.worker import blocking
 from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, VclSub
 from varnishpy.vcl.values import HeaderRef, SockAddr
 from varnishpy.vcl.vmodspec import (
@@ -75,6 +76,7 @@ __all__ = [
     "SockAddr",
     "VclFailure",
     "VclSub",
+    "blocking",
     "packed",
     "restrict",
 ]

@@ -42,6 +42,7 @@ from varnishpy.vmods.api import (
     Ctx,
     SockAddr,
     VclFailure,
+    blocking,
     restrict,
 )
 
@@ -301,9 +302,12 @@ def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: S
     try:
         if not s:
             raise AddressError("empty")
-        if not resolve:
+        if resolve:
+            with blocking():  # it may have to ask a name server
+                address, number = lookup(s, default)[0]
+        else:
             split_port(s, default)
-        address, number = lookup(s, default, numeric=not resolve)[0]
+            address, number = lookup(s, default, numeric=True)[0]
     except (AddressError, IndexError):
         return _fallback("ip", fallback, "Could not convert to IP")  # type: ignore[no-any-return]
     return SockAddr(address, number)

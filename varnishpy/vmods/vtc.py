@@ -24,6 +24,7 @@ from varnishpy.vmods.api import (
     STRING,
     Ctx,
     VclFailure,
+    blocking,
 )
 
 _DEBUG = int(Tag.Debug)
@@ -39,8 +40,13 @@ def barrier_sync(ctx: Ctx, addr: STRING, timeout: DURATION = 0.0) -> None:
     """Wait at a barrier of the test: connect, and go on when the connection is closed."""
     ctx.log(_DEBUG, f'barrier_sync("{addr}")')
     wait = timeout if timeout > 0 else None
+    with blocking():
+        _barrier(addr or "", wait)
+
+
+def _barrier(addr: str, wait: float | None) -> None:
     try:
-        connection = _connect(addr or "")
+        connection = _connect(addr)
     except OSError as error:
         raise VclFailure(f"Barrier connection failed: {error.strerror or error}") from None
     with connection:
@@ -79,7 +85,8 @@ def panic(ctx: Ctx, text: STRANDS, /) -> None:
 
 
 def sleep(ctx: Ctx, duration: DURATION, /) -> None:
-    time.sleep(max(duration, 0.0))
+    with blocking():
+        time.sleep(max(duration, 0.0))
 
 
 # -- workspaces --------------------------------------------------------------------------------------------------------
