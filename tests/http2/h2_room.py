@@ -16,7 +16,7 @@ from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
 from varnishpy.session.session import ListenInfo, Session
 from varnishpy.storage.source import BytesSource, Source
-from varnishpy.threads import Pool, Priority, Waiter
+from varnishpy.threads import Pool, Priority
 
 
 class FakeHash:
@@ -38,16 +38,14 @@ class FakeHash:
 class Room:
     """A cache process with nothing but the HTTP/2 engine in it."""
 
-    def __init__(self) -> None:
-        self.pool = Pool("0")
+    def __init__(self, active: int | None = None) -> None:
+        """:param active: how many workers may be active at once; there is no herder to find one that computes long"""
+        self.pool = Pool("0", active)
         for _ in range(12):
             self.pool.breed()
-        self.waiter = Waiter("test")
-        self.waiter.start()
         self.hash = FakeHash()
         self.env = SimpleNamespace(
             pools=SimpleNamespace(any=lambda: self.pool),
-            waiter=self.waiter,
             hash=self.hash,
             draining=False,
             stevedores={},
@@ -89,7 +87,6 @@ class Room:
         for sock in self.sockets:
             sock.close()
         wait_for(lambda: all(session.ended for session in self.sessions))
-        self.waiter.stop()
         with self.pool.mutex:
             self.pool.dying = True
             idle = list(self.pool.idle)
@@ -97,6 +94,7 @@ class Room:
         for worker in idle:
             worker.retire = True
             worker.sleep.release()
+        self.pool.watch.wake()
 
 
 class Client:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Setting
 from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
@@ -40,7 +41,7 @@ from varnishpy.request.transport import BodyError
 from varnishpy.request.vdp import Chain, DeliveryProcessor, Pump
 from varnishpy.storage.source import BytesSource, SourceError
 
-SECONDS = 6.0
+SECONDS = 4.0
 CLIENTS = 4
 PATIENCE = 15.0  # for everything to come to an end
 
@@ -300,7 +301,9 @@ def left(*classes: type) -> list[Any]:
 
 
 @pytest.mark.timeout(60)
-def test_everything_at_once(hostile: Stalls) -> None:
+@pytest.mark.parametrize("inline", ["on", "off"], ids=["inline", "handed"])
+def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> None:
+    setting("h2_inline", inline)
     kinds = (Stream, Request, Connection, Http2Session, workspace.WorkspaceEmulator)
     already = {id(thing) for thing in left(*kinds)}
     live = stats.main.get("h2_sessions_live")

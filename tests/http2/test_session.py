@@ -43,8 +43,10 @@ class Endless(Source):
         return LATER
 
 
-@pytest.fixture
-def room() -> Iterator[Room]:
+@pytest.fixture(params=["on", "off"], ids=["inline", "handed"])
+def room(request: pytest.FixtureRequest, setting: Setting) -> Iterator[Room]:
+    """Both ways to run requests: by the session thread itself, and by others."""
+    setting("h2_inline", request.param)
     room = Room()
     yield room
     room.stop()
@@ -266,7 +268,7 @@ def test_a_defect_ends_its_session_only(room: Room, setting: Setting, monkeypatc
         client = room.connect().hello()
         client.until(F.SETTINGS)
         if at == "after parking":
-            wait_for(lambda: len(room.waiter) == 1)
+            wait_for(lambda: room.pool.counts()["resting"] == 1)
         client.send(bad)
     out = client.rest()
     assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 2)
@@ -428,11 +430,11 @@ def test_parked_sessions_hold_no_thread_and_resume(room: Room, setting: Setting)
     setting("timeout_linger", "0.01")
     client = room.connect().hello((1, 100)).get(1)
     client.until(F.DATA)
-    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["resting"] == 1)
     wait_for(lambda: room.pool.counts()["idle"] == 12)
     client.get(3)
     assert client.until(F.DATA, 3).payload == b"hello"
-    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["resting"] == 1)
     client.send(frames.frame(F.PING, 0, 0, bytes(3)))  # half a frame's worth of nonsense
     assert client.rest()[-1].code == 6
 
@@ -441,7 +443,7 @@ def test_parked_sessions_time_out(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     setting("timeout_idle", "0.2")
     client = room.connect().hello()
-    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["resting"] == 1)
     assert client.rest()[-1].kind == F.GOAWAY
     wait_for(lambda: room.sessions[0].ended)
 
@@ -449,7 +451,7 @@ def test_parked_sessions_time_out(room: Room, setting: Setting) -> None:
 def test_parked_sessions_notice_the_client_leaving(room: Room, setting: Setting) -> None:
     setting("timeout_linger", "0.01")
     client = room.connect().hello()
-    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["resting"] == 1)
     client.sock.close()
     wait_for(lambda: room.sessions[0].ended)
 
@@ -459,7 +461,7 @@ def test_half_a_frame_survives_parking(room: Room, setting: Setting) -> None:
     client = room.connect().hello()
     frame = frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
     client.send(frame[:11])
-    wait_for(lambda: len(room.waiter) == 1)
+    wait_for(lambda: room.pool.counts()["resting"] == 1)
     client.send(frame[11:])
     assert client.until(F.DATA).payload == b"hello"
 
@@ -470,7 +472,7 @@ def test_draining(room: Room, setting: Setting, linger: str) -> None:
     client = room.connect().hello()
     client.until(F.SETTINGS)
     if linger == "0.01":
-        wait_for(lambda: len(room.waiter) == 1)
+        wait_for(lambda: room.pool.counts()["resting"] == 1)
     room.env.draining = True
     room.transport.drain()
     goaway = client.until(F.GOAWAY)
@@ -611,7 +613,7 @@ def test_request_threads_that_break_the_rules_panic(room: Room) -> None:
         stream = req.transport_priv
         session = stream.h2.host
         for name, act in {
-            "receive": session.receive,
+            "receive": session._receive,
             "transmit": lambda: (session.h2.control(frames.frame(F.PING, 0, 0, bytes(8))), session.line.transmit()),
             "send": lambda: session.line.send_batch(False),
             "flush": lambda: session.line.flush_until(0.0),

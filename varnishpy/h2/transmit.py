@@ -56,9 +56,6 @@ SMALL_FRAME: Final = 64  # octets of DATA under which a frame counts as the clie
 CREDIT_SIZE: Final = 1024  # octets of DATA for which a client may well send a WINDOW_UPDATE or two
 
 
-URGENCIES: Final = 8
-
-
 class Transmitter:
     """The outgoing side of one connection. Everything here runs on the session thread."""
 
@@ -86,7 +83,7 @@ class Transmitter:
         self._rest: list[Piece] = []  # the batch, or what the socket left of it
         self._rest_bytes = 0
         self._ending: list[Outgoing] = []  # messages whose last byte is in the batch
-        self._ready: tuple[deque[Outgoing], ...] | None = None
+        self._ready: dict[int, deque[Outgoing]] = {}  # by urgency, made when first needed
         self._mask = 0  # bit n: queue n is not empty
         self._held: deque[Outgoing] = deque()
         self.stuck = 0  # streams whose window is dry
@@ -97,9 +94,14 @@ class Transmitter:
 
     # -- the control buffer ----------------------------------------------------------------------------------------
 
-    def lend_control(self, buffer: memoryview | bytearray | None) -> None:
-        """Use this buffer for control frames; ``None`` takes it away again, when it is empty."""
-        self._control = buffer
+    def return_control(self) -> None:
+        """Let go of the buffer, whose workspace is about to go. What is in it leaves with the batch, at its end."""
+        if self._control_used:
+            assert self._control is not None
+            self._rest.append(bytes(self._control[: self._control_used]))
+            self._rest_bytes += self._control_used
+            self._control_used = 0
+        self._control = None
 
     def control(self, frame: bytes) -> None:
         """Queue a control frame, flushing first if there is no room."""
@@ -148,15 +150,16 @@ class Transmitter:
 
     def _push(self, out: Outgoing) -> None:
         out.where = READY
-        if self._ready is None:
-            self._ready = tuple(deque() for _ in range(URGENCIES))
-        self._ready[out.urgency].append(out)
+        queue = self._ready.get(out.urgency)
+        if queue is None:
+            queue = self._ready[out.urgency] = deque()
+        queue.append(out)
         self._mask |= 1 << out.urgency
 
     def compact(self) -> None:
         """Let go of queues that may not be needed for long."""
         if not self._mask:
-            self._ready = None
+            self._ready.clear()
 
     def reprioritize(self, stream: Stream) -> None:
         """The client changed a stream's priority."""
@@ -166,7 +169,7 @@ class Transmitter:
         urgency, incremental = stream.urgency
         out.interleave = incremental or stream.priority is None
         if urgency != out.urgency:
-            if out.where is READY and self._ready is not None:
+            if out.where is READY:
                 queue = self._ready[out.urgency]
                 queue.remove(out)
                 if not queue:
@@ -205,7 +208,7 @@ class Transmitter:
             return None
         where = out.where
         out.where = OVER
-        if where is READY and self._ready is not None:
+        if where is READY:
             queue = self._ready[out.urgency]
             if out in queue:
                 queue.remove(out)
@@ -237,7 +240,7 @@ class Transmitter:
     @property
     def queued(self) -> int:
         """Entries in the ready queues, for dumps."""
-        return sum(len(queue) for queue in self._ready) if self._ready is not None else 0
+        return sum(len(queue) for queue in self._ready.values())
 
     def data_to_send(self, control_only: bool = False) -> list[Piece]:
         """The pieces to send next; report with `data_sent` how much of them went out. Empty: there is nothing."""
@@ -257,7 +260,6 @@ class Transmitter:
         if self._mask and not control_only:
             self._log_frames = not (is_masked(H2_TX_HDR) and is_masked(H2_TX_BODY))
             ready = self._ready
-            assert ready is not None
             while self._mask and len(batch) < BATCH_PIECES and self._rest_bytes < BATCH_BYTES:
                 urgency = (self._mask & -self._mask).bit_length() - 1
                 queue = ready[urgency]

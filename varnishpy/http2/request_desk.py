@@ -5,7 +5,7 @@ Who holds a request, and who finishes it, is decided by its `Holding` (``h2/hold
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
 from varnishpy.request.request import STEP_DONE, Request
 from varnishpy.threads import Priority
-from varnishpy.threads.worker import Worker, current_worker
+from varnishpy.threads.worker import Worker, blocking, current_worker
 
 if TYPE_CHECKING:
     from varnishpy.h2.connection import Connection
@@ -48,15 +48,19 @@ class RequestDesk:
         self._sess = sess
         self._h2 = h2
         self._role = role
-        self._starting: list[Stream] = []  # made requests of, and not yet given to the pool
+        self._starting: deque[Stream] = deque()  # made requests of, and not yet run or given to the pool
         self._opening_at = 0.0  # requests that arrive at one moment have the same first records
         self._opening: Records | None = None
 
     @property
     def pool(self) -> Pool:
         """Where this session's tasks run."""
-        pool = self._sess.pool
-        return pool if pool is not None else self._env.pools.any()
+        return self._sess.pool
+
+    @property
+    def waiting(self) -> bool:
+        """Are there requests that were made, and not yet run or given to the pool?"""
+        return len(self._starting) > 0
 
     # -- for the connection, on the session thread -----------------------------------------------------------------
 
@@ -72,7 +76,7 @@ class RequestDesk:
             self._drop(stream)
             return False
         if not stream.rx_ended:
-            req.body = StreamBody(stream, self._h2.idle_timeout, _blocking)
+            req.body = StreamBody(stream, self._h2.idle_timeout, blocking)
         req.received = block.received
         stream.holding.take()
         self._starting.append(stream)
@@ -80,10 +84,10 @@ class RequestDesk:
 
     def start_all(self) -> None:
         """Give the requests made of what was just received to the pool, all at once; what it refuses is reset."""
-        starting = self._starting
-        if not starting:
+        if not self._starting:
             return
-        self._starting = []
+        starting = list(self._starting)
+        self._starting.clear()
         run = self._run
         taken = self.pool.schedule_all([partial(run, stream) for stream in starting], _PRIORITY_STR)
         for stream in starting[taken:]:
@@ -93,9 +97,8 @@ class RequestDesk:
 
     def abandon_starting(self) -> None:
         """Finish requests that were not given to the pool, because something broke just after they were made."""
-        starting, self._starting = self._starting, []
-        for stream in starting:
-            self._take_back(stream)
+        while self._starting:
+            self._take_back(self._starting.popleft())
 
     def start_upgraded(self, stream: Stream) -> bool:
         """Give the request of an upgraded connection to the pool. False: it was refused, and is finished."""
@@ -197,6 +200,10 @@ class RequestDesk:
 
     # -- on request threads ----------------------------------------------------------------------------------------
 
+    def run_next(self, wrk: Worker) -> None:
+        """Run the request that has waited longest on this thread, which has laid the role of session thread down."""
+        self._run(self._starting.popleft(), wrk)
+
     def _run(self, stream: Stream, wrk: Worker) -> None:
         """Task: run a stream's request."""
         req = stream.request
@@ -250,9 +257,3 @@ def request_of(stream: Stream) -> Request:
     req = stream.request
     assert isinstance(req, Request)
     return req
-
-
-def _blocking() -> AbstractContextManager[object]:
-    """Tells this thread's pool that it is going to wait."""
-    wrk = current_worker()
-    return wrk.blocking() if wrk is not None else nullcontext()

@@ -46,8 +46,24 @@ class Role:
         """The worker lets go of what it lent. It stays the session thread by number, until it says `nobody`."""
         wrk, self.wrk = self.wrk, None
         if wrk is not None:
-            self._h2.transmitter.lend_control(None)
+            self._h2.transmitter.return_control()
             wrk.aws.reset(self._aws_snap)
+
+    def give_away(self) -> None:
+        """Leave the role in the middle of a request, whose workspace is the worker's; nobody has it then."""
+        self.wrk = None
+        self._h2.transmitter.return_control()
+        self._h2.thread = 0
+
+    # -- running requests ------------------------------------------------------------------------------------------
+
+    def lay_down(self) -> None:
+        """This thread runs a request: until it takes the role up again it is a request thread, and nobody has it."""
+        self._h2.thread = 0
+
+    def take_up(self) -> None:
+        """The request is done, and the role was not given away."""
+        self._h2.thread = get_ident()
 
     def clear_up(self) -> None:
         """This thread, worker or not, does what is left to do."""

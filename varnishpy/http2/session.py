@@ -1,9 +1,15 @@
 """The session thread: a connection, its socket, and the thread pool.
 
-A session is served by a worker as long as it has open streams or something to send. The worker sleeps in a selector
-over the socket and the wakeup descriptor, until the next moment at which something is due. When nothing has been open
-for ``timeout_linger`` the session is *parked*: it leaves its worker and waits in the waiter, with all its state;
-its next byte, its timeout or a drain brings it back on any worker.
+The session thread is a *role* (``role.py``): whichever worker serves the session has it. There are three ways to serve.
+
+* A session with no open stream and nothing to send *rests* in the watch of its pool, and no thread has the role. Its
+  next byte, its timeout or a drain has a worker take it.
+* A session whose requests are run by other threads is served by a worker of its own, which sleeps in a selector over
+  the socket and the wakeup descriptor, until the next moment at which something is due.
+* With ``h2_inline`` the session thread runs the requests itself, some at a time, and sends the responses in one go. It
+  lays the role down meanwhile. Before a request waits (see `Worker.will_block`), or when the requests of one go take
+  longer than ``h2_inline_time``, it *gives the role away*: the session's task is queued, with the requests not begun,
+  and another worker goes on. The request that waits is then on an ordinary request thread.
 
 The end has two stages. In the first, every stream is reset, requests are taken off waiting lists, and GOAWAY is
 flushed until the deadline. Then the socket is closed. In the second, request threads that still hold a request let
@@ -28,11 +34,11 @@ from varnishpy.h2.tables import CE, RECEIVED_END, RECEIVED_HEADERS, SE
 from varnishpy.http2.request_desk import RequestDesk
 from varnishpy.http2.role import Role
 from varnishpy.http2.sleep import Sleep
-from varnishpy.http2.socket_desk import SocketDesk
+from varnishpy.http2.socket_desk import RECEIVE_SIZE, SocketDesk
 from varnishpy.log.tag_numbers import DEBUG, ERROR, REQ_ACCT
 from varnishpy.params import params
 from varnishpy.request.request import Request
-from varnishpy.threads import Priority, WaitEvent
+from varnishpy.threads import Priority
 from varnishpy.threads.worker import TaskInfo, Worker
 
 if TYPE_CHECKING:
@@ -43,6 +49,8 @@ if TYPE_CHECKING:
 
 LAST_READ: Final = 0.1  # seconds at most to read what a client still sends, so that closing does not reset
 DRAIN_PATIENCE: Final = 1.0  # seconds a client has to answer the PING behind the first GOAWAY
+INLINE_BATCH: Final = 16  # requests that the session thread runs before it sends
+INLINE_TURN: Final = 128  # and before it lets other sessions have their turn
 
 _RESPONSE_101: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 
@@ -50,7 +58,20 @@ _RESPONSE_101: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
 class Http2Session:
     """What drives one `Connection`. It has a desk for the socket and one for the requests; the engine's `Host`."""
 
-    __slots__ = ("_ended", "_env", "_role", "_sess", "_sleep", "_t_drain", "_transport", "desk", "h2", "line")
+    __slots__ = (
+        "_ended",
+        "_env",
+        "_inline_until",
+        "_role",
+        "_sess",
+        "_sleep",
+        "_t_drain",
+        "_transport",
+        "_turn",
+        "desk",
+        "h2",
+        "line",
+    )
 
     def __init__(self, transport: Http2Transport, sess: Session) -> None:
         self._transport = transport
@@ -62,6 +83,8 @@ class Http2Session:
         self.desk = RequestDesk(transport, sess, self.h2, self._role)
         self._sleep = Sleep(sess.fd)
         self._t_drain = 0.0
+        self._turn = 0  # requests run by this thread since it took the role
+        self._inline_until = clock.NEVER  # monotonic time
         self._ended = False
         sess.transport_priv = self
         stats.main.inc("h2_sessions")
@@ -79,7 +102,7 @@ class Http2Session:
             if leftover:
                 self._take(leftover)
             if self.line.may_hold_more:
-                self.receive()
+                self._receive()
             return True
 
         self._hold_role(wrk, enter)
@@ -135,30 +158,14 @@ class Http2Session:
 
         self._hold_role(wrk, enter)
 
-    def resume(self, event: WaitEvent, wrk: Worker) -> None:
-        """Task: the waiter had something to say about a parked session."""
-        wrk.stats.h2_parked -= 1
-
-        def enter() -> bool:
-            if event is WaitEvent.CLOSED:
-                self.h2.fail(CE.IO_ERROR)
-            elif event is WaitEvent.TIMEOUT:
-                self.h2.fail(CE.NO_ERROR)
-            else:
-                self.receive()
-            return True
-
-        self._hold_role(wrk, enter)
-
     # -- the role --------------------------------------------------------------------------------------------------
 
     def _hold_role(self, wrk: Worker, enter: Callable[[], bool]) -> None:
-        """Be the session thread until the session is parked or over.
+        """Be the session thread until the session rests, is over, or the role is given away.
 
         :param enter: what comes first; False: the session has ended already
         """
-        if not self._take_role(wrk):
-            return
+        self._take_role(wrk)
         try:
             if not enter() or self._serve():
                 return
@@ -169,24 +176,18 @@ class Http2Session:
             raise
         self._teardown()
 
-    def _take_role(self, wrk: Worker) -> bool:
+    def _take_role(self, wrk: Worker) -> None:
         """This thread is the session thread now."""
         h2 = self.h2
         sess = self._sess
         self._role.take(wrk)
+        self._turn = 0
         h2.now = clock.now()
         h2.send_timeout_of = sess.send_timeout
         h2.idle_timeout_of = sess.timeout_idle
         self.line.deadline = h2.now + h2.idle_timeout()
         wrk.subject = self
-        try:
-            self._sleep.open()
-        except OSError as exc:
-            h2.log.put(ERROR, f"H2: Failed to create eventfd: {exc}")
-            self._end("OVERLOAD")
-            return False
         h2.inbox.awake()
-        return True
 
     def _leave_role(self) -> None:
         """The thread that serves the session lets go of what it lent."""
@@ -207,63 +208,156 @@ class Http2Session:
 
     # -- serving ---------------------------------------------------------------------------------------------------
 
-    def receive(self) -> None:
-        """Read what there is, and process it."""
-        h2 = self.h2
+    def _receive(self) -> None:
+        """Read once, and process it."""
         line = self.line
-        while h2.error is None:
+        while True:
             data = line.read()
             if not data:
                 return
             self._take(data)
-            if not line.holds_more:
+            if self.h2.error is not None or not line.holds_more:
+                return
+
+    def _drain_socket(self) -> None:
+        """Read all there is, and process it: the watch tells of news only once."""
+        watched = self._sess.watched
+        hangup = watched is not None and watched.hangup
+        if watched is not None:
+            watched.readable = False
+        line = self.line
+        while self.h2.error is None:
+            data = line.read()
+            if data:
+                self._take(data)
+            if not data or not (hangup or line.may_hold_more or len(data) == RECEIVE_SIZE):
                 return
 
     def _take(self, data: bytes) -> None:
         """Process what was received."""
         self.h2.receive_data(data)
-        self.desk.start_all()
+        if not params.h2_inline or self.h2.error is not None:
+            self.desk.start_all()
 
     def _serve(self) -> bool:
-        """Until the session is parked (True) or has come to its end."""
+        """Until this thread is done with the session (True), or the session has come to its end."""
         h2 = self.h2
+        desk = self.desk
         while h2.error is None:
+            if desk.waiting and not self._run_requests():
+                return True
+            h2.take_inbox()
             self.line.transmit()
             if h2.take_inbox():
                 self.line.transmit()
-            if h2.error is None:
-                due = self._next_moment()
-                if due is None:
+            if h2.error is not None:
+                break
+            if desk.waiting:
+                if self._turn >= INLINE_TURN:
+                    self._leave_role()
+                    self._go_on_elsewhere()
                     return True
-                if h2.error is None and h2.inbox.may_sleep(self._sleep.wake):
-                    self._wait(due)
+                continue
+            due = self._next_moment()
+            if h2.error is not None:
+                break
+            if not h2.streams and not h2.transmitter.pending and not self._env.draining:
+                if self._rest(due):
+                    return True
+            elif self._may_sleep():
+                self._wait(due)
+        desk.start_all()  # they will find that the client has gone, and leave what a log says of such requests
         return False
 
-    def _next_moment(self) -> float | None:
-        """When something is due, if nothing happens before; ``None``: the session is parked, this thread is done.
+    # -- running requests ------------------------------------------------------------------------------------------
 
-        Fails the connection when it is time for that.
-        """
+    def _run_requests(self) -> bool:
+        """Run some requests on this thread. False: the role was given away, this thread is done with the session."""
+        role = self._role
+        wrk = role.worker
+        desk = self.desk
+        run = desk.run_next
+        self._inline_until = clock.mono() + params.h2_inline_time
+        for _ in range(INLINE_BATCH):
+            if not desk.waiting:
+                break
+            self._turn += 1
+            role.lay_down()
+            wrk.on_block = self._give_away
+            try:
+                wrk.run_within(run)
+            except Exception as exc:  # a defect of that request only
+                wrk.contain(exc)
+            if _was_told(wrk):
+                wrk.subject = None
+                return False
+            wrk.on_block = None
+            role.take_up()
+            if clock.mono() >= self._inline_until:
+                self._turn = INLINE_TURN
+                break
+        h2 = self.h2
+        h2.now = h2.t_idle = clock.now()
+        return True
+
+    def _give_away(self) -> None:
+        """The request that this thread runs is about to wait: another thread goes on with the session."""
+        self._role.give_away()
+        self._go_on_elsewhere()
+
+    def _go_on_elsewhere(self) -> None:
+        """Queue the session's task; from here on another thread may have the role."""
+        self._role.nobody()
+        pool = self.desk.pool
+        if not pool.schedule(self._next_turn, Priority.RUSH):
+            pool.again(self._next_turn)  # the pool is stopping: what is begun is still seen to its end
+
+    def _next_turn(self, wrk: Worker) -> None:
+        """Task: go on with a session whose role was given away."""
+        self._hold_role(wrk, self._go_on)
+
+    def _go_on(self) -> bool:
+        h2 = self.h2
+        if h2.now >= h2.next_due:
+            h2.take_inbox()
+            h2.sweep()
+        return True
+
+    def hurry(self, wrk: Worker) -> None:
+        """A request that the session thread runs has come to its next step: has it taken too long? On its thread."""
+        if clock.mono() >= self._inline_until and wrk.on_block is not None:
+            wrk.on_block = None
+            self._give_away()
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def _next_moment(self) -> float:
+        """When something is due, if nothing happens before. Fails the connection when it is time for that."""
         h2 = self.h2
         due = h2.next_due
         if self._env.draining and not h2.leaving:
             due = min(due, self._drain())
         if h2.streams:
             return due
-        pending = h2.transmitter.pending
         idle = h2.t_idle + h2.idle_timeout()
-        if (h2.leaving and not pending) or h2.now >= idle:
+        if h2.now >= idle or (h2.leaving and not h2.transmitter.pending):
             h2.fail(CE.NO_ERROR)
-            return due
-        if not pending and not h2.block.dropped and not h2.ping_sent:
-            linger = self._sess.timeout_linger
-            if linger is None:
-                linger = params.timeout_linger
-            if h2.now < h2.t_idle + linger:
-                idle = min(idle, h2.t_idle + linger)
-            elif self._park():
-                return None
         return min(due, idle)
+
+    def _may_sleep(self) -> bool:
+        """From here on a post wakes this thread out of its selector. False: something was posted already."""
+        h2 = self.h2
+        try:
+            self._sleep.open()
+        except OSError as exc:
+            h2.fail(CE.ENHANCE_YOUR_CALM, f"H2: Failed to create eventfd: {exc}", ERROR)
+            return False
+        self._sess.unwatch()  # the selector tells from here on
+        if h2.inbox.may_sleep(self._sleep.wake):
+            if not self._env.draining or self._t_drain:
+                return True
+            h2.inbox.awake()  # the drain began just now
+        return False
 
     def _wait(self, due: float) -> None:
         """Sleep until something happens or is due, and take it in."""
@@ -286,7 +380,7 @@ class Http2Session:
         now = h2.now = clock.now()
         self.line.deadline = now + h2.idle_timeout()
         if readable:
-            self.receive()
+            self._receive()
         h2.take_inbox()
         if now >= h2.next_due and h2.error is None:
             h2.sweep()
@@ -311,44 +405,58 @@ class Http2Session:
 
     def notice(self) -> None:
         """Something global changed (draining): have a look. On any thread."""
-        fd = self._sess.fd
-        if fd >= 0 and self._role.wrk is None and self._env.waiter.remove(fd, self._wake):
-            self._wake(WaitEvent.READABLE)
-            return
         self.h2.inbox.post(None)
 
-    # -- parking ---------------------------------------------------------------------------------------------------
+    # -- resting ---------------------------------------------------------------------------------------------------
 
-    def _park(self) -> bool:
-        """Leave this thread; False: not now."""
+    def _rest(self, due: float) -> bool:
+        """Leave this thread until something stirs. False: something has, go on."""
         h2 = self.h2
+        sess = self._sess
         wrk = self._role.worker
-        if self._env.draining:
-            return False
-        deadline = clock.mono() + max(0.0, h2.t_idle + h2.idle_timeout() - h2.now)
         h2.log.flush()
         h2.parser.compact()
         h2.transmitter.compact()
-        fd = self._sess.fd
-        wrk.stats.h2_parks += 1
-        wrk.stats.h2_parked += 1
+        when = clock.NEVER if due == clock.NEVER else clock.mono() + max(0.0, due - h2.now)
+        try:
+            watched = sess.watch(self._stirred)
+        except OSError:
+            self._end("PIPE_OVERFLOW")
+            return True
         self._leave_role()
         self._role.nobody()
+        wrk.stats.h2_parks += 1
+        wrk.stats.h2_parked += 1
         try:
-            self._env.waiter.add(fd, deadline, self._wake)
+            # whoever drains sets the flag first, and then posts
+            if h2.inbox.may_sleep(watched.stir) and not self._env.draining and watched.rest(when):
+                return True  # the session may run on another thread already
         except OSError:
+            wrk.stats.h2_parked -= 1
             self._abandon("PIPE_OVERFLOW")
             return True
-        # from here on the session may run on another thread already
-        if self._env.draining and self._env.waiter.remove(fd, self._wake):
-            self._wake(WaitEvent.READABLE)
-        return True
+        wrk.stats.h2_parks -= 1
+        wrk.stats.h2_parked -= 1
+        self._role.take(wrk)
+        h2.inbox.awake()
+        self._look()
+        return False
 
-    def _wake(self, event: WaitEvent) -> None:
-        """Callback of the waiter."""
-        if not self.desk.pool.schedule(partial(self.resume, event), Priority.REQ):
-            stats.main.dec("h2_parked")
-            self._abandon("OVERLOAD")
+    def _stirred(self, wrk: Worker) -> None:
+        """Task: the resting session has something to read, or its time has come, or somebody left something."""
+        wrk.stats.h2_parked -= 1
+        self._hold_role(wrk, self._look)
+
+    def _look(self) -> bool:
+        h2 = self.h2
+        h2.now = clock.now()
+        self._drain_socket()
+        h2.take_inbox()
+        if h2.now >= h2.next_due and h2.error is None:
+            h2.sweep()
+        if h2.streams:
+            h2.t_idle = h2.now
+        return True
 
     def _abandon(self, reason: str) -> None:
         """There is no thread for this session any more, and it holds no stream: close it here."""
@@ -424,3 +532,8 @@ class Http2Session:
         main.inc("sess_closed")
         self._transport.forget(self)
         self._sess.delete(reason)
+
+
+def _was_told(wrk: Worker) -> bool:
+    """Has the worker's task announced a wait since ``on_block`` was set?"""
+    return wrk.on_block is None

@@ -14,7 +14,6 @@ from varnishpy.params import params
 from varnishpy.request.client import run_request
 from varnishpy.request.finish import finish_request
 from varnishpy.request.transport import Delivered
-from varnishpy.threads import WaitEvent
 
 if TYPE_CHECKING:
     from varnishpy.h2.stream import Stream
@@ -79,11 +78,6 @@ class Http2Transport:
         """A fresh connection that must speak HTTP/2 from its first byte."""
         self._make(sess).await_preface(wrk)
 
-    def unwait(self, wrk: Worker, sess: Session) -> None:
-        """A parked session has something to read."""
-        session: Http2Session = sess.transport_priv
-        session.resume(WaitEvent.READABLE, wrk)
-
     def drain(self) -> None:
         """``env.draining`` has been set: tell every session."""
         with self._lock:
@@ -126,6 +120,10 @@ class Http2Transport:
         session.desk.reembark(stream)
 
     def client_gone(self, req: Request) -> bool:
+        wrk = req.wrk
+        if wrk is not None and wrk.on_block is not None:  # the session thread itself runs it
+            session: Http2Session = req.sess.transport_priv
+            session.hurry(wrk)
         stream: Stream = req.transport_priv
         return stream.error is not None or stream.h2.error is not None
 

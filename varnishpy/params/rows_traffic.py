@@ -260,6 +260,21 @@ HTTP2: list[Spec] = [
         flags=WIZ,
     ),
     row(
+        "h2_inline",
+        "bool",
+        "on",
+        "Whether the thread that serves an HTTP/2 session runs short requests itself. It gives its session away before "
+        "a request waits. Off: every request is run by a thread of its own.",
+    ),
+    row(
+        "h2_inline_time",
+        "duration",
+        "0.005",
+        "How long the requests that an HTTP/2 session's thread runs in one go may take, until it gives its session to "
+        "another thread. It looks between requests, and before each VCL method.",
+        low="0",
+    ),
+    row(
         "h2_rxbuf_storage",
         "string",
         "Transient",

@@ -204,13 +204,13 @@ class Params:
         "ban_lurker_holdoff", "ban_lurker_sleep", "between_bytes_timeout", "cli_limit", "cli_timeout", "clock_skew",
         "clock_step", "connect_timeout", "debug", "default_grace", "default_keep", "default_ttl", "experimental",
         "feature", "fetch_chunksize", "fetch_maxchunksize", "first_byte_timeout", "gzip_buffer", "gzip_level",
-        "gzip_memlevel", "h2_header_table_size", "h2_initial_window_size", "h2_max_concurrent_streams",
-        "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset", "h2_rapid_reset_limit",
-        "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water", "h2_rxbuf_storage",
-        "h2_window_timeout", "http1_iovs", "http_gzip_support", "http_max_hdr", "http_range_support",
-        "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len", "http_resp_size",
-        "idle_send_timeout", "keep_core", "listen_depth", "lru_interval", "max_esi_depth", "max_restarts",
-        "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
+        "gzip_memlevel", "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time",
+        "h2_max_concurrent_streams", "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset",
+        "h2_rapid_reset_limit", "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water",
+        "h2_rxbuf_storage", "h2_window_timeout", "http1_iovs", "http_gzip_support", "http_max_hdr",
+        "http_range_support", "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len",
+        "http_resp_size", "idle_send_timeout", "keep_core", "listen_depth", "lru_interval", "max_esi_depth",
+        "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
         "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
         "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
         "shortlived", "sigsegv_handler", "startup_timeout", "stats_socket", "syslog_cli_traffic", "targeted_fields",
@@ -262,6 +262,8 @@ class Params:
         self.gzip_memlevel: int = 8
         self.h2_header_table_size: int = 4096
         self.h2_initial_window_size: int = 65535
+        self.h2_inline: bool = True
+        self.h2_inline_time: float = 0.005
         self.h2_max_concurrent_streams: int = 100
         self.h2_max_frame_size: int = 16384
         self.h2_max_header_list_size: int = 0
