@@ -39,24 +39,26 @@ class ResetBudget:
 
     :param limit: resets per ``period`` seconds; 0: no limit
     :param age: seconds under which a stream is young
+
+    VCL may change limit, period and age (VMOD h2), between any two resets.
     """
 
-    __slots__ = ("_age", "_period", "_t_filled", "left", "limit")
+    __slots__ = ("_t_filled", "age", "left", "limit", "period")
 
     def __init__(self, limit: int, period: float, age: float, now: float) -> None:
         self.limit = limit
-        self._period = period
-        self._age = age
+        self.period = period
+        self.age = age
         self.left = float(limit)
         self._t_filled = now
 
     def counts(self, t_open: float, now: float) -> bool:
         """Does the reset of a stream of that age have to be paid for?"""
-        return self.limit > 0 and now - t_open <= self._age
+        return self.limit > 0 and now - t_open <= self.age
 
     def charge(self, now: float) -> bool:
         """Pay for one reset; False: the budget is overdrawn."""
-        refill = (now - self._t_filled) * self.limit / self._period
+        refill = (now - self._t_filled) * self.limit / self.period
         self.left = min(float(self.limit), self.left + max(0.0, refill)) - 1.0
         self._t_filled = now
         return self.left >= 0.0

@@ -5,53 +5,63 @@ The functions that take an argument set the value for this session, and return w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from varnishpy.vmods.api import BOOL, DURATION, INT, NOT_GIVEN, REAL, Ctx, restrict
 
+if TYPE_CHECKING:
+    from varnishpy.h2.budgets import ResetBudget
+    from varnishpy.h2.connection import Connection
 
-def _connection(ctx: Ctx) -> Any:
-    """The HTTP/2 connection, or ``None`` for HTTP/1."""
+
+def _budget(ctx: Ctx) -> ResetBudget | None:
+    """What pays for resets in this session, or ``None`` for HTTP/1."""
     if ctx.req.transport.name != "HTTP/2":
         return None
-    priv = ctx.sess.transport_priv
-    return getattr(priv, "h2", priv)
-
-
-def _attribute(ctx: Ctx, name: str, value: Any) -> float:
-    connection = _connection(ctx)
-    if connection is None:
-        return -1
-    before = getattr(connection, name)
-    if value is not NOT_GIVEN and value >= 0:
-        setattr(connection, name, value)
-    return float(before)
+    h2: Connection = ctx.sess.transport_priv.h2
+    return h2.resets
 
 
 @restrict("client")
 def is_(ctx: Ctx) -> BOOL:
-    return _connection(ctx) is not None
+    return _budget(ctx) is not None
 
 
 @restrict("client")
 def rapid_reset(ctx: Ctx, threshold: DURATION = NOT_GIVEN) -> DURATION:
-    return _attribute(ctx, "reset_age", threshold)
+    budget = _budget(ctx)
+    if budget is None:
+        return -1.0
+    before = budget.age
+    if threshold is not NOT_GIVEN and threshold >= 0:
+        budget.age = threshold
+    return before
 
 
 @restrict("client")
 def rapid_reset_limit(ctx: Ctx, number: INT = NOT_GIVEN) -> INT:
-    before = int(_attribute(ctx, "reset_limit", number))
-    connection = _connection(ctx)
-    if connection is not None and number is not NOT_GIVEN and number != before:
-        connection.reset_budget = float(number)
+    budget = _budget(ctx)
+    if budget is None:
+        return -1
+    before = budget.limit
+    if number is not NOT_GIVEN and number >= 0 and number != before:
+        budget.limit = number
+        budget.left = float(number)
     return before
 
 
 @restrict("client")
 def rapid_reset_period(ctx: Ctx, duration: DURATION = NOT_GIVEN) -> DURATION:
-    return _attribute(ctx, "reset_period", duration)
+    budget = _budget(ctx)
+    if budget is None:
+        return -1.0
+    before = budget.period
+    if duration is not NOT_GIVEN and duration > 0:
+        budget.period = duration
+    return before
 
 
 @restrict("client")
 def rapid_reset_budget(ctx: Ctx) -> REAL:
-    return _attribute(ctx, "reset_budget", NOT_GIVEN)
+    budget = _budget(ctx)
+    return -1.0 if budget is None else budget.left
