@@ -10,11 +10,10 @@ from typing import Final
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import VCL_ERROR
 from varnishpy.vmods._records import RecordsError, read
 from varnishpy.vmods.api import DURATION, INT, STRING, Ctx, VclFailure
 
-_VCL_ERROR: Final = int(Tag.VCL_Error)
 MOST: Final = 1_000_000  # keys of a store
 
 
@@ -94,7 +93,7 @@ class init:
         try:
             rows = read(path or "", delimiter or ",")
         except RecordsError as error:
-            ctx.log(_VCL_ERROR, f"kvstore {self._name}.init_file(): {error}")
+            ctx.log(VCL_ERROR, f"kvstore {self._name}.init_file(): {error}")
             return -1
         fresh = {key: (values[0] if values else "", clock.NEVER) for key, values in rows.items()}
         with self._lock:

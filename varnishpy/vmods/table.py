@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
 from varnishpy.log import vsl
-from varnishpy.log.tags import Tag
+from varnishpy.log.tag_numbers import ERROR
 from varnishpy.vmods._records import RecordsError, read
 from varnishpy.vmods.api import BOOL, DURATION, INT, STRING, Ctx, VclFailure
-
-_ERROR: Final = int(Tag.Error)
 
 Identity = tuple[int, int, int]
 
@@ -65,7 +62,7 @@ class table:
         try:
             self._rows = read(self._path, self._delimiter)
         except RecordsError as error:
-            vsl(_ERROR, 0, f"table {self._name}: {error}")
+            vsl(ERROR, 0, f"table {self._name}: {error}")
         finally:
             with self._lock:
                 self._reading = False
