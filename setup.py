@@ -33,6 +33,7 @@ PACKAGE = HERE / "varnishpy"
 SUFFIX = EXTENSION_SUFFIXES[0]
 RECORD = PACKAGE / f".compiled{SUFFIX}.json"  # see varnishpy/base/compiled.py
 GROUP = "varnishpy.compiled"  # the shared library of the compiled modules: varnishpy/compiled__mypyc.*.so
+wanted = os.environ.get("VARNISHPY_COMPILE", "auto")
 BUILDS = {"build", "build_ext", "bdist_wheel", "install", "bdist"}  # commands that need the compiled modules
 MYPY = "mypy>=2.4"
 
@@ -148,29 +149,34 @@ class BuildCompiled(build_ext):
         RECORD.write_text(json.dumps(record))
 
 
-wanted = os.environ.get("VARNISHPY_COMPILE", "auto")
-if wanted not in ("0", "1", "auto"):
-    sys.exit(f"VARNISHPY_COMPILE is {wanted!r}, and not 0, 1 or auto")
-options: dict[str, object] = {}
-if wanted == "0":
-    say("pure Python (VARNISHPY_COMPILE=0)")
-elif wanted == "auto" and "editable_wheel" in sys.argv:
-    say("pure Python, as a source tree is installed (make compiled compiles it)")
-else:
-    why = obstacle()
-    if why is None:
-        # asked for before the build, so that who cannot compile need not install it
-        options["setup_requires"] = [MYPY]
-        if BUILDS.intersection(sys.argv):
-            try:
-                options["ext_modules"] = extensions(modules())
-                say(f"compiled, {len(modules())} modules")
-            except ModuleNotFoundError as exc:
-                why = f"the compiler {exc.name} is not installed"
-            except SystemExit:
-                why = "mypyc does not take the source"
-    if why is not None:
-        if wanted == "1":
-            sys.exit(f"varnishpy cannot be compiled: {why}")
-        say(f"pure Python ({why})")
-setup(cmdclass={"build_ext": BuildCompiled}, **options)
+def main() -> None:
+    """Decide, say so, and build."""
+    if wanted not in ("0", "1", "auto"):
+        sys.exit(f"VARNISHPY_COMPILE is {wanted!r}, and not 0, 1 or auto")
+    options: dict[str, object] = {}
+    if wanted == "0":
+        say("pure Python (VARNISHPY_COMPILE=0)")
+    elif wanted == "auto" and "editable_wheel" in sys.argv:
+        say("pure Python, as a source tree is installed (make compiled compiles it)")
+    else:
+        why = obstacle()
+        if why is None:
+            # asked for before the build, so that who cannot compile need not install it
+            options["setup_requires"] = [MYPY]
+            if BUILDS.intersection(sys.argv):
+                try:
+                    options["ext_modules"] = extensions(modules())
+                    say(f"compiled, {len(modules())} modules")
+                except ModuleNotFoundError as exc:
+                    why = f"the compiler {exc.name} is not installed"
+                except SystemExit:
+                    why = "mypyc does not take the source"
+        if why is not None:
+            if wanted == "1":
+                sys.exit(f"varnishpy cannot be compiled: {why}")
+            say(f"pure Python ({why})")
+    setup(cmdclass={"build_ext": BuildCompiled}, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,3 +114,18 @@ def test_every_exception_is_a_module_and_says_why() -> None:
         assert (PACKAGE / f"{name}.py").is_file(), name
         assert name.partition("/")[0] in rooms, f"{name} is not in a room that is compiled"
         assert len(why.split()) > 3, name
+
+
+def test_the_compiler_takes_the_source(tmp_path: Path) -> None:
+    """Translated to C, without a C compiler; what only shows when it runs is for `make test-compiled`."""
+    translate = f"""
+import runpy
+from mypyc.build import mypyc_build
+from mypyc.options import CompilerOptions
+found = runpy.run_path("setup.py", run_name="setup")
+options = CompilerOptions(multi_file=True, group_name=found["GROUP"], target_dir={str(tmp_path)!r})
+mypyc_build(["--config-file", "setup.cfg", *found["modules"]()], compiler_options=options)
+"""
+    done = run("-c", translate)
+    complaints = [line for line in done.stdout.splitlines() if " warning: " not in line]
+    assert (done.returncode, complaints) == (0, []), done.stderr
