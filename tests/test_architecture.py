@@ -128,12 +128,11 @@ def test_tests_are_one_package(path: Path) -> None:
 
 #: how often a room writes the word Any: it may only become less. Whoever writes it less often lowers the number.
 MOST_ANY = {
-    "backends": 35,
     "base": 16,
     "http1": 5,
     "kit": 15,
     "log": 3,
-    "request": 50,
+    "request": 39,
     "session": 18,
     "shm": 2,
     "storage": 3,
@@ -146,7 +145,7 @@ MOST_ANY = {
 
 #: imports that only the type checker sees and that go up: what a room's contracts say of the rooms above it
 TYPES_FROM_ABOVE = {
-    "backends": {"request"},
+    "backends": {"vcl"},
     "http1": {"session"},
     "http2": {"session"},
     "request": {"session"},

@@ -188,7 +188,9 @@ class Rig:
         backend.get_response(self.wrk, bo)
         try:
             pieces = []
-            while piece := bo.body_reader.read(limit):
+            reader = bo.body_reader
+            assert reader is not None
+            while piece := reader.read(limit):
                 assert len(piece) <= limit
                 pieces.append(piece)
             return b"".join(pieces)

@@ -9,7 +9,7 @@ import pytest
 from varnishpy.base import panic
 from varnishpy.base.dumptext import DumpText
 from varnishpy.base.locks import lock_class, make_condition, make_lock
-from varnishpy.base.panic import Panic, invariant
+from varnishpy.base.panic import Panic, invariant, present
 
 
 @pytest.fixture
@@ -37,6 +37,14 @@ def test_handler_gets_the_dump_once(caught: list[Panic]) -> None:
     ):  # fmt: skip
         assert part in fault.dump
     panic.set_identity("")
+
+
+def test_what_is_present_is_handed_on_and_what_is_missing_is_a_panic(caught: list[Panic]) -> None:
+    assert present(0, "a number") == 0
+    nothing: str | None = None
+    with pytest.raises(Panic, match=r"Condition\(a name\) not true"):
+        present(nothing, "a name")
+    assert "Assert error in test_what_is_present_is_handed_on" in caught[0].dump
 
 
 def test_dumpers_add_sections_and_may_fail() -> None:

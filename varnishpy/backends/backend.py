@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy import stats
-from varnishpy.backends.body import BodyReader, can_rewind
+from varnishpy.backends.body import can_rewind
 from varnishpy.backends.conn_pool import HELD_DOWN, ConnectError, ConnPool
 from varnishpy.backends.connection import Connection
 from varnishpy.backends.director import Director
@@ -29,10 +30,12 @@ from varnishpy.log.tag_numbers import BACKEND_CLOSE, BACKEND_OPEN, FETCH_ERROR
 from varnishpy.params import params
 
 if TYPE_CHECKING:
+    from varnishpy.backends.exchange import Exchange
     from varnishpy.backends.probe import Probe
     from varnishpy.backends.registry import Backends
-    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.backends.specs import BackendSpec
     from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.context import Ctx
 
 _CONNECTION_ROOM: Final = 136  # octets of workspace_backend: what the reference keeps of a connection there
 
@@ -51,7 +54,7 @@ class Backend(Director):
 
     type = "backend"
 
-    def __init__(self, owner: Backends, spec: Any, vcl: str, pool: ConnPool) -> None:
+    def __init__(self, owner: Backends, spec: BackendSpec, vcl: str, pool: ConnPool) -> None:
         super().__init__(spec.vcl_name, vcl)
         self.pool = pool
         self.host_header: str = spec.host_header or pool.endpoint.first_ip()[0]
@@ -72,12 +75,12 @@ class Backend(Director):
         self.n_conn = 0
         self._owner = owner
         self._lock = make_lock("director")
-        self._waiting: deque[Any] = deque()  # conditions of fetches that wait for a connection
+        self._waiting: deque[threading.Condition] = deque()  # conditions of fetches that wait for a connection
         self._released = False
 
     # -- health ----------------------------------------------------------------------------------------------------
 
-    def assess(self, ctx: Any) -> tuple[bool, float]:
+    def assess(self, ctx: Ctx | None) -> tuple[bool, float]:
         return not self.sick, self.changed
 
     def health_event(self) -> None:
@@ -154,12 +157,12 @@ class Backend(Director):
             self.n_conn -= 1
             self._next_in_line()
 
-    def _fail(self, bo: BusyObject, text: str) -> FetchError:
+    def _fail(self, bo: Exchange, text: str) -> FetchError:
         text = f"backend {self.vcl_name}: {text}"
         bo.log.put(FETCH_ERROR, text)
         return FetchError(text)
 
-    def _connect(self, wrk: Worker, bo: BusyObject, fresh: bool) -> Connection:
+    def _connect(self, wrk: Worker, bo: Exchange, fresh: bool) -> Connection:
         """A connection for this fetch, as ``bo.backend_conn``. :raises FetchError: logged and counted"""
         if not self.healthy(None)[0]:
             self.vsc.inc("unhealthy")
@@ -224,9 +227,9 @@ class Backend(Director):
             self.vsc.inc(_ERRNO_COUNTERS.get(number, "fail_other"))
         self.vsc.inc("fail")
 
-    def _proxy_header(self, bo: BusyObject) -> bytes:
+    def _proxy_header(self, bo: Exchange) -> bytes:
         """The PROXY header that tells for whom we connect: the client, and the address it connected to."""
-        client, server = _endpoint_of(bo.sess, "client_ip"), _endpoint_of(bo.sess, "server_ip")
+        client, server = bo.ends()
         if (":" in client[0]) != (":" in server[0]):
             server = ("::", 0) if ":" in client[0] else ("0.0.0.0", 0)
         if self.proxy_header == 1:
@@ -235,7 +238,7 @@ class Backend(Director):
 
     # -- fetching --------------------------------------------------------------------------------------------------
 
-    def get_response(self, wrk: Worker, bo: BusyObject) -> None:
+    def get_response(self, wrk: Worker, bo: Exchange) -> None:
         if bo.bereq.get("host") is None:
             bo.bereq.add("Host", self.host_header)
         bo.body_reader = None
@@ -264,7 +267,7 @@ class Backend(Director):
             fresh = True
 
     @staticmethod
-    def _may_resend(bo: BusyObject) -> bool:
+    def _may_resend(bo: Exchange) -> bool:
         """May the request be sent once more: does VCL allow it, and can its body, rewound here, be sent again?"""
         if bo.no_retry is not None:
             return False
@@ -275,12 +278,12 @@ class Backend(Director):
             body.rewind()  # type: ignore[attr-defined]  # asked for by can_rewind
         return True
 
-    def finish(self, wrk: Worker, bo: BusyObject) -> None:
-        conn: Connection | None = bo.backend_conn
+    def finish(self, wrk: Worker, bo: Exchange) -> None:
+        conn = bo.backend_conn
         if conn is None:
             return
         bo.backend_conn = None
-        reader: BodyReader | None = bo.body_reader
+        reader = bo.body_reader
         if bo.doclose is None and reader is not None and not reader.complete and not reader.skip_buffered():
             bo.doclose = reader.why_close or "RX_BODY"
         if bo.doclose is not None or reader is None or self.proxy_header:
@@ -299,7 +302,7 @@ class Backend(Director):
         vsc.inc("beresp_hdrbytes", acct.beresp_hdrbytes - before[2])
         vsc.inc("beresp_bodybytes", reader.octets if reader is not None else 0)
 
-    def open_pipe(self, wrk: Worker, bo: BusyObject) -> Connection:
+    def open_pipe(self, wrk: Worker, bo: Exchange) -> Connection:
         """Connect and send the head; the caller moves octets both ways on ``.sock`` and ends with `finish`.
 
         The caller sets ``bo.doclose`` before `finish`, and reports its octets with `charge_pipe`.
@@ -321,15 +324,15 @@ class Backend(Director):
         self.vsc.inc("pipe_out", octets_out)
         self.vsc.inc("pipe_in", octets_in)
 
-    def get_ip(self, bo: BusyObject) -> tuple[str, int] | None:
-        conn: Connection | None = bo.backend_conn
+    def get_ip(self, bo: Exchange) -> tuple[str, int] | None:
+        conn = bo.backend_conn
         if conn is None:
             return None
         return conn.remote[0], int(conn.remote[1])
 
     # -- showing ---------------------------------------------------------------------------------------------------
 
-    def probe_summary(self, ctx: Any) -> tuple[int, int, str]:
+    def probe_summary(self, ctx: Ctx | None) -> tuple[int, int, str]:
         if self.probe is None:
             return 0, 0, "healthy"
         return self.probe.good, self.probe.window, "sick" if self.sick else "healthy"
@@ -353,12 +356,3 @@ def _choose(*values: float | None) -> float:
         if value is not None and value >= 0:
             return value
     return clock.NEVER
-
-
-def _endpoint_of(sess: Any, name: str) -> tuple[str, int]:
-    """An address of the session as PROXY headers carry it; zeros for a Unix socket or no session."""
-    address = getattr(sess, name, None)
-    ip = str(getattr(address, "ip", "") or "")
-    if not ip or ip[0] in "/@":
-        return "0.0.0.0", 0
-    return ip, int(getattr(address, "port", 0) or 0)

@@ -8,7 +8,7 @@ the next response. A failed read raises `FetchError` with the reference's text; 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.errors import FetchError
 from varnishpy.http.wire_chunked import ChunkedDecoder
@@ -197,6 +197,6 @@ class EofBody(BodyReader):
         return data
 
 
-def can_rewind(body: Any) -> bool:
+def can_rewind(body: object) -> bool:
     """May this request body (``request/transport.py``) be sent once more, after a call of its ``rewind``?"""
     return callable(getattr(body, "rewind", None))

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy import stats
 from varnishpy.backends.connection import Connection, ConnState
@@ -65,11 +65,11 @@ class Endpoint:
     preamble: bytes = b""
     tls: TlsSettings | None = None
 
-    def addresses(self) -> list[tuple[socket.AddressFamily, Any]]:
+    def addresses(self) -> list[tuple[socket.AddressFamily, str | tuple[str, int]]]:
         """Socket addresses in the order to try."""
         if self.path is not None:
             return [(socket.AF_UNIX, "\0" + self.path[1:] if self.path.startswith("@") else self.path)]
-        found: list[tuple[socket.AddressFamily, Any]] = []
+        found: list[tuple[socket.AddressFamily, str | tuple[str, int]]] = []
         if self.ipv4 is not None:
             found.append((socket.AF_INET, self.ipv4))
         if self.ipv6 is not None:
@@ -165,7 +165,7 @@ class ConnPool:
         self._hold_down(number)
         raise ConnectError(number, text=text)
 
-    def _connect(self, family: socket.AddressFamily, address: Any, deadline: float) -> socket.socket:
+    def _connect(self, family: socket.AddressFamily, address: str | tuple[str, int], deadline: float) -> socket.socket:
         left = deadline - clock.mono()
         if left <= 0:
             raise TimeoutError

@@ -6,7 +6,7 @@ what it finds out itself (probes, or the health of what it chooses from) and wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
@@ -14,7 +14,11 @@ from varnishpy.log import Tag
 from varnishpy.log.tag_numbers import FETCH_ERROR
 
 if TYPE_CHECKING:
+    from varnishpy.backends.connection import Connection
+    from varnishpy.backends.exchange import Exchange
     from varnishpy.log import TaskLog
+    from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.context import Ctx
 
 AdminHealth = Literal["probe", "healthy", "sick", "deleted"]
 
@@ -41,17 +45,17 @@ class Director:
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
-    def resolve(self, ctx: Any) -> Director | None:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         """The director to ask next, itself if it is a backend, ``None`` if there is none to be had."""
         return self
 
-    def healthy(self, ctx: Any) -> tuple[bool, float]:
+    def healthy(self, ctx: Ctx | None) -> tuple[bool, float]:
         """Can it be used, and since when has that been so (wall clock)? The administrator's word goes first."""
         if self.admin_health == "probe":
             return self.assess(ctx)
         return self.admin_health == "healthy", self.health_changed
 
-    def assess(self, ctx: Any) -> tuple[bool, float]:
+    def assess(self, ctx: Ctx | None) -> tuple[bool, float]:
         """Health as the director itself sees it."""
         return True, self.health_changed
 
@@ -67,7 +71,7 @@ class Director:
 
     # -- fetching; only backends do --------------------------------------------------------------------------------
 
-    def get_response(self, wrk: Any, bo: Any) -> None:
+    def get_response(self, wrk: Worker, bo: Exchange) -> None:
         """Send ``bo.bereq`` and receive the response head.
 
         Afterwards ``bo.beresp`` is set, ``bo.body_reader`` gives the body, and `finish` must be called in any case that
@@ -76,15 +80,15 @@ class Director:
         bo.log.put(FETCH_ERROR, f"Director {self.vcl_name} cannot fetch")
         raise FetchError(f"Director {self.vcl_name} cannot fetch")
 
-    def finish(self, wrk: Any, bo: Any) -> None:
+    def finish(self, wrk: Worker, bo: Exchange) -> None:
         """The fetch is over, well or not: ``bo.doclose`` tells why the connection cannot be kept, if it cannot."""
 
-    def open_pipe(self, wrk: Any, bo: Any) -> Any:
+    def open_pipe(self, wrk: Worker, bo: Exchange) -> Connection:
         """Send ``bo.bereq`` and hand out the connection for raw use; `finish` ends it. :raises FetchError:"""
         bo.log.put(int(Tag.VCL_Error), "Backend does not support pipe")
         raise FetchError("Backend does not support pipe")
 
-    def get_ip(self, bo: Any) -> tuple[str, int] | None:
+    def get_ip(self, bo: Exchange) -> tuple[str, int] | None:
         """Address and port that the running fetch is connected to."""
         return None
 
@@ -102,7 +106,7 @@ class Director:
 
     # -- showing ---------------------------------------------------------------------------------------------------
 
-    def probe_summary(self, ctx: Any) -> tuple[int, int, str]:
+    def probe_summary(self, ctx: Ctx | None) -> tuple[int, int, str]:
         """Good probes, window, and ``healthy`` or ``sick``, for ``backend.list``."""
         return 0, 0, "healthy" if self.assess(ctx)[0] else "sick"
 
@@ -125,7 +129,7 @@ class Director:
         }
 
 
-def resolve(director: Director | None, ctx: Any, log: TaskLog | None = None) -> Director | None:
+def resolve(director: Director | None, ctx: Ctx | None, log: TaskLog | None = None) -> Director | None:
     """Follow a chain of directors to a backend; ``None``, with a ``FetchError`` record, if there is none."""
     if director is None:
         if log is not None:

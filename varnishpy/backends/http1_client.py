@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody, can_rewind
 from varnishpy.backends.errors import FetchError, RequestBodyError
@@ -25,7 +25,7 @@ from varnishpy.params import params
 
 if TYPE_CHECKING:
     from varnishpy.backends.connection import Connection
-    from varnishpy.request.busyobj import BusyObject
+    from varnishpy.backends.exchange import Exchange, RequestBody
     from varnishpy.threads.worker import Worker
 
 
@@ -44,14 +44,14 @@ class ExchangeError(FetchError):
         self.nothing = nothing
 
 
-def _refuse(bo: BusyObject, reason: str, text: str, nothing: bool = False) -> ExchangeError:
+def _refuse(bo: Exchange, reason: str, text: str, nothing: bool = False) -> ExchangeError:
     """Log a failure and note why the connection has to be closed; returns the exception to raise."""
     bo.log.put(FETCH_ERROR, text)
     bo.doclose = reason
     return ExchangeError(text, nothing)
 
 
-def send_request(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, piped: bool = False) -> None:
+def send_request(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, piped: bool = False) -> None:
     """Send head and body of ``bo.bereq``.
 
     :param send_timeout: seconds that the backend may take nothing
@@ -68,7 +68,7 @@ def send_request(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: fl
         bo.t_prev = now
 
 
-def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, piped: bool) -> None:
+def _send(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, piped: bool) -> None:
     body = bo.bereq_body
     chunked = body is not None and body.length < 0
     if not piped or body is not None:
@@ -91,8 +91,7 @@ def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, pi
                 _send_with_body(bo, conn, head, body, chunked)
     except _BodyFailure as exc:
         bo.err_code = 400
-        if bo.client_req is not None:
-            bo.client_req.doclose = "RX_BODY"
+        bo.client_broke_off()
         raise _refuse(bo, "TX_ERROR", f"req.body read error: {exc}") from None
     except OSError as exc:
         number = exc.errno or errno.EAGAIN  # no number: the time to send was over
@@ -101,7 +100,7 @@ def _send(wrk: Worker, bo: BusyObject, conn: Connection, send_timeout: float, pi
         raise _refuse(bo, "TX_ERROR", text, number in (errno.EPIPE, errno.ECONNRESET)) from None
 
 
-def _frame(bo: BusyObject, chunked: bool) -> None:
+def _frame(bo: Exchange, chunked: bool) -> None:
     """Make the framing headers say what will be sent, whatever VCL made of them."""
     bereq, body = bo.bereq, bo.bereq_body
     if body is None:
@@ -124,7 +123,7 @@ class _BodyFailure(Exception):
     """The client's body could not be read."""
 
 
-def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, chunked: bool) -> None:
+def _send_with_body(bo: Exchange, conn: Connection, head: bytes, body: RequestBody, chunked: bool) -> None:
     """Send the head together with the first piece of the body, then the rest.
 
     A body that cannot be read is sent as far as it could: the backend shall see that there was a request.
@@ -171,7 +170,7 @@ def _send_with_body(bo: BusyObject, conn: Connection, head: bytes, body: Any, ch
 
 
 def receive_response(
-    wrk: Worker, bo: BusyObject, conn: Connection, first_byte_timeout: float, between_bytes_timeout: float
+    wrk: Worker, bo: Exchange, conn: Connection, first_byte_timeout: float, between_bytes_timeout: float
 ) -> None:
     """Receive the head into ``bo.beresp`` and set ``bo.body_reader``.
 
@@ -206,7 +205,7 @@ def receive_response(
     bo.body_reader = _reader(wrk, bo, conn, framing)
 
 
-def _receive_head(wrk: Worker, bo: BusyObject, conn: Connection, deadline: float, between_bytes_timeout: float) -> int:
+def _receive_head(wrk: Worker, bo: Exchange, conn: Connection, deadline: float, between_bytes_timeout: float) -> int:
     """Receive until a whole head stands in the buffer; returns where it ends. :raises ExchangeError:"""
     buf = conn.buf
     limit = params.http_resp_size
@@ -235,7 +234,7 @@ def _receive_head(wrk: Worker, bo: BusyObject, conn: Connection, deadline: float
         buf += received
 
 
-def _receive(wrk: Worker, bo: BusyObject, conn: Connection, wait: float) -> bytes | None:
+def _receive(wrk: Worker, bo: Exchange, conn: Connection, wait: float) -> bytes | None:
     """What arrives within ``wait`` seconds, or ``None``."""
     if wait <= 0:
         return None
@@ -249,7 +248,7 @@ def _receive(wrk: Worker, bo: BusyObject, conn: Connection, wait: float) -> byte
         raise _refuse(bo, "RX_BAD", f"{_EOF}: {exc.strerror or exc}", not conn.buf) from None
 
 
-def _parse(bo: BusyObject, head: bytes) -> Framing:
+def _parse(bo: Exchange, head: bytes) -> Framing:
     beresp = bo.beresp
     try:
         return parse_response(
@@ -272,7 +271,7 @@ def _parse(bo: BusyObject, head: bytes) -> Framing:
     raise _refuse(bo, "RX_JUNK", "http format error")
 
 
-def _reader(wrk: Worker, bo: BusyObject, conn: Connection, framing: Framing) -> BodyReader:
+def _reader(wrk: Worker, bo: Exchange, conn: Connection, framing: Framing) -> BodyReader:
     """The reader of the body, and whether the connection can be used again after it."""
     beresp = bo.beresp
     if beresp.has_token("connection", "close") or (

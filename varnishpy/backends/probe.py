@@ -16,7 +16,7 @@ import os
 import re
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.conn_pool import ConnectError
 from varnishpy.base import clock
@@ -30,6 +30,7 @@ from varnishpy.threads.worker import TaskInfo
 if TYPE_CHECKING:
     from varnishpy.backends.backend import Backend
     from varnishpy.backends.connection import Connection
+    from varnishpy.backends.specs import ProbeSpec
     from varnishpy.base.dumptext import DumpText
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.worker import Worker
@@ -56,10 +57,10 @@ BITMAPS: Final = (
 class Probe:
     """The probe of one backend.
 
-    :param spec: a ProbeSpec (``vcl/specs.py``); what it leaves out gets the defaults of vcl-probe(7)
+    :param spec: a ProbeSpec; what it leaves out gets the defaults of vcl-probe(7)
     """
 
-    def __init__(self, prober: Prober, backend: Backend, spec: Any) -> None:
+    def __init__(self, prober: Prober, backend: Backend, spec: ProbeSpec) -> None:
         self._prober = prober
         self._backend = backend
         self.timeout: float = spec.timeout or 2.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy import stats
 from varnishpy.backends.backend import Backend
@@ -13,6 +13,7 @@ from varnishpy.backends.probe import Probe, Prober
 from varnishpy.http import proxy_wire
 
 if TYPE_CHECKING:
+    from varnishpy.backends.specs import BackendSpec, ProbeSpec
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.waiter import Waiter
 
@@ -44,7 +45,9 @@ class Backends:
         for backend in self.all():
             backend.release()
 
-    def new(self, spec: Any, vcl: str, via: Director | None = None, default_probe: Any = None) -> Backend:
+    def new(
+        self, spec: BackendSpec, vcl: str, via: Director | None = None, default_probe: ProbeSpec | None = None
+    ) -> Backend:
         """Make a backend; it is cold: `Backend.warm` starts its probe.
 
         :param spec: a BackendSpec
@@ -73,7 +76,7 @@ class Backends:
         return backend
 
     @staticmethod
-    def _endpoint(spec: Any) -> Endpoint:
+    def _endpoint(spec: BackendSpec) -> Endpoint:
         if spec.path is None and spec.ipv4 is None and spec.ipv6 is None:
             raise BackendError(f"backend {spec.vcl_name}: Illegal IP")
         tls = None
@@ -83,7 +86,7 @@ class Backends:
         return Endpoint(spec.ipv4, spec.ipv6, spec.path, spec.preamble, tls)
 
     @staticmethod
-    def _resolve_via(spec: Any, via: Director) -> Backend:
+    def _resolve_via(spec: BackendSpec, via: Director) -> Backend:
         if spec.path is not None:
             raise BackendError("Via is only supported for IP addresses")
         found = resolve(via, None)

@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from varnishpy import __version__
 from varnishpy.base import clock
@@ -31,6 +31,8 @@ _PATIENCE: Final = 10.0
 
 Handler = Callable[["Panic"], None]
 Dumper = Callable[[], str]
+
+T = TypeVar("T")
 
 
 class Panic(BaseException):
@@ -154,10 +156,22 @@ def _give_up(text: str, exc: BaseException | None) -> NoReturn:
 def invariant(cond: object, text: str) -> None:
     """Panic with ``text`` unless the condition is true. ``text`` should be a constant: it is evaluated always."""
     if not cond:
-        frame = sys._getframe(1)
-        code = frame.f_code
-        file = os.path.join(os.path.basename(os.path.dirname(code.co_filename)), os.path.basename(code.co_filename))
-        panic(f"Assert error in {code.co_name}(), {file} line {frame.f_lineno}:\n  Condition({text}) not true.")
+        _broken(text)
+
+
+def present(value: T | None, text: str) -> T:
+    """The value, which cannot be missing here; without it, a panic with ``text`` as `invariant` has it."""
+    if value is None:
+        _broken(text)
+    return value
+
+
+def _broken(text: str) -> NoReturn:
+    """Panic, naming the caller of `invariant` or `present`."""
+    frame = sys._getframe(2)
+    code = frame.f_code
+    file = os.path.join(os.path.basename(os.path.dirname(code.co_filename)), os.path.basename(code.co_filename))
+    panic(f"Assert error in {code.co_name}(), {file} line {frame.f_lineno}:\n  Condition({text}) not true.")
 
 
 def escaped(exc: BaseException, where: str) -> None:

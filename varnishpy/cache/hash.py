@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.base.panic import invariant
+from varnishpy.base.panic import invariant, present
 from varnishpy.cache import vary, waitinglist
 from varnishpy.cache.background import BackgroundCounts
 from varnishpy.cache.catflap import Verdict
@@ -333,9 +333,7 @@ class Hash:
 
     def set_state(self, wrk: Counting, oc: ObjectCore, state: BocState) -> None:
         """Move the fetch of an object core on: streaming makes it available, failure wakes who waited in vain."""
-        boc = oc.boc
-        invariant(boc is not None, "only a fetch has states")
-        assert boc is not None
+        boc = present(oc.boc, "only a fetch has states")
         if state is BocState.FAILED:
             self.fail(wrk, oc)
         elif boc.state < BocState.STREAM <= state:

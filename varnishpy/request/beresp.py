@@ -8,6 +8,7 @@ from varnishpy import log as vsl
 from varnishpy.backends.body import ChunkedBody
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.cache.objcore import OC_ASK, OC_DYING, OC_FAILED, OC_HFM, OC_HFP, OC_TRANSIENT
 from varnishpy.http.dates import format_date
 from varnishpy.http.freshness import current_policy, may_serve_on_error
@@ -200,21 +201,23 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     A fetch too far ahead of its only reader leaves its thread ("pause") and comes back here.
     """
     oc = bo.objcore
-    stack: FetchStack = bo.stack
     assert oc is not None and oc.boc is not None
     boc = oc.boc
-    bo.vfp_context.stats = wrk.stats  # it may be another one than before
-    bo.body_reader.moved_to(wrk)
+    stack = present(bo.stack, "a body comes through processors")
+    resume = present(bo.resume, "a fetch can go on after a pause")
+    reader = present(bo.body_reader, "a body is read")
+    context = present(bo.vfp_context, "processors have a context")
+    context.stats = wrk.stats  # it may be another one than before
+    reader.moved_to(wrk)
     limited = boc.transit_buffer > 0
-    reader = bo.body_reader
     judged = stack.plain()  # nobody has anything to say of the body but its reader
     try:
         while True:
             if bo.borrows and bo.do_stream and (reader.octets >= _BORROWED or not reader.is_at_hand()):
                 bo.borrows = False
-                bo.resume()
+                resume()
                 return "pause"
-            if not boc.wants_more(bo.resume):
+            if not boc.wants_more(resume):
                 return "pause"  # it may be running on another thread already
             if not reader.complete:
                 boc.ask_room(_READ)

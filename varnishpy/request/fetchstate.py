@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.log.tag_numbers import FETCH_ERROR
 from varnishpy.storage.boc import BocState
 
@@ -51,5 +52,5 @@ def cleanup(bo: BusyObject) -> None:
     if bo.director_open:
         bo.director_open = False
         assert bo.wrk is not None
-        bo.director_resp.finish(bo.wrk, bo)
+        present(bo.director_resp, "an open exchange has a backend").finish(bo.wrk, bo)
     bo.body_reader = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base.panic import present
 from varnishpy.cache import vary
 from varnishpy.cache.objcore import OC_HFM, OC_PRIVATE
 from varnishpy.http.dates import parse_date
@@ -20,6 +21,7 @@ from varnishpy.storage.room import NoSpace
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.storage.boc import BusyObjectControl
+    from varnishpy.storage.stevedore import Stevedore
     from varnishpy.threads.worker import Worker
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -36,6 +38,7 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
     oc = bo.objcore
     transient = bo.env.transient
     assert oc is not None and transient is not None
+    stevedore: Stevedore | None
     if bo.uncacheable:
         stevedore = transient
         wrk.stats.beresp_uncacheable += 1
@@ -94,7 +97,9 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
         headers = filter_headers(beresp.headers, INSERT, bo.hop_headers, kept)
     stobj = allocate(wrk, bo, _stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
     if params.feature.cache_groups and beresp.has("cache-groups"):
-        stobj.attrs["ORIGIN"] = origin_of(bo.bereq, bo.sess.scheme).encode("latin-1")
+        stobj.attrs["ORIGIN"] = origin_of(bo.bereq, present(bo.sess, "a fetch is for a session").scheme).encode(
+            "latin-1"
+        )
     oc.vary = spec
     if spec is not None:
         stobj.attrs["VARY"] = spec

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from varnishpy.backends.errors import RequestBodyError
+from varnishpy.backends.exchange import RequestBody as RequestBody
 
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
@@ -32,21 +33,6 @@ DELIVERED_TAKEN: Final = Delivered.TAKEN
 
 class BodyError(RequestBodyError):
     """The client's request body could not be read; the text is the reason for the log."""
-
-
-class RequestBody(Protocol):
-    """The body a client sends with its request; a `BodyReader` that remembers how it went."""
-
-    filter_name: str  # what ``VfpAcct`` calls the reading of it
-    length: int  # octets, -1 when unknown (chunked, or HTTP/2 without content-length)
-
-    def read(self, limit: int) -> bytes:
-        """At most ``limit`` octets, ``b""`` at the end; waits at most timeout_idle; raises `BodyError`."""
-
-    def discard(self) -> bool:
-        """Read, count and drop what is left, so that the connection can be used again; False if that was not
-        possible.
-        """
 
 
 class Transport(Protocol):

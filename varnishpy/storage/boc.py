@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition
-from varnishpy.base.panic import invariant
+from varnishpy.base.panic import invariant, present
 from varnishpy.params import params
 from varnishpy.storage.room import StorageError
 
@@ -164,9 +164,7 @@ class BusyObjectControl:
             return
         if type(data) is not bytes:  # a view would keep a whole receive buffer alive, a bytearray may change
             data = bytes(data)
-        stobj = self.stobj
-        invariant(stobj is not None, "a body needs an object to grow in")
-        assert stobj is not None
+        stobj = present(self.stobj, "a body needs an object to grow in")
         if self.cancelled:
             raise Abandoned("Pass delivery abandoned")
         limit = self.transit_buffer or self.read_ahead
