@@ -13,19 +13,21 @@ from tests.interop.conformance_cases import CASES, Case
 from tests.interop.raw_h2 import RawClient
 
 
-@pytest.fixture(scope="module", params=["hit", "miss"])
+@pytest.fixture(scope="module", params=["hit", "miss", "hit, handed", "miss, handed"])
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    """A daemon whose ``/`` is cached, or never is."""
+    """A daemon whose ``/`` is cached, or never is; requests run by the session thread, or all by others."""
     origin = Origin()
-    ttl = "max-age=3600" if request.param == "hit" else "no-store"
+    ttl = "max-age=3600" if "hit" in request.param else "no-store"
+    inline = "off" if "handed" in request.param else "on"
 
     @origin.page("/")
     def index(exchange: Exchange) -> None:
         exchange.answer(b"0123456789" * 100, cache_control=ttl)
 
+    words = ("-b", f"127.0.0.1:{origin.port}", "-p", "feature=+http2")
     with (
         tempfile.TemporaryDirectory(prefix="vp-") as directory,
-        running(Path(directory) / "v", "-b", f"127.0.0.1:{origin.port}", "-p", "feature=+http2") as cache,
+        running(Path(directory) / "v", *words, "-p", f"h2_inline={inline}") as cache,
     ):
         warm(cache)
         yield cache.port
