@@ -417,6 +417,16 @@ def test_what_the_origin_says_of_the_connection(rig: Any, origin: Any, scripts: 
     hold.set()
 
 
+def test_interim_responses_are_announced(rig: Any, origin: Any, scripts: Any) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    origin.scripts = [scripts.reply(interim + b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok")]
+    bo = rig.bo()
+    heard: list[tuple[int, str | None]] = []
+    bo.announce = lambda message: heard.append((message.status, message.get("link")))
+    assert rig.fetch(rig.backend(origin), bo) == b"ok"
+    assert heard == [(103, "</x>")]  # 100 is about our own request
+
+
 def test_interim_responses_are_skipped(rig: Any, origin: Any, scripts: Any) -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     origin.scripts = [scripts.reply(interim + b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok")]

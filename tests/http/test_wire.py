@@ -302,6 +302,22 @@ def test_a_tab_separates_no_words() -> None:
     refused(b"GET\t/x\tHTTP/1.1\r\nHost: x\r\n\r\n", lenient=True)
 
 
+@pytest.mark.parametrize("coding", ["x-new", "chunked", "gzip", "identity", "x-new, chunked", "gzip, x-new"])
+def test_a_coding_that_nobody_knows(coding: str) -> None:
+    """RFC 9112 section 6.3: without chunked at the end, a response's body ends with its connection."""
+    octets = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode()
+    if coding == "x-new":
+        assert answer(octets, unknown_coding=True)[1] == EOF_BODY
+    elif coding == "chunked":
+        assert answer(octets, unknown_coding=True)[1] == CHUNKED_BODY
+    else:
+        with pytest.raises(WireError):
+            answer(octets, unknown_coding=True)
+    if coding != "chunked":
+        with pytest.raises(WireError):
+            answer(octets)
+
+
 def test_a_length_said_twice_is_sent_on_once() -> None:
     """RFC 9110 section 8.6: the same value repeated may be accepted, if one value takes its place."""
     msg = Message()

@@ -186,7 +186,9 @@ def test_expect_continue(harness: Harness) -> None:
 def test_junk_gets_400(harness: Harness, octets: bytes, bogus: str, reason: str) -> None:
     peer = harness.connect()
     peer.send(octets)
-    assert peer.rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    head = peer.rest()
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nDate: ")  # RFC 9110 section 6.6.1
+    assert head.endswith(b" GMT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     harness.closed(reason)
     assert harness.log.texts(Tag.BogoHeader) == ([bogus] if bogus else [])
     assert len(harness.log.texts(Tag.ReqStart)) == 1

@@ -82,8 +82,10 @@ class Answer:
         length: int | None = None,
         gate: threading.Event | None = None,
         proto: str = "HTTP/1.1",
+        interim: list[tuple[int, dict[str, str]]] | None = None,
     ) -> None:
         self.proto = proto
+        self.interim = interim or []
         self.parts = [body] if isinstance(body, bytes) else body
         self.status = status
         self.headers = list((headers or {}).items()) if not isinstance(headers, list) else headers
@@ -132,6 +134,12 @@ class Origin(Director):
         if answer.gate is not None:
             with wrk.blocking():
                 assert answer.gate.wait(DEADLINE)
+        for status, fields in answer.interim:
+            if bo.announce is not None:
+                early = Message()
+                early.status = status
+                early.headers = [(name.lower(), name, value) for name, value in fields.items()]
+                bo.announce(early)
         bo.beresp.proto = answer.proto
         bo.beresp.status = answer.status
         bo.beresp.reason = "OK"

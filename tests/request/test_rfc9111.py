@@ -325,3 +325,30 @@ def test_groups(groups: Cache, named: str, method: str, host: str, status: int, 
     groups.env.expiry.step()
     groups.get("/else", method=method, headers={"Host": host})
     assert groups.get("/g").body == (b"two" if gone else b"one")
+
+
+EARLY = (103, {"Link": "</x>", "Keep-Alive": "5", "Connection": "X-Hop", "X-Hop": "1"})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("taking", [False, True], ids=["pulling", "pushing"])
+def test_interim_responses_are_passed_on(cache: Cache, setting: Setting, method: str, taking: bool) -> None:
+    """RFC 9110 section 15.2: a proxy MUST forward 1xx responses; without what concerns the other connection."""
+    setting("feature", "+interim")
+    cache.origin.on("/h", Answer(b"x", headers={"Cache-Control": "max-age=9"}, interim=[(102, {}), EARLY]))
+    client = cache.get("/h", method=method, taking=taking)
+    assert [(status, [name for _, name, _ in fields]) for status, fields in client.interim] == [
+        (102, []),
+        (103, ["Link"]),
+    ]
+    assert "link" not in client.headers
+    if method == "GET":
+        assert cache.get("/h").interim == []  # they are not stored
+
+
+@pytest.mark.parametrize(("bit", "proto"), [("-interim", "HTTP/1.1"), ("+interim", "HTTP/1.0")])
+def test_interim_responses_that_are_not(cache: Cache, setting: Setting, bit: str, proto: str) -> None:
+    """Section 15.2: never to an HTTP/1.0 client."""
+    setting("feature", bit)
+    cache.origin.on("/h", Answer(b"x", interim=[EARLY]))
+    assert cache.get("/h", proto=proto).interim == []
