@@ -81,14 +81,22 @@ def _authenticate(sock: socket.socket, secret: str | None, timeout: float) -> No
             sock.sendall(f"auth {answer}\n".encode())
             status, text = protocol.read_response(sock, timeout)
     except protocol.CliProtocolError as error:
-        raise AdmError(f"Rejected: {error}") from None
+        raise AdmError(f"Rejected {protocol.COMMS}\n{error}") from None
     if status != protocol.OK:
         raise AdmError(f"Rejected {status}\n{text}")
+    sock.sendall(b"ping\n")
+    try:
+        status, text = protocol.read_response(sock, timeout)
+    except protocol.CliProtocolError as error:
+        raise AdmError(f"No pong received from server ({error})") from None
+    if status != protocol.OK or "PONG" not in text:
+        raise AdmError("No pong received from server")
 
 
 def main(argv: list[str]) -> int:
     """Run the tool; returns the exit status: 0, 1 for a failed command, 2 for no connection."""
     parser = argparse.ArgumentParser(prog="varnishpy adm", description="Speak to the management CLI of an instance.")
+    parser.usage = "varnishadm [-h] [-n workdir] [-T address:port] [-S file] [-t seconds] [-p] [command ...]"
     parser.add_argument("-n", dest="workdir", help="the instance: a working directory or a name")
     parser.add_argument("-T", dest="address", metavar="address:port", help="address of the CLI")
     parser.add_argument("-S", dest="secret", metavar="file", help="file with the secret")
@@ -96,6 +104,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-p", dest="plain", action="store_true", help="pass answers on in protocol form")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="a CLI command and its words")
     options = parser.parse_args(argv)
+    if options.command and options.command[0].startswith("-"):  # -7: a number to argparse
+        sys.stderr.write(parser.format_help().replace("usage:", "Usage:", 1))
+        return 1
     try:
         with connect(options.workdir, options.address, options.secret, options.timeout) as sock:
             if options.command:

@@ -246,7 +246,10 @@ def validhdr(ctx: Ctx, s: STRANDS, /) -> BOOL:
 
 def re_quote(ctx: Ctx, s: STRING, /) -> STRING:
     """As PCRE2 takes it literally."""
-    return None if s is None else "\\Q" + s.replace("\\E", "\\\\EE\\Q") + "\\E"
+    if not s:
+        return s
+    text = "\\Q" + s.replace("\\E", "\\\\EE\\Q")
+    return text.removesuffix("\\Q") if s.endswith("\\E") else text + "\\E"
 
 
 class concat:
