@@ -18,6 +18,7 @@ _TOOLS: Final = {
     "demo": "varnishpy.tools.demo",
     "test": "varnishpy.vtc.cli",
     "explain": "varnishpy.kit.explain_cli",
+    "new-vmod": "varnishpy.tools.new_vmod",
 }
 
 
