@@ -18,6 +18,7 @@ import configparser
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, ExecError
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "varnishpy"
@@ -35,6 +36,16 @@ RECORD = PACKAGE / f".compiled{SUFFIX}.json"  # see varnishpy/base/compiled.py
 GROUP = "varnishpy.compiled"  # the shared library of the compiled modules: varnishpy/compiled__mypyc.*.so
 wanted = os.environ.get("VARNISHPY_COMPILE", "auto")
 BUILDS = {"build", "build_ext", "bdist_wheel", "install", "bdist"}  # commands that need the compiled modules
+# packages that varnishpy needs may not be there while it is built
+TRIAL = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("varnishpy"):
+            raise
+"""
 MYPY = "mypy>=2.4"
 
 
@@ -124,16 +135,35 @@ class BuildCompiled(build_ext):
             RECORD.write_text("{}")
         try:
             super().run()
+            if self.extensions:
+                if self.inplace:
+                    self._settle()
+                self._try()
         except (BaseError, OSError) as exc:
-            if wanted == "1":
-                raise
-            say(f"pure Python (the compiler failed: {exc})")
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            if self.inplace:
+                RECORD.unlink(missing_ok=True)
             self.extensions = []
-            return
-        if self.inplace and self.extensions:
-            self._settle()
+            if wanted == "1":
+                raise
+            say(f"pure Python (what the compiler made does not work: {exc})")
+
+    def _try(self) -> None:
+        """Import what was made: much that compiled code does not like shows only then."""
+        names = [name.removesuffix(".py").replace("/", ".") for name in modules()]
+        place = str(HERE if self.inplace else Path(self.build_lib).resolve())
+        environment = {name: value for name, value in os.environ.items() if name != "VARNISHPY_PURE"}
+        done = subprocess.run(
+            [sys.executable, "-c", TRIAL, *names],
+            cwd=place,
+            env=environment | {"PYTHONPATH": place},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ExecError(done.stderr.rstrip().rpartition("\n")[2] or f"status {done.returncode}")
 
     def _settle(self) -> None:
         """Remove what earlier builds in place left behind, and note which sources these modules were made of."""

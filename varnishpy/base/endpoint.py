@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from varnishpy.base.compiled import mypyc_attr
+
 Proto = Literal["HTTP", "PROXY", "HTTPS"]
 SockAddr = tuple[socket.AddressFamily, Any]
 """Address family and what `socket.socket.bind` or ``connect`` take for it."""
@@ -281,6 +283,7 @@ def _clear_the_way(path: str) -> None:
         os.unlink(path)
 
 
+@mypyc_attr(native_class=False)
 class _PathSocket(socket.socket):
     """A Unix socket bound to a path, which knows the file that it made there."""
 
