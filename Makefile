@@ -82,7 +82,7 @@ ifdef VARNISHPY_TEST_COMPILED
 	$(MAKE) --no-print-directory test-compiled
 endif
 
-# the whole suite with the hot rooms compiled; .ci/run has `make test` do this too
+# the whole suite with the hot rooms compiled; with VARNISHPY_TEST_COMPILED set `make test` does this too
 test-compiled: compiled ## the tests, with the hot rooms compiled
 	$(SUITE)
 
