@@ -132,14 +132,14 @@ MOST_ANY = {
     "http1": 5,
     "kit": 15,
     "log": 3,
-    "request": 39,
+    "request": 33,
     "session": 18,
     "shm": 2,
     "storage": 3,
     "threads": 4,
     "tools": 10,
-    "vcl": 100,
-    "vmods": 116,
+    "vcl": 98,
+    "vmods": 113,
     "vtc": 30,
 }
 

@@ -113,10 +113,11 @@ def test_status_and_the_director() -> None:
     row = {"name": "s", "backend": "b", "count": "0", "threshold": "3"}
     assert json.loads(req.http.get("out") or "") == {"saintmode": [row]}
     assert [director.vcl_name for director in bench.vcl.directors()] == ["b", "s"]
-    assert req.director_hint.type == "saintmode"
-    assert req.director_hint.resolve(bench.ctx) is bench.host.backends["b"]
+    director = req.director_hint
+    assert director is not None and director.type == "saintmode"
+    assert director.resolve(bench.ctx) is bench.host.backends["b"]
     bench.host.backends["b"].is_healthy = False
-    assert req.director_hint.resolve(bench.ctx) is None
+    assert director.resolve(bench.ctx) is None
 
 
 def test_it_needs_a_backend() -> None:

@@ -369,8 +369,10 @@ def step_pump(wrk: Worker, req: Request) -> Step:
     thread, and comes back here when the client has caught up, or is gone.
     """
     log = req.log
+    pump = req.pump
+    assert pump is not None
     try:
-        req.pump.run()
+        pump.run()
     except Exception as exc:
         wrk.stats.req_contained += 1
         for entry in traceback.format_exception(exc):

@@ -17,6 +17,9 @@ from varnishpy.request.bodystatus import NO_BODY, BodyStatus
 from varnishpy.threads.worker import TaskInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from varnishpy.backends.director import Director
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
     from varnishpy.cache.objcore import ObjectCore
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.env import Env
     from varnishpy.request.transport import RequestBody, Transport
+    from varnishpy.request.vdp import DeliveryProcessor, Pump
     from varnishpy.session.session import Session
     from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.storage.object import StoredObject
     from varnishpy.storage.prepared import Prepared
+    from varnishpy.storage.stevedore import Stevedore
+    from varnishpy.vcl.context import PrivateData
 
 
 class Step(Enum):
@@ -108,10 +114,10 @@ class Request(Asking):
         self.vcl: Any = None
         self.restarts = 0
         self.max_restarts = 0
-        self.director_hint: Any = None
+        self.director_hint: Director | None = None
         self.client_identity: str | None = None
-        self.storage_hint: Any = None
-        self.privs: dict[Any, Any] | None = None
+        self.storage_hint: Stevedore | None = None
+        self.privs: dict[Hashable, PrivateData] | None = None
         self.err_code = 0
         self.err_reason: str | None = None
         self.vcl_trace = False
@@ -156,8 +162,8 @@ class Request(Asking):
         self.req_filter_list: str | None = None  # req.filters
         self.vcl0: Any = None  # the VCL that handed over with return (vcl(...)); of the top request
         self.req_reset = False  # the client was found gone at a VCL step
-        self.processors: list[Any] = []  # open delivery processors, storage side first
-        self.pump: Any = None  # what computes the body while the transport sends it, see vdp.Pump
+        self.processors: list[DeliveryProcessor] = []  # open delivery processors, storage side first
+        self.pump: Pump | None = None  # what computes the body while the transport sends it, see vdp.Pump
         self.ws_snapshot = 0
         self.started = False  # the state machine has taken the request over from the transport
         self.contained = False  # a bug was contained once; a second one gives up

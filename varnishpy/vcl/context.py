@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from varnishpy.base.panic import panic
@@ -232,7 +232,7 @@ def digest(parts: list[str]) -> bytes:
     return found
 
 
-class PrivateData(dict[Any, Any]):
+class PrivateData(dict[Hashable, Any]):
     """What a VMOD keeps for a task (PRIV_TASK), a whole ESI tree (PRIV_TOP), a VCL or a call.
 
     ``on_end`` is called once when that is over.
@@ -248,7 +248,7 @@ class PrivateData(dict[Any, Any]):
         return True
 
 
-def end_private(store: dict[Any, PrivateData] | None) -> None:
+def end_private(store: dict[Hashable, PrivateData] | None) -> None:
     """Let VMODs clean up; an error of one does not keep the others from it."""
     if not store:
         return

@@ -381,7 +381,9 @@ class Vcl:
                 finish(ctx)
         self._event(ctx, "discard")
         end_private(self.event_privs)
-        privates = {key: value for key, value in names.items() if isinstance(value, PrivateData)}
+        privates: dict[Hashable, PrivateData] = {
+            key: value for key, value in names.items() if isinstance(value, PrivateData)
+        }
         end_private(privates)
         for director in self.directors():
             director.release()
