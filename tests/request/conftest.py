@@ -12,7 +12,7 @@ from tests.request.request_harness import Cache
 from varnishpy.log import memory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def process() -> Iterator[Cache]:
     cache = Cache()
     yield cache
