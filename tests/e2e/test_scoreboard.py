@@ -78,14 +78,16 @@ def test_a_request_and_its_fetch_and_its_session(cache: Cache, held: Held) -> No
         assert all(task["waiting"] and task["client"] == "127.0.0.1" and task["vxid"] for task in tasks.values())
         assert len({task["vxid"] for task in tasks.values()}) == 5
         (pool,) = shown["pools"]
-        assert (pool["threads"], pool["threads"] - pool["idle"], pool["active"], pool["queued"]) == (10, 5, 0, 0)
+        assert (pool["threads"], pool["threads"] - pool["idle"], pool["active"], pool["queued"]) == (10, 3, 0, 0), (
+            "each fetch borrows a worker"
+        )
         assert (shown["sessions"], shown["parked"], shown["tracked"]) == (2, 0, True)
         older = tasks["HTTP/2 request", "GET /held?h2"]["age"]
         assert 0 <= older < 30
         assert next(t["age"] for t in board(cache)["tasks"] if t["kind"] == "HTTP/2 request") > older, "it grows"
 
         lines = tool(cache, "-1").splitlines()
-        assert lines[0] == ("5 running (5 waiting)   5 idle   0 queued   10 threads in 1 pool   2 sessions (0 parked)")
+        assert lines[0] == ("3 running (3 waiting)   7 idle   0 queued   10 threads in 1 pool   2 sessions (0 parked)")
         assert lines[1].split() == ["AGE", "KIND", "STATE", "VXID", "CLIENT", "REQUEST"]
         ages = [float(line.split()[0]) for line in lines[2:]]
         assert len(ages) == 5 and ages == sorted(ages, reverse=True)
@@ -151,7 +153,7 @@ def test_live(cache: Cache, held: Held, columns: int) -> None:
         shown.wait_for(lambda text: "0 running" in text and "AGE" in text, "an idle board")
         with cache.connect() as sock:
             sock.sendall(b"GET /held?live HTTP/1.1\r\nHost: t\r\n\r\n")
-            shown.wait_for(lambda text: "2 running" in text and text.count("GET /held?live") == 2, "request and fetch")
+            shown.wait_for(lambda text: "1 running" in text and text.count("GET /held?live") == 2, "request and fetch")
             held.release.set()
             shown.wait_for(lambda text: "0 running" in text and "1 sessions (1 parked)" in text, "the session to park")
         shown.type("q")

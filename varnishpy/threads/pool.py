@@ -505,8 +505,7 @@ class Pool:
             return []
         with self.mutex:
             workers = list(self.workers)
-        infos = ((worker.name, worker.task_info()) for worker in workers)
-        return [(name, info) for name, info in infos if info is not None]
+        return [(worker.name, info) for worker in workers for info in worker.task_infos()]
 
     def queued_ages(self, now: float) -> list[tuple[str, float]]:
         """Priority and age in seconds of every queued task."""

@@ -107,7 +107,7 @@ class Worker(stats.Counting):
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "pool",
+        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "outer", "pool",
         "retire", "sleep", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
@@ -118,6 +118,7 @@ class Worker(stats.Counting):
         self.aws = make_workspace("wrk", params.workspace_thread)
         self.tally = Tally()
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
+        self.outer: Subject | None = None  # of the task in the middle of which this one runs, see `run_within`
         self.vxids = VxidChunk()
         self.thread: threading.Thread | None = None
         self.last_used = clock.mono()
@@ -182,8 +183,13 @@ class Worker(stats.Counting):
     def task_info(self) -> TaskInfo | None:
         """What the worker is doing, if its task tells. Any thread; what it tells may be a moment old."""
         subject = self.subject
-        if subject is None:
-            return None
+        return None if subject is None else self._info(subject)
+
+    def task_infos(self) -> list[TaskInfo]:
+        """The same, and what it is in the middle of: a request that waits for the fetch which borrows its worker."""
+        return [self._info(subject) for subject in (self.outer, self.subject) if subject is not None]
+
+    def _info(self, subject: Subject) -> TaskInfo:
         info = subject.task_info()
         info.waiting = self._blocked > 0
         return info
@@ -250,6 +256,7 @@ class Worker(stats.Counting):
         """
         aws = self.aws
         subject = self.subject
+        outer, self.outer = self.outer, subject
         overflowed = aws.overflowed
         aws.overflowed = False
         before = aws.snapshot()
@@ -257,6 +264,7 @@ class Worker(stats.Counting):
             task(self)
         finally:
             self.subject = subject
+            self.outer = outer
             if aws.overflowed:
                 self.stats.ws_thread_overflow += 1
             aws.rollback(before)
