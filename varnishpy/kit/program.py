@@ -54,7 +54,7 @@ class StandIn(Director):
         super().__init__(vcl_name, vcl)
         self.is_healthy = True
 
-    def assess(self, ctx: Any) -> tuple[bool, float]:
+    def assess(self, ctx: object) -> tuple[bool, float]:
         """As the test says."""
         return self.is_healthy, self.health_changed
 
@@ -67,7 +67,7 @@ class StageHost(Host):
         self.backends: dict[tuple[str, str], StandIn] = {}  # by program and name
         self.bans: list[str] = []
 
-    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Any) -> Any:
+    def new_backend(self, vcl: Vcl, spec: BackendSpec, via: Director | None) -> Director:
         """A stand-in."""
         made = self.backends[vcl.name, spec.vcl_name] = StandIn(spec.vcl_name, vcl.name)
         return made

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from varnishpy.log.tasklog import configure
 from varnishpy.params import ParamTable
+from varnishpy.params.view import Params
 
 _NAMES = frozenset({"vsl_layout", "vsl_reclen", "vsl_buffer", "vsl_mask", "debug"})
 
 
-def apply(params: Any, layout: int | None = None) -> None:
+def apply(params: Params, layout: int | None = None) -> None:
     """Make the log follow the values in force now.
 
     :param layout: the layout of a ring that exists already (``vsl_layout`` only counts when a process starts)
@@ -25,7 +25,7 @@ def apply(params: Any, layout: int | None = None) -> None:
     )
 
 
-def follow(table: ParamTable, params: Any, layout: int) -> Callable[[], None]:
+def follow(table: ParamTable, params: Params, layout: int) -> Callable[[], None]:
     """Apply the values now and whenever one of them is set, until the function returned is called."""
     following = True
 

@@ -39,7 +39,7 @@ _CLIENT: tuple[Column, ...] = (
     ),
     counter("sess_fail_ebadf", "Failed accepts: bad socket", "The listen socket was invalid; should never happen."),
     counter("sess_fail_enomem", "Failed accepts: no memory", "The system had no memory for socket buffers."),
-    counter("sess_fail_other", "Failed accepts: other", "Any other reason; the SessError records of the log name it."),
+    counter("sess_fail_other", "Failed accepts: other", "Some other reason; the SessError records of the log name it."),
     task_counter("client_req_400", "Malformed requests", "Requests answered with 400 because they made no sense."),
     task_counter(
         "client_req_417", "Requests with a bad Expect", "Requests answered with 417 because of their Expect header."

@@ -20,8 +20,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 _PAGE: Final = """<!doctype html>
@@ -113,14 +114,14 @@ class Origin(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         print(f"  origin: {format % args}", flush=True)
 
 
 class _OriginServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A cache that hangs up on its origin is no news."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
@@ -198,7 +199,7 @@ def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:
     return False
 
 
-def _relay(stream: Any) -> None:
+def _relay(stream: Iterable[str]) -> None:
     for line in stream:
         if not line.startswith("Debug:"):
             sys.stderr.write(f"  varnishpy: {line}")

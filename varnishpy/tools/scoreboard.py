@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.tools.usage import Option, ToolError, parse, tool
@@ -41,7 +41,29 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, page: str) -> Any:
+class Task(TypedDict, total=False):
+    """A task as ``/scoreboard`` shows it; ``age`` in seconds."""
+
+    age: float
+    kind: str
+    state: str
+    waiting: bool
+    vxid: int
+    client: str
+    request: str
+
+
+class Board(TypedDict, total=False):
+    """The page ``/scoreboard``."""
+
+    pools: list[dict[str, float]] | dict[str, dict[str, float]]
+    tasks: list[Task]
+    sessions: int
+    parked: int
+    tracked: bool
+
+
+def ask(path: str, page: str) -> Board:
     """A page of the stats socket, parsed. Raises ToolError."""
     connection = _UnixConnection(path)
     try:
@@ -56,12 +78,13 @@ def ask(path: str, page: str) -> Any:
     if answer.status != 200:
         raise ToolError(f"{page}: {answer.status} {body.decode('utf-8', 'replace').strip()}")
     try:
-        return json.loads(body)
+        board: Board = json.loads(body)
     except ValueError:
         raise ToolError(f"{page}: the answer is not JSON") from None
+    return board
 
 
-def figures(board: dict[str, Any]) -> list[str]:
+def figures(board: Board) -> list[str]:
     """Running, idle and queued over all pools, and sessions, if the instance tells of them."""
     pools = board.get("pools") or []
     pools = list(pools.values()) if isinstance(pools, dict) else pools
@@ -94,7 +117,7 @@ def folded(words: list[str], width: int) -> str:
     return "\n".join(lines)
 
 
-def task_rows(board: dict[str, Any]) -> list[tuple[str, ...]]:
+def task_rows(board: Board) -> list[tuple[str, ...]]:
     """The tasks as texts, the oldest first."""
     tasks = sorted(board.get("tasks", []), key=lambda task: -float(task.get("age", 0)))
     return [
@@ -102,13 +125,15 @@ def task_rows(board: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{float(task.get('age', 0)):.3f}",
             str(task.get("kind", "")),
             str(task.get("state", "")) + (", waiting" if task.get("waiting") else ""),
-            *(str(task.get(name) or "") for name in ("vxid", "client", "request")),
+            str(task.get("vxid") or ""),
+            str(task.get("client") or ""),
+            str(task.get("request") or ""),
         )
         for task in tasks
     ]
 
 
-def as_text(board: dict[str, Any]) -> str:
+def as_text(board: Board) -> str:
     """The whole board as aligned text."""
     rows = [_HEADS, *task_rows(board)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS) - 1)]

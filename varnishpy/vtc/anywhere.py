@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from . import compare, numbers
 from .barrier import BARRIER
@@ -116,7 +115,7 @@ def _err_shell(_target: object, call: Call) -> None:
     _check_shell(call.test, call.voice, script, None, expect, None)
 
 
-def _include(target: Any, call: Call) -> None:
+def _include(target: object, call: Call) -> None:
     for name in call.plain:
         try:
             script = Path(name).read_bytes().decode("latin-1")

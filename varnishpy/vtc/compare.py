@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import pcre2
 
@@ -36,7 +35,7 @@ class RegexError(ValueError):
 
 
 @lru_cache(maxsize=256)
-def compile_regex(pattern: str, caseless: bool = False) -> Any:
+def compile_regex(pattern: str, caseless: bool = False) -> pcre2.Pattern:
     """A pattern over octets, in PCRE2's syntax as everywhere in Varnish.  Raises RegexError."""
     try:
         return pcre2.compile(pattern.encode("latin-1", "replace"), pcre2.IGNORECASE if caseless else 0)

@@ -177,7 +177,7 @@ class Test:
     def voice(self, name: str) -> Voice:
         return Voice(self.log, name)
 
-    def interpreter(self, voice: Voice, language: str, target: Any) -> Interpreter:
+    def interpreter(self, voice: Voice, language: str, target: object) -> Interpreter:
         """What runs scripts of ``language`` for ``target``, logging as ``voice``."""
         return Interpreter(self, voice, self.languages[language], self.everywhere, target)
 

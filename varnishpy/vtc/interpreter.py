@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import numbers
 from .errors import Place, ScriptError, TestFailed
@@ -40,7 +40,7 @@ class Interpreter:
 
     __slots__ = ("everywhere", "language", "target", "test", "voice")
 
-    def __init__(self, test: Test, voice: Voice, language: Table, everywhere: Table, target: Any) -> None:
+    def __init__(self, test: Test, voice: Voice, language: Table, everywhere: Table, target: object) -> None:
         self.test = test
         self.voice = voice
         self.language = language

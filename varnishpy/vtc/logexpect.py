@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from varnishpy.log.cursor import LogError
 from varnishpy.log.grouping import MODES, Grouper, Transaction
@@ -67,7 +67,7 @@ class Outcome(Enum):
 class Matcher:
     """The list being worked off.  Knows nothing of where records come from."""
 
-    def __init__(self, expectations: list[Expectation], say: Any, show_misses: bool) -> None:
+    def __init__(self, expectations: list[Expectation], say: Callable[[int, str], None], show_misses: bool) -> None:
         self._list = expectations
         self._say = say
         self._show_misses = show_misses

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 if TYPE_CHECKING:
+    from _pytest._code.code import TerminalRepr
+
     from varnishpy.kit.caches import Caches
     from varnishpy.kit.units import Units
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from .runner import Finished
 
 _AROUND = 3
+
+Style = Literal["long", "short", "line", "no", "native", "value", "auto"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,7 +115,9 @@ class VtcItem(pytest.Item):
                 self.add_report_section("call", "what happened (-v: the whole log)", digest(finished))
             raise VtcFailure(finished)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: Style | None = None
+    ) -> str | TerminalRepr:
         error = excinfo.value
         if not isinstance(error, VtcFailure):
             return super().repr_failure(excinfo, style)

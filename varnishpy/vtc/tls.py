@@ -10,13 +10,13 @@ import base64
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .kinds import Kind
-from .table import Call, Command, table
+from .table import Call, Command, Handler, table
 from .tls_socket import TlsSocket
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TlsState:
             context.set_default_verify_paths()
         return state
 
-    def _note_name(self, conn: Any, name: str | None, _context: ssl.SSLContext) -> None:
+    def _note_name(self, conn: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         self.asked_for[conn] = name or ""
 
     # What expect asks for
@@ -131,7 +131,7 @@ def _words(call: Call) -> list[str]:
     return [str(word) for word in call.plain[1:]]
 
 
-def _file(call: Call, load: Any) -> None:
+def _file(call: Call, load: Callable[[str], object]) -> None:
     (name,) = _words(call)
     try:
         load(name)
@@ -202,7 +202,7 @@ def _client_vfy_ca(state: TlsState, call: Call) -> None:
     _file(call, state.context.load_verify_locations)
 
 
-def _listed(choices: Any) -> Kind:
+def _listed(choices: Sequence[str]) -> Kind:
     expected = f"one of: {' '.join(choices)}"
     return lambda word: "" if word.lower() in choices else expected
 
@@ -219,7 +219,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def _setting(name: str, run: Any, args: str, text: str) -> Command:
+def _setting(name: str, run: Handler, args: str, text: str) -> Command:
     return Command(name, run, f"EQUALS {args}", text=text, mixed=False, kinds=_KINDS)
 
 

@@ -12,7 +12,6 @@ import select
 import socket
 import ssl
 import threading
-from typing import Any
 
 from . import net
 from .context import Test, Waker
@@ -66,8 +65,9 @@ class TlsSocket:
     def fileno(self) -> int:
         return self._raw.fileno()
 
-    def getpeername(self) -> Any:
-        return self._raw.getpeername()
+    def getpeername(self) -> tuple[str, int]:
+        host, port = self._raw.getpeername()[:2]
+        return host, port
 
     def pending(self) -> bool:
         """Whether octets may be at hand: a peer's first ones can come together with its handshake."""
