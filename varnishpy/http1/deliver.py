@@ -7,7 +7,7 @@ clients, one chunk per write, and ends with the connection for others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
 from varnishpy.http import vectors
@@ -18,7 +18,7 @@ from varnishpy.http.wire_fields import WireError
 from varnishpy.log.tag_numbers import ERROR, RESP_PROTOCOL, RESP_REASON, RESP_STATUS
 from varnishpy.params import params
 from varnishpy.request.header_rules import CLOSE
-from varnishpy.storage.source import END, LATER, SourceError
+from varnishpy.storage.source import END, LATER, SourceError, _Mark
 
 if TYPE_CHECKING:
     from varnishpy.http1.connection import Connection
@@ -135,7 +135,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
     slot = len(bufs)  # where the chunk head of the batch goes
     ended = False
     broken: str | None = None
-    piece: Any
+    piece: Piece | _Mark
     while not ended:
         if source.may_wait and size:
             piece = LATER  # pulling may take long: let what we have leave first
@@ -146,7 +146,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
                 piece, broken = END, str(error)  # the client still gets what there was
         if piece is END:
             ended = True
-        elif piece is not LATER:
+        elif not isinstance(piece, _Mark):
             n = len(piece)
             acct.resp_pieces += 1
             bufs.append(piece)
@@ -180,7 +180,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
             except SourceError as error:
                 _broken(req, str(error))
                 return
-            if piece is END:
+            if isinstance(piece, _Mark):  # the end: nothing else is waited for
                 ended = True
                 if chunked:
                     failure = conn.send(log, [LAST_CHUNK], 5, deadline)
@@ -196,7 +196,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
         _check_length(req)
 
 
-def _await(wrk: Worker, source: Source, deadline: float) -> Any:
+def _await(wrk: Worker, source: Source, deadline: float) -> Piece | _Mark:
     wrk.will_block()
     try:
         return source.pull_wait(_BATCH, lambda: deadline - clock.mono())

@@ -7,43 +7,39 @@ any transport may do: take a response, leave the request's thread, and come back
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from varnishpy.log.tags import Tag
+from varnishpy.http1.transport import Http1Transport
+from varnishpy.log.tag_numbers import DEBUG
 from varnishpy.request.transport import Delivered
 from varnishpy.threads import Priority
 
 if TYPE_CHECKING:
-    from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.request import Request
     from varnishpy.storage.source import Source
     from varnishpy.threads import Worker
 
-_DEBUG = int(Tag.Debug)
 
 #: what is sent instead of a source; it may change the headers, which have not left yet
 Wrapper = Callable[["Worker", "Request", "Source"], "Source"]
 
 
-class Elsewhere:
-    """In all but `deliver` the transport that it was put in the place of.
+class Elsewhere(Http1Transport):
+    """In all but `deliver` the transport that it is put in the place of.
 
     :param wrap: called on the worker that delivers, just before it does
     """
 
     def __init__(self, inner: Http1Transport, name: str, wrap: Wrapper | None) -> None:
+        super().__init__(inner.env, inner.run_request)
         self.name = name
-        self._inner = inner
         self._wrap = wrap
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         """Have another task send the response, and the session go on behind it."""
         if source is None:
-            return self._inner.deliver(wrk, req, None)
-        req.log.put(_DEBUG, f"w={id(wrk):#x} scheduling delivery")
+            return super().deliver(wrk, req, None)
+        req.log.put(DEBUG, f"w={id(wrk):#x} scheduling delivery")
         sess = req.sess
         req.wrk = None
         if not sess.pool.schedule(lambda other: self._send(other, req, source), Priority.RUSH):
@@ -51,9 +47,9 @@ class Elsewhere:
         return Delivered.TAKEN
 
     def _send(self, wrk: Worker, req: Request, source: Source) -> None:
-        req.log.put(_DEBUG, f"w={id(wrk):#x} delivering")
+        req.log.put(DEBUG, f"w={id(wrk):#x} delivering")
         req.wrk = wrk
         if self._wrap is not None:
             source = self._wrap(wrk, req, source)
-        self._inner.deliver(wrk, req, source)
-        self._inner.carry_on(wrk, req)
+        super().deliver(wrk, req, source)
+        self.carry_on(wrk, req)

@@ -72,14 +72,14 @@ _CLOSE_REASON: Final = {
 class Http1Transport:
     """HTTP/1.0 and HTTP/1.1 towards clients; one object serves all sessions and keeps no state of its own."""
 
-    name = "HTTP/1"
+    name: str = "HTTP/1"
     pull_may_block = True
     line_name = "V1B"
 
     def __init__(self, env: Env, run: Callable[[Worker, Request], Step] | None = None) -> None:
         """:param run: the client state machine; only tests bring their own"""
         self.env = env
-        self._run_request = run or run_request
+        self.run_request = run or run_request
 
     # -- entering --------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Http1Transport:
         return self._run(wrk, sess, conn, req)
 
     def _run(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
-        if self._run_request(wrk, req) is Step.DISEMBARK:
+        if self.run_request(wrk, req) is Step.DISEMBARK:
             return False
         return self._delivered(wrk, sess, conn, req)
 

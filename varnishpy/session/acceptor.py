@@ -20,7 +20,7 @@ import struct
 import threading
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -35,7 +35,8 @@ from varnishpy.session.session import ListenInfo, Session
 if TYPE_CHECKING:
     from varnishpy.base.endpoint import ListenEndpoint
     from varnishpy.request.env import Env
-    from varnishpy.threads import Pool, Worker
+    from varnishpy.request.transport import Transport
+    from varnishpy.threads import Pool, Task, Worker
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, no time
 # Accepted in a row before the thread looks whether it has been told something.
@@ -224,7 +225,7 @@ class Acceptor:
         except OSError as error:
             vsl(ERROR, 0, f"{self.listen.name}: cannot set socket options: {error.strerror}")
 
-    def _task(self, pool: Pool, connection: socket.socket, peer: Any) -> Any:
+    def _task(self, pool: Pool, connection: socket.socket, peer: object) -> Task:
         def make_session(wrk: Worker) -> None:
             connection.setblocking(False)
             sess = Session(self.env, pool, connection, self.listen, wrk.next_vxid(), self._owner.table_of(pool.name))
@@ -232,7 +233,7 @@ class Acceptor:
             self._owner.pace.good()
             wrk.stats.sess_conn += 1
             wrk.stats.s_sess += 1
-            transport: Any = self.env.transports[_FIRST[self.listen.proto]]
+            transport: Transport = self.env.transports[_FIRST[self.listen.proto]]
             try:
                 transport.new_session(wrk, sess)
             except Exception:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.params import params
 from varnishpy.session.tls_settings import CertificateSpec, FrontendPolicy, restrict
@@ -122,7 +122,7 @@ class CertStore:
     def _policy(self, frontend: str) -> FrontendPolicy:
         return self._policies.get(frontend, _POLICY)
 
-    def _choose(self, tls: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+    def _choose(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
         """OpenSSL asks: the client has named a server, or none."""
         assert isinstance(tls, NamedSocket)
         tls.server_name = name or ""

@@ -7,7 +7,7 @@ accept. What came behind it is the beginning of HTTP.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.http import proxy_wire
@@ -21,6 +21,7 @@ from varnishpy.session.address import SockAddr
 from varnishpy.session.handshake import HandshakeTransport
 
 if TYPE_CHECKING:
+    from varnishpy.http1.transport import Http1Transport
     from varnishpy.session.session import Session
     from varnishpy.threads.worker import Worker
 
@@ -47,7 +48,7 @@ class ProxyTransport(HandshakeTransport):
         if header.client is not None and header.server is not None:
             sess.client_ip = SockAddr(*header.client)
             sess.server_ip = SockAddr(*header.server)
-        http: Any = self.env.transports["HTTP1"]
+        http: Http1Transport = self.env.transports["HTTP1"]
         http.new_session(wrk, sess, bytes(conn.buf))
 
     def _receive(self, sess: Session, conn: Connection, wrk: Worker) -> None:

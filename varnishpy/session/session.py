@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Hashable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from varnishpy.http.proxy_wire import ProxyHeader
     from varnishpy.request.env import Env
     from varnishpy.request.transport import Transport
+    from varnishpy.storage.source import Piece
     from varnishpy.threads.pool import Pool
     from varnishpy.threads.watch import Watched
     from varnishpy.threads.worker import Task, Worker
+    from varnishpy.vcl.context import PrivateData
 
 
 class StreamSocket(Protocol):
@@ -49,7 +51,7 @@ class StreamSocket(Protocol):
 
     def recv(self, bufsize: int, /) -> bytes: ...
 
-    def sendmsg(self, buffers: Any, /) -> int: ...
+    def sendmsg(self, buffers: list[Piece], /) -> int: ...
 
     def shutdown(self, how: int, /) -> None: ...
 
@@ -128,7 +130,7 @@ class Session:
         self.timeout_linger: float | None = None
         self.send_timeout: float | None = None
         self.idle_send_timeout: float | None = None
-        self.privs: dict[Any, Any] | None = None
+        self.privs: dict[Hashable, PrivateData] | None = None
 
     @property
     def scheme(self) -> str:
@@ -137,7 +139,7 @@ class Session:
 
     # -- life -------------------------------------------------------------------------------------------------------
 
-    def open(self, sock: socket.socket, peer: Any) -> None:
+    def open(self, sock: socket.socket, peer: object) -> None:
         """Learn the addresses and log the beginning.
 
         :param peer: what accept(2) said of the other end

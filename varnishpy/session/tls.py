@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.log.tag_numbers import TLS as _TLS
@@ -22,6 +22,7 @@ from varnishpy.session.session import TlsInfo
 from varnishpy.session.tls_socket import TlsSocket
 
 if TYPE_CHECKING:
+    from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
     from varnishpy.session.certificates import CertStore
     from varnishpy.session.session import Session
@@ -76,7 +77,7 @@ class TlsTransport(HandshakeTransport):
         sess.tls = TlsInfo(sock.version, sock.cipher, sock.alpn, sock.server_name)
         vsl(_TLS, sess.vxid, f"{sock.version} {sock.cipher} alpn={sock.alpn or '-'} sni={sess.tls.sni or '-'}")
         sess.t_idle = clock.now()
-        http: Any = self.env.transports["HTTP1"]
+        http: Http1Transport = self.env.transports["HTTP1"]
         http.new_session(wrk, sess)
 
     def _failed(self, wrk: Worker, sess: Session, error: OSError) -> None:

@@ -28,7 +28,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -512,6 +511,6 @@ class Pool:
         with self.mutex:
             return [(prio.name, now - since) for prio in Priority for since, _ in self.queues[prio]]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The pool as the stats socket shows it."""
         return {"name": self.name, "active_limit": self.active_limit, **self.counts()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from varnishpy import stats
 from varnishpy.base import clock, panic
@@ -194,7 +193,7 @@ class PoolSet:
             shown.set("timeout", watch.timeouts)
             shown.set("action", watch.actions)
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, object]]:
         """All pools, for ``/pools``."""
         return [pool.describe() for pool in self.pools]
 
