@@ -350,3 +350,9 @@ def test_a_long_path_will_do(tmp_path: Path) -> None:
     made.start()
     assert made.path.is_socket()
     made.stop()
+
+
+def test_a_mistyped_counter_is_told(instance: Instance, capsys: Text) -> None:
+    assert stat.main(["-n", instance.n, "-1", "-f", "MAIN.cache_hti"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "No counter matches MAIN.cache_hti. Did you mean MAIN.cache_hit?\n")

@@ -43,6 +43,10 @@ class EndpointError(Exception):
     """An address that cannot be used; the text names the option and the fault."""
 
 
+class CredentialError(EndpointError):
+    """The file of a certificate or key cannot be read: nothing that a usage text would help with."""
+
+
 class _BadAddress(EndpointError):
     """No address at all; who asked adds which option it was for."""
 
@@ -225,7 +229,7 @@ def _credential(endpoint: ListenEndpoint, key: str, value: str) -> None:
         with open(path, "rb"):
             endpoint.options[key] = path
     except OSError as exc:
-        raise EndpointError(f"Cannot read {key} {value} in -a: {exc.strerror}") from None
+        raise CredentialError(f"Cannot read {key} {value} in -a: {exc.strerror}") from None
 
 
 def _permission(endpoint: ListenEndpoint, key: str, value: str) -> None:
@@ -254,6 +258,8 @@ def parse_backend(text: str) -> BackendEndpoint:
     """A ``-b`` argument; the port is 80 if none is given, the host this one. :raises EndpointError:"""
     if not text:
         raise EndpointError("Empty -b argument")
+    if text.lower().startswith(("http://", "https://")):
+        raise EndpointError(_not_a_url(text))
     try:
         address = parse_address(text, "80", "-b")
     except _BadAddress as exc:
@@ -261,6 +267,19 @@ def parse_backend(text: str) -> BackendEndpoint:
     if not address.is_uds and address.host is None:
         address = replace(address, host="localhost")
     return BackendEndpoint(text, address)
+
+
+def _not_a_url(text: str) -> str:
+    """What to write instead of ``-b http://host:port/path``."""
+    scheme, _, rest = text.partition("://")
+    authority, _, path = rest.partition("/")
+    said = f"-b takes an address, not a URL ({text}): "
+    if scheme.lower() == "https":
+        return said + f"for TLS to the origin give it .host and .ssl = 1 in a VCL program (-f), or try -b {authority}"
+    said += f"try -b {authority}"
+    if path:
+        said += "; a path in front of each URL is added by a VCL program (-f), which sets bereq.url"
+    return said
 
 
 def parse_cli(text: str) -> Address:
@@ -394,6 +413,20 @@ def close_all(sockets: Sequence[socket.socket]) -> None:
         if isinstance(sock, _PathSocket):
             sock.remove_file()
         sock.close()
+
+
+def shown(endpoint: ListenEndpoint, sock: socket.socket) -> str:
+    """One listening socket of an endpoint for people: a URL if there is one, else address and protocol."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"{endpoint.address.path}, {endpoint.proto}"
+    host, port = split_name(name)
+    if host in ("0.0.0.0", "::"):  # every address; one must be typed
+        host = "localhost"
+    host = f"[{host}]" if ":" in host else host
+    if endpoint.proto == "PROXY":
+        return f"{host}:{port}, PROXY"
+    return f"{endpoint.proto.lower()}://{host}:{port}/"
 
 
 def split_name(address: Any) -> tuple[str, str]:

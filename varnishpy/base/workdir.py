@@ -1,6 +1,7 @@
 """Where an instance lives: the ``-n`` argument of the daemon and of every tool.
 
-An absolute path is taken as it is. A name, or nothing, is a directory under the state directory: root's is
+An absolute path is taken as it is, and one that begins with ``./`` or ``../`` from the current directory. A name, or
+nothing, is a directory under the state directory: root's is
 ``/var/lib/varnishpy``, a user's ``$XDG_STATE_HOME/varnishpy`` or ``~/.local/state/varnishpy``. Nothing means the host's
 name, as in varnishd. A tool that is given a name which only exists below varnishd's own ``/var/lib/varnish`` uses that.
 """
@@ -29,6 +30,8 @@ def resolve(argument: str | None) -> Path:
         argument = os.environ.get("VARNISH_DEFAULT_N") or socket.gethostname()
     if argument.startswith("/"):
         return Path(argument)
+    if argument.startswith(("./", "../")):
+        return Path(os.path.abspath(argument))
     if argument in (".", "..") or "\0" in argument:
         raise ValueError(f"-n {argument}: a name or an absolute path is needed")
     return state_directory() / argument
@@ -37,7 +40,8 @@ def resolve(argument: str | None) -> Path:
 def resolve_existing(argument: str | None) -> Path:
     """Like `resolve`, for tools: falls back to varnishd's state directory when only that has the instance."""
     found = resolve(argument)
-    if not os.path.exists(found) and not (argument or "").startswith("/"):  # False too where one may not look
+    named = not (argument or "").startswith(("/", "./", "../"))
+    if named and not os.path.exists(found):  # False too where one may not look
         other = Path("/var/lib/varnish") / (argument or socket.gethostname())
         if os.path.exists(other):
             return other

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.pattern import PatternError, compile_search
 from varnishpy.log.record import Record
-from varnishpy.log.selection import TagPatternError, match_tags
+from varnishpy.log.selection import TagPatternError, match_tags, near_tag
 
 Test = Callable[[list[Transaction]], bool]
 RecordTest = Callable[[str], bool]
@@ -277,7 +277,7 @@ class _Parser:
                     tags |= match_tags(token.value)
                 except TagPatternError as error:
                     why = {
-                        "zero": "Tag name matches zero tags",
+                        "zero": "Tag name matches zero tags" + near_tag(token.value),
                         "ambiguous": "Tag name is ambiguous",
                         "syntax": "Syntax error in tag name",
                     }[error.kind]

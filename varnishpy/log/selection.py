@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from varnishpy.base.near import did_you_mean
 from varnishpy.log.pattern import PatternError, compile_search
 from varnishpy.log.record import Record
 from varnishpy.log.tags import _LEGACY_ONLY, TAGS
@@ -59,6 +60,14 @@ def match_tag_list(text: str) -> frozenset[int]:
     if not tags:
         raise TagPatternError("zero")
     return tags
+
+
+def near_tag(text: str) -> str:
+    """`` Did you mean X?`` for the first name of a list that is no tag's and near to one."""
+    for part in text.split(","):
+        if not any(name.startswith(part.lower()) for name, _ in _NAMES):
+            return did_you_mean(part, [info.name for info in TAGS.values()]).replace(" Did", ". Did")
+    return ""
 
 
 class _Pattern:
@@ -119,7 +128,7 @@ class Selection:
             return match_tag_list(text)
         except TagPatternError as error:
             why = {
-                "zero": f'"{shown}" matches zero tags',
+                "zero": f'"{shown}" matches zero tags' + near_tag(text),
                 "ambiguous": f'"{shown}" is ambiguous',
                 "syntax": f'Syntax error in "{shown}"',
             }[error.kind]

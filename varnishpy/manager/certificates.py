@@ -23,6 +23,10 @@ class CertificateMemory:
         self._staged_loads: dict[str, list[str]] = {}
         self._staged_discards: set[str] = set()
 
+    def __bool__(self) -> bool:
+        """Is there a certificate that the next child will be told of?"""
+        return bool(self._loaded)
+
     def with_name(self, words: list[str]) -> list[str]:
         """The arguments of ``tls.cert.load``, the certificate's name among them."""
         if len(words) > 1 and not words[1].startswith("-"):

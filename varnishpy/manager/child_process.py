@@ -128,8 +128,7 @@ class ChildProcess:
         try:
             self._introduce()
         except CliError as error:
-            self._give_up()
-            complain("Error", f"Child ({pid}) Pushing vcls failed:\n{error.text}")
+            self.stop()  # nothing is wrong with the process: it ends when asked
             raise CliError(CANT, f"Child ({pid}) Pushing vcls failed:\n{error.text}") from None
         status, text = self.ask(["accept.start"])
         if status != OK:

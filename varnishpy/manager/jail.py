@@ -63,7 +63,7 @@ def parse(argument: str | None) -> Jail:
 
 def _unix(options: list[str], kind: str) -> Jail:
     if os.geteuid() != 0:
-        raise StartupError("Unix Jail: Must be root.", usage=True)
+        raise StartupError("Unix Jail: Must be root.")
     user: pwd.struct_passwd | None = None
     groups: list[int] = []
     for option in options:
@@ -72,12 +72,12 @@ def _unix(options: list[str], kind: str) -> Jail:
             try:
                 user = pwd.getpwnam(value)
             except KeyError:
-                raise StartupError(f"Unix jail: {value} user not found.", usage=True) from None
+                raise StartupError(f"Unix jail: {value} user not found.") from None
         elif name == "ccgroup":
             try:
                 groups.append(grp.getgrnam(value).gr_gid)
             except KeyError:
-                raise StartupError(f"Unix jail: {value} group not found.", usage=True) from None
+                raise StartupError(f"Unix jail: {value} group not found.") from None
         else:
             raise StartupError(f"Unix jail: unknown sub-argument '{option}'", usage=True)
     for candidate in ("vcache", "varnish", "nobody"):

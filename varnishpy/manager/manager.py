@@ -95,10 +95,13 @@ class Manager:
         self._storage = list(options.storage)
         try:
             self.storage_specs = parse_storage(self._storage)
+        except StorageConfigError as error:
+            raise StartupError(str(error), usage=True) from None
+        try:
             for spec in self.storage_specs:
                 spec.check()
         except StorageConfigError as error:
-            raise StartupError(str(error), usage=True) from None
+            raise StartupError(str(error)) from None
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
@@ -150,7 +153,7 @@ class Manager:
         try:
             return [add_extension(path) for path in paths]
         except VmodError as error:
-            raise StartupError(f"-E {error}", usage=True) from None
+            raise StartupError(f"-E {error}") from None
 
     def _parse_listen(self) -> list[endpoint.ListenEndpoint]:
         found: list[endpoint.ListenEndpoint] = []
@@ -165,7 +168,7 @@ class Manager:
             try:
                 spec = endpoint.parse_listen(text, f"a{index}")
             except endpoint.EndpointError as error:
-                raise StartupError(str(error), usage=True) from None
+                raise StartupError(str(error), usage=not isinstance(error, endpoint.CredentialError)) from None
             if spec.name in names:
                 raise StartupError(f"Listening name {spec.name} is used twice (in -a)", usage=True)
             names.add(spec.name)
@@ -242,7 +245,7 @@ class Manager:
                 try:
                     path.read_bytes()
                 except OSError as error:
-                    raise StartupError(f"Cannot open -S file ({path}): {error.strerror}", usage=True) from None
+                    raise StartupError(f"Cannot open -S file ({path}): {error.strerror}") from None
             self.cli.secret_file = path
             self.memory.set_arg("-S", str(path))
         self._masters = []
@@ -279,7 +282,7 @@ class Manager:
             path.unlink(missing_ok=True)
         except OSError as error:
             text = f"Cannot remove preexisting secret-file in {self.workdir} ({error.strerror})"
-            raise StartupError(text, usage=True) from None
+            raise StartupError(text) from None
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         with open(fd, "wb") as file:
             file.write(secrets.token_bytes(256))
@@ -307,7 +310,7 @@ class Manager:
         try:
             data = Path(name).read_bytes()
         except OSError as error:
-            raise StartupError(f"\tCan't open {name}: {error.strerror}", usage=True) from None
+            raise StartupError(f"\tCan't open {name}: {error.strerror}") from None
         session = CliSession(self.dispatcher, True, "-I file")
         failures: list[tuple[str, int, str]] = []
 
@@ -354,11 +357,18 @@ class Manager:
             if self.vcls.active is None and not self._options.debug:
                 complain("Info", "No VCL loaded yet: load one with vcl.load, then start")
             return
+        certified = bool(self.certificates or self.tls.certificates)
+        for spec in self._listen_specs:
+            if spec.proto == "HTTPS" and not certified and "cert" not in spec.options:
+                raise StartupError(f"-a {spec.text} has no certificate: add cert=FILE, a PEM file with the private key")
         try:
             self.child.start()
         except CliError as error:
             raise StartupError(error.text) from None
         complain("Info", "Child launched OK")
+        if self._options.foreground:
+            for spec, sock in self._listen:
+                complain("Info", f"Listening on {endpoint.shown(spec, sock)} ({spec.name})")
 
     def serve(self) -> int:
         """Run until told to end; returns the exit status."""

@@ -6,9 +6,13 @@ import getopt
 from dataclasses import dataclass, field
 from typing import Final
 
+from varnishpy.base.near import did_you_mean
 from varnishpy.manager.complain import StartupError
 
 OPTSTRING: Final = "?A:a:b:CdE:f:Fh:i:I:j:l:M:n:P:p:r:S:s:T:t:VW:x:"
+
+# long options, all of which stand alone; all but the last are seen to before the daemon's options are read
+_LONG: Final = ("help", "version", "optstring")
 
 # option, what it is for; the source of the usage text and of docs/command-line.md
 OPTION_TEXTS: Final = [
@@ -86,7 +90,7 @@ def usage() -> str:
     """The text of ``-?``."""
     # the first line is varnishd's own, for who looks for it
     out = ["Usage: varnishd [options]", "       varnishpy [options]"]
-    out += ["       varnishpy adm|stat|log|ncsa|top|hist|scoreboard|test|demo ...", ""]
+    out += ["       varnishpy --help     (the subcommands)", ""]
     for title, rows in OPTION_TEXTS:
         out.append(f"{title}:")
         out += [f"  {option:<48} {text}" for option, text in rows]
@@ -102,14 +106,13 @@ def parse(argv: list[str]) -> Options:
     options = Options()
     if argv[:1] == ["--optstring"]:  # the older name of it
         argv = ["-x", "optstring", *argv[1:]]
-    elif argv[:1] == ["--help"]:
-        argv = ["-?", *argv[1:]]
     try:
         pairs, rest = getopt.getopt(argv, OPTSTRING)
     except getopt.GetoptError as error:
         # in the words of getopt(3), which the C programs pass on
         wrong = "option requires an argument" if "requires" in error.msg else "invalid option"
-        raise StartupError(f"{wrong} -- '{error.opt}'", usage=True) from None
+        near = did_you_mean(error.opt, _LONG).replace("mean ", "mean --") if len(error.opt) > 1 else ""
+        raise StartupError(f"{wrong} -- '{error.opt}'{near}", usage=True) from None
     for index, (option, value) in enumerate(pairs):
         _take(options, option, value, index, len(pairs) + len(rest))
     if rest:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from varnishpy.base.near import did_you_mean
 from varnishpy.params import values
 from varnishpy.params.rows_process import ALIASES
 from varnishpy.params.rows_process import ROWS as PROCESS_ROWS
@@ -86,7 +87,7 @@ class ParamTable:
         """The row of a parameter, aliases included. :raises ParamError: if there is none"""
         spec = self.specs.get(ALIASES.get(name, name))
         if spec is None:
-            raise ParamError(f'Unknown parameter "{name}".')
+            raise ParamError(f'Unknown parameter "{name}".{did_you_mean(name, self.specs)}')
         return spec
 
     def set(self, name: str, text: str | None, running: bool = False) -> str:
@@ -144,7 +145,7 @@ class ParamTable:
                 orig = ALIASES[name]
                 raise ParamError(f"Cannot mark alias {name} read only.\nDid you mean to mark {orig} read only?")
             if spec is None:
-                raise ParamError(f"Unknown parameter {name}")
+                raise ParamError(f"Unknown parameter {name}{did_you_mean(name, self.specs)}")
             spec.flags |= Flag.PROTECTED
 
     def texts(self, changed: bool = False) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from varnishpy.base.near import did_you_mean
 from varnishpy.base.units import UnitError, format_bytes, format_duration, parse_bytes, parse_decimal, parse_duration
 from varnishpy.params.spec import Spec
 
@@ -172,7 +173,8 @@ def parse_bits(text: str, spec: Spec, current: frozenset[str]) -> frozenset[str]
             chosen = chosen.union(members) if part[0] == sign else chosen.difference(members)
             continue
         if name is None:
-            raise ParamError(f"Unknown {_BIT_KIND.get(spec.name, spec.name + ' bit')} ({part})\n")
+            near = did_you_mean(part[1:], spec.bits)
+            raise ParamError(f"Unknown {_BIT_KIND.get(spec.name, spec.name + ' bit')} ({part}){near}\n")
         if part[0] == sign:
             chosen.add(name)
         else:

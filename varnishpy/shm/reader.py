@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pwd
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,20 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _owner(path: Path) -> str:
+    """Whose the innermost directory of the path is that we may look at."""
+    for directory in (path, *path.parents):
+        try:
+            number = directory.stat().st_uid
+        except OSError:
+            continue
+        try:
+            return pwd.getpwuid(number).pw_name
+        except KeyError:
+            return f"user {number}"
+    return "nobody"
 
 
 class _Index:
@@ -144,12 +159,22 @@ class SetReader:
             if deadline is not None and deadline <= time.monotonic():
                 if progress is not None and rounds > 4:
                     progress("\n")
-                raise VsmError("Could not get hold of varnishd, is it running?")
+                raise VsmError(self._why_not())
             rounds += 1
             if progress is not None and not rounds % 4:
                 progress(".")
             time.sleep(0.25)
         raise VsmError("Attach interrupted")
+
+    def _why_not(self) -> str:
+        """Why there is no instance to be seen."""
+        try:
+            (self.workdir / MANAGER_SET / INDEX).read_bytes()
+        except PermissionError:
+            return f"Could not get hold of {self.workdir}: permission denied, it belongs to {_owner(self.workdir)}"
+        except OSError:
+            pass  # there is none
+        return "Could not get hold of varnishd, is it running?"
 
     def find(self, category: str, ident: str | None = None) -> list[Entry]:
         """Entries of a class (and name), the manager's first."""

@@ -6,7 +6,7 @@ shared memory of the instance (``-n``), or given with ``-T`` and ``-S``.
 
 from __future__ import annotations
 
-import argparse
+import math
 import socket
 import sys
 from pathlib import Path
@@ -15,6 +15,18 @@ from varnishpy.base.endpoint import EndpointError, parse_cli
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.cli import protocol
 from varnishpy.shm.reader import SetReader, VsmError
+from varnishpy.tools.usage import Option, ToolError, parse_words
+
+PROGRAM = "varnishpy adm"
+OPTIONS = [
+    Option("h", "[-h]", "Usage help", "help"),
+    Option("n:", "[-n <dir>]", "Working directory of the instance"),
+    Option("p", "[-p]", "Pass answers on in protocol form"),
+    Option("S:", "[-S <file>]", "File with the secret"),
+    Option("T:", "[-T <address:port>]", "Address of the CLI"),
+    Option("t:", "[-t <seconds>]", "Seconds to wait (default: 5)"),
+    Option("V", "[-V]", "Version", "version"),
+]
 
 
 class AdmError(Exception):
@@ -94,27 +106,29 @@ def _authenticate(sock: socket.socket, secret: str | None, timeout: float) -> No
 
 
 def main(argv: list[str]) -> int:
-    """Run the tool; returns the exit status: 0, 1 for a failed command, 2 for no connection."""
-    parser = argparse.ArgumentParser(prog="varnishpy adm", description="Speak to the management CLI of an instance.")
-    parser.usage = "varnishadm [-h] [-n workdir] [-T address:port] [-S file] [-t seconds] [-p] [command ...]"
-    parser.add_argument("-n", dest="workdir", help="the instance: a working directory or a name")
-    parser.add_argument("-T", dest="address", metavar="address:port", help="address of the CLI")
-    parser.add_argument("-S", dest="secret", metavar="file", help="file with the secret")
-    parser.add_argument("-t", dest="timeout", type=float, default=5.0, help="seconds to wait (%(default)s)")
-    parser.add_argument("-p", dest="plain", action="store_true", help="pass answers on in protocol form")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="a CLI command and its words")
-    options = parser.parse_args(argv)
-    if options.command and options.command[0].startswith("-"):  # -7: a number to argparse
-        sys.stderr.write(parser.format_help().replace("usage:", "Usage:", 1))
-        return 1
+    """Run the tool; returns the exit status: 0, 1 for a failed command or a wrong option, 2 for no connection."""
     try:
-        with connect(options.workdir, options.address, options.secret, options.timeout) as sock:
-            if options.command:
-                return _one(sock, options.command, options.plain)
-            return _prompt(sock, options.plain)
-    except (AdmError, ValueError, protocol.CliProtocolError) as error:
+        given, command = parse_words(PROGRAM, OPTIONS, argv, "[command [word ...]]")
+        options = dict(given)  # of one given twice the last counts
+        plain = "p" in options
+        timeout = _seconds(options.get("t", "5"))
+        with connect(options.get("n"), options.get("T"), options.get("S"), timeout) as sock:
+            if command:
+                return _one(sock, command, plain)
+            return _prompt(sock, plain)
+    except (AdmError, ToolError, ValueError, protocol.CliProtocolError) as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        return error.status if isinstance(error, ToolError) else 2
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < math.inf:
+        raise ToolError(f"-t: Invalid argument: {text}")
+    return seconds
 
 
 def _ask(sock: socket.socket, line: str) -> tuple[int, str]:

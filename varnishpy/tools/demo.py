@@ -6,7 +6,6 @@ request that reaches the origin, so that one sees what the cache keeps away from
 
 from __future__ import annotations
 
-import argparse
 import email.utils
 import gzip
 import os
@@ -24,6 +23,8 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+from varnishpy.tools.usage import Option, ToolError, parse
 
 _PAGE: Final = """<!doctype html>
 <title>varnishpy demo</title>
@@ -128,20 +129,33 @@ class _OriginServer(ThreadingHTTPServer):
             print(f"  origin: {type(error).__name__}: {error}", file=sys.stderr)
 
 
+PROGRAM: Final = "varnishpy demo"
+OPTIONS: Final = [
+    Option("a:", "[-a <address:port>]", "Where the cache listens (default: 127.0.0.1:6081)", "listen"),
+    Option("h", "[-h]", "Usage help", "help"),
+    Option("n:", "[-n <dir>]", "Working directory (default: a temporary one)", "workdir"),
+    Option("p:", "[-p <name=value>]", "A parameter for the cache; may be given many times"),
+    Option("V", "[-V]", "Version", "version"),
+]
+
+
 def main(argv: list[str]) -> int:
-    """Run the demo until Ctrl-C; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="varnishpy demo", description=__doc__)
-    parser.add_argument("-a", "--listen", default="127.0.0.1:6081", help="where the cache listens (%(default)s)")
-    parser.add_argument("-n", "--workdir", help="working directory (default: a temporary one)")
-    parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="name=value",
-                        help="a parameter for the cache; may be given many times")  # fmt: skip
-    options = parser.parse_args(argv)
-    temporary = None if options.workdir else tempfile.mkdtemp(prefix="varnishpy-demo-")
-    workdir = os.path.abspath(options.workdir or str(temporary))
+    """Run the demo until Ctrl-C, or until nobody reads what it prints; returns the exit status."""
+    try:
+        given = parse(PROGRAM, OPTIONS, argv, error_status=2)
+    except ToolError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.status
+    options = dict(given)
+    parameters = [value for letter, value in given if letter == "p"]
+    temporary = None if "n" in options else tempfile.mkdtemp(prefix="varnishpy-demo-")
+    workdir = os.path.abspath(temporary or options["n"])
     origin = _OriginServer(("127.0.0.1", 0), Origin)
     threading.Thread(target=origin.serve_forever, name="origin", daemon=True).start()
     try:
-        return _run(options, workdir, origin.server_address[1])
+        return _run(options.get("a", "127.0.0.1:6081"), parameters, workdir, origin.server_address[1])
+    except BrokenPipeError:
+        return 0
     finally:
         origin.shutdown()
         origin.server_close()
@@ -149,23 +163,23 @@ def main(argv: list[str]) -> int:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run(options: argparse.Namespace, workdir: str, origin_port: int) -> int:
+def _run(listen: str, parameters: list[str], workdir: str, origin_port: int) -> int:
     os.makedirs(workdir, exist_ok=True)
     vcl = os.path.join(workdir, "demo.vcl")
     with open(vcl, "w", encoding="utf-8") as file:
         file.write(_VCL.format(port=origin_port))
-    command = [sys.executable, "-m", "varnishpy", "-F", "-a", options.listen, "-f", vcl, "-n", workdir]
+    command = [sys.executable, "-m", "varnishpy", "-F", "-a", listen, "-f", vcl, "-n", workdir]
     command += ["-p", "feature=+http2"]
-    for parameter in options.parameters:
+    for parameter in parameters:
         command += ["-p", parameter]
     # a session of its own, so that Ctrl-C reaches it once, from us
     daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         if not _wait_until_up(daemon):
             return 2
-        _explain(options.listen, workdir, origin_port)
+        _explain(listen, workdir, origin_port)
         signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        return daemon.wait()
+        return _wait(daemon)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
         return 0
@@ -178,6 +192,20 @@ def _run(options: argparse.Namespace, workdir: str, origin_port: int) -> int:
                 daemon.kill()
                 daemon.wait()
         os.unlink(vcl)
+
+
+def _wait(daemon: subprocess.Popen[str]) -> int:
+    """Until the daemon ends: its status. A reader of our output that goes away (``| head``) ends it as well."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # only errors: a pipe that nobody reads any more
+    while True:
+        try:
+            return daemon.wait(0.5)
+        except subprocess.TimeoutExpired:
+            if poll.poll(0):
+                # what the origin still prints must not fail at the interpreter's end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
 
 
 def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:

@@ -38,7 +38,7 @@ OPTIONS: dict[str, Option] = {
         Option("D", "[-D]", "Daemonize"),
         Option("E", "[-E]", "Display ESI transactions"),
         Option("g:", "[-g <session|request|vxid|raw>]", "Grouping mode (default: vxid)"),
-        Option("h", "[-h]", "Usage help"),
+        Option("h", "[-h]", "Usage help", "help"),
         Option("i:", "[-i <taglist>]", "Include tags"),
         Option("I:", "[-I <[taglist:]regex>]", "Include by regex"),
         Option("k:", "[-k <num>]", "Limit transactions"),
@@ -52,7 +52,7 @@ OPTIONS: dict[str, Option] = {
         Option("t:", "[-t <seconds|off>]", "VSM connection timeout"),
         Option("T:", "[-T <seconds>]", "Transaction end timeout"),
         Option("v", "[-v]", "Verbose record printing"),
-        Option("V", "[-V]", "Version"),
+        Option("V", "[-V]", "Version", "version"),
         Option("x:", "[-x <taglist>]", "Exclude tags"),
         Option("X:", "[-X <[taglist:]regex>]", "Exclude by regex"),
     )

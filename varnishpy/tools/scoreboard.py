@@ -19,12 +19,12 @@ from varnishpy.tools.usage import Option, ToolError, parse, tool
 PROGRAM = "varnishpy scoreboard"
 OPTIONS = [
     Option("1", "[-1]", "Print once to stdout"),
-    Option("h", "[-h]", "Usage help"),
+    Option("h", "[-h]", "Usage help", "help"),
     Option("j", "[-j]", "Print once as JSON"),
     Option("n:", "[-n <dir>]", "Working directory of the instance"),
     Option("p:", "[-p <period>]", "Seconds between refreshes (default: 1)"),
     Option("s:", "[-s <path>]", "Path of the stats socket (default: stats.sock in the working directory)"),
-    Option("V", "[-V]", "Version"),
+    Option("V", "[-V]", "Version", "version"),
 ]
 _HEADS = ("AGE", "KIND", "STATE", "VXID", "CLIENT", "REQUEST")
 

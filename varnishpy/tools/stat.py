@@ -7,6 +7,7 @@ import sys
 import time
 from xml.sax.saxutils import escape
 
+from varnishpy.base.near import did_you_mean
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.shm.reader import SetReader, VsmError
@@ -19,14 +20,14 @@ OPTIONS = [
     Option("1", "[-1]", "Print the statistics to stdout"),
     Option("c", "[-c]", "Show the live view even if stdout is no terminal"),
     Option("f:", "[-f <glob>]", "Legacy field filtering glob"),
-    Option("h", "[-h]", "Usage help"),
+    Option("h", "[-h]", "Usage help", "help"),
     Option("I:", "[-I <glob>]", "Field inclusion glob"),
     Option("j", "[-j]", "Print statistics to stdout as JSON"),
     Option("l", "[-l]", "Lists the available fields to use with the -f option"),
     Option("n:", "[-n <dir>]", "Working directory of the instance"),
     Option("r", "[-r]", "Toggle raw or adjusted gauges"),
     Option("t:", "[-t <seconds|off>]", "VSM connection timeout"),
-    Option("V", "[-V]", "Version"),
+    Option("V", "[-V]", "Version", "version"),
     Option("X:", "[-X <glob>]", "Field exclusion glob"),
     Option("x", "[-x]", "Print statistics to stdout as XML"),
 ]
@@ -120,6 +121,9 @@ def _run(argv: list[str]) -> None:
         raise ToolError("Attach interrupted") from None
     counters = CounterReader(reader)
     counters.refresh()
+    names = [point.name for point in counters.points()]
+    for glob in chosen.idle(names):
+        sys.stderr.write(f"No counter matches {glob}.{did_you_mean(glob, names)}\n")
     if mode == "c":
         from varnishpy.tools.stat_view import watch  # what draws on terminals takes long to load
 

@@ -35,6 +35,10 @@ class Filter:
                 return include
         return not any(include for _, include in self._globs)
 
+    def idle(self, names: list[str]) -> list[str]:
+        """The globs that include nothing of what there is."""
+        return [glob for glob, include in self._globs if include and not fnmatch.filter(names, glob)]
+
     def value(self, point: Point) -> int:
         """The number to show."""
         return point.raw if self.raw else point.value

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from varnishpy import __version__
+from varnishpy.base.near import did_you_mean
 
 
 class ToolError(Exception):
@@ -20,17 +21,29 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: ``letter`` with a colon if it takes a value, its synopsis, one line of meaning."""
+    """One option: ``letter`` with a colon if it takes a value, its synopsis, one line of meaning, a long name."""
 
     letter: str
     synopsis: str
     text: str
+    long: str = ""
 
 
-def usage(program: str, options: Sequence[Option]) -> str:
-    """The usage text."""
-    lines = [f"Usage: {program} <options>", "", "Options:"]
-    lines += [f" {option.synopsis:<25} {option.text}" for option in options]
+# names that scripts look for in the first line of a usage text
+_MATCHED = {"varnishpy adm": "varnishadm"}
+# every tool has them: a letter shows in a table that has it, a long name works everywhere
+_LONG = {"help": "h", "version": "V"}
+
+
+def usage(program: str, options: Sequence[Option], words: str = "") -> str:
+    """The usage text. ``words``: how what follows the options is shown."""
+    rest = f"<options>{' ' if words else ''}{words}"
+    known = _MATCHED.get(program)
+    lines = [f"Usage: {known} {rest}", f"       {program} {rest}"] if known else [f"Usage: {program} {rest}"]
+    lines += ["", "Options:"]
+    for option in options:
+        also = f" (--{option.long})" if option.long else ""
+        lines.append(f" {option.synopsis:<25} {option.text}{also}")
     return "\n".join(lines)
 
 
@@ -39,27 +52,48 @@ def version(program: str) -> str:
     return f"{program} (varnishpy-{__version__})"
 
 
-def parse(program: str, options: Sequence[Option], argv: list[str]) -> list[tuple[str, str]]:
-    """The options given, letters without dashes, in order. Prints and exits for -h, -V and mistakes."""
+def parse(program: str, options: Sequence[Option], argv: list[str], error_status: int = 1) -> list[tuple[str, str]]:
+    """The options given, letters without dashes, in order; no words may follow.
+
+    Prints and exits for -h, -V and ``--optstring``.
+
+    :raises ToolError: for what is not understood
+    """
+    given, rest = parse_words(program, options, argv, error_status=error_status)
+    if rest:
+        raise ToolError(f"{program}: surplus argument {rest[0]}\n{usage(program, options)}", error_status)
+    return given
+
+
+def parse_words(
+    program: str, options: Sequence[Option], argv: list[str], words: str = "", error_status: int = 1
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Like `parse`, with the words that follow the options.
+
+    :param words: how these are shown in the usage text; what follows the first of them is no option, whatever it looks
+        like. If empty, options may stand anywhere.
+    """
     letters = "".join(option.letter for option in options)
     if argv == ["--optstring"]:
         print(letters)
         raise SystemExit(0)
+    long = _LONG | {option.long: option.letter for option in options if option.long}
+    names = [name + ("=" if letter.endswith(":") else "") for name, letter in long.items()]
     try:
-        given, rest = getopt.gnu_getopt(argv, letters)
+        given, rest = (getopt.getopt if words else getopt.gnu_getopt)(argv, letters, names)
     except getopt.GetoptError as error:
-        raise ToolError(f"{program}: {error.msg}\n{usage(program, options)}") from None
-    if rest:
-        raise ToolError(usage(program, options))
-    result = [(name[1:], value) for name, value in given]
+        near = did_you_mean(error.opt, long) if len(error.opt) > 1 else ""
+        near = near.replace("mean ", "mean --")
+        raise ToolError(f"{program}: {error.msg}.{near}\n{usage(program, options, words)}", error_status) from None
+    result = [(long[name[2:]][0] if name.startswith("--") else name[1:], value) for name, value in given]
     for letter, _ in result:
         if letter == "h":
-            print(usage(program, options))
+            print(usage(program, options, words))
             raise SystemExit(0)
         if letter == "V":
             print(version(program))
             raise SystemExit(0)
-    return result
+    return result, rest
 
 
 def tool(run: Callable[[list[str]], None]) -> Callable[[list[str]], int]:

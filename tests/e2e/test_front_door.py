@@ -1,0 +1,178 @@
+"""What a new user types first, and what is said when it is mistyped."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_for
+from varnishpy import __version__
+from varnishpy.__main__ import SUBCOMMANDS, main
+
+Text = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "varnishpy", *arguments],
+        capture_output=True, text=True, timeout=60, cwd=cwd, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_help_names_every_subcommand_and_fits_a_screen(capsys: Text) -> None:
+    for words in (["--help"], ["help"]):
+        assert main(words) == 0
+        text = capsys.readouterr().out
+        for name, subcommand in SUBCOMMANDS.items():
+            assert re.search(rf"^  {name} +{re.escape(subcommand.text)}$", text, re.MULTILINE)
+        assert text.index("Subcommands") < text.index("Examples")
+        assert len(text.splitlines()) < 35
+
+
+def test_version(capsys: Text) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"varnishpy {__version__}\n"
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_each_subcommand_has_help(name: str, capsys: Text) -> None:
+    shown = []
+    for words in ([name, "--help"], ["help", name]):
+        try:
+            status = main(words)
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            status = ended.code
+        assert status == 0
+        shown.append(capsys.readouterr().out)
+    assert f"varnishpy {name}" in shown[0] and shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("name", ["adm", "stat", "log", "ncsa", "top", "hist", "scoreboard", "demo"])
+def test_each_tool_takes_long_options_and_knows_near_ones(name: str, capsys: Text) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"varnishpy {name} (varnishpy-{__version__})\n"
+    assert main([name, "--hepl"]) == (2 if name == "demo" else 1)
+    assert "Did you mean --help?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["strt"], "Did you mean stat?"),
+        (["scorebord"], "Did you mean scoreboard?"),
+        (["-b", "none", "-p", "thread_pool_mim=3"], "Did you mean thread_pool_min?"),
+        (["-b", "none", "-p", "feature=+htp2"], "Did you mean http2?"),
+        (["-b", "none", "-r", "default_tll"], "Did you mean default_ttl?"),
+        (["log", "-i", "ReqULR"], "Did you mean ReqURL?"),
+        (["log", "-q", "RespStaus >= 500"], "Did you mean RespStatus?"),
+    ],
+)
+def test_near_names(words: list[str], near: str, short_tmp: Path) -> None:
+    where = ["-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-F"] if words[0] == "-b" else []
+    done = run(*words, *where)
+    assert done.returncode in (1, 2)
+    assert near in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("http://127.0.0.1:8080/", "try -b 127.0.0.1:8080\n"),
+        ("http://127.0.0.1:8080/app", "which sets bereq.url\n"),
+        ("https://127.0.0.1:8443", ".ssl = 1"),
+    ],
+)
+def test_a_url_is_no_address(url: str, advice: str, tmp_path: Path) -> None:
+    done = run("-F", "-b", url, "-a", "127.0.0.1:0", "-n", str(tmp_path / "v"))
+    assert done.returncode == 2
+    assert "takes an address, not a URL" in done.stderr and advice in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-b", "none", "-S", "/nonexistent"],
+        ["-b", "none", "-I", "/nonexistent"],
+        ["-b", "none", "-E", "/nonexistent.py"],
+        ["-b", "none", "-a", "127.0.0.1:0,https,cert=/nonexistent"],
+        ["-b", "none", "-s", "file,/nonexistent/x,1m"],
+        ["-f", "/nonexistent"],
+    ],
+)
+def test_usage_is_only_spoken_of_after_mistakes_of_usage(arguments: list[str], short_tmp: Path) -> None:
+    done = run("-F", "-a", "127.0.0.1:0", "-n", str(short_tmp / "v"), *arguments)
+    assert done.returncode == 2
+    assert "Error: " in done.stderr and "gives usage" not in done.stderr
+
+
+def test_https_without_a_certificate_is_refused(short_tmp: Path) -> None:
+    done = run("-F", "-b", "none", "-a", "127.0.0.1:0,https", "-n", str(short_tmp / "v"))
+    assert done.returncode == 2
+    assert "has no certificate" in done.stderr and "launched" not in done.stderr
+    assert not (short_tmp / "v").exists()
+
+
+def test_a_vcl_init_that_fails_is_told_once(short_tmp: Path) -> None:
+    vcl = short_tmp / "init.vcl"
+    vcl.write_text('vcl 4.1;\nbackend default none;\nsub vcl_init { return (fail("no luck")); }\n')
+    done = run("-F", "-f", str(vcl), "-a", "127.0.0.1:0", "-n", str(short_tmp / "v"))
+    assert done.returncode == 2
+    assert done.stderr.count("no luck") == 1
+    assert "died" not in done.stderr
+
+
+def test_a_relative_directory_and_where_it_listens(short_tmp: Path) -> None:
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "varnishpy", "-F", "-b", "none", "-a", "main=127.0.0.1:0", "-n", "./work"],
+        cwd=short_tmp, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert daemon.stderr is not None
+        line = next(line for line in daemon.stderr if "Listening" in line)
+        assert re.fullmatch(r"Info: Listening on http://127\.0\.0\.1:\d+/ \(main\)\n", line)
+        assert (short_tmp / "work" / "_.pid").exists()
+        done = run("adm", "-n", "./work", "ping", cwd=short_tmp)
+        assert done.returncode == 0 and "PONG" in done.stdout
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.communicate(timeout=30)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_users_instance(short_tmp: Path) -> None:
+    other = pwd.getpwnam("nobody")
+    theirs = short_tmp / "v"
+    theirs.mkdir(mode=0o700)
+    short_tmp.chmod(0o755)
+    program = (
+        "import os, sys; from varnishpy.shm.reader import SetReader, VsmError; from pathlib import Path\n"
+        f"os.setgid({other.pw_gid}); os.setuid({other.pw_uid})\n"
+        "try: SetReader(Path(sys.argv[1])).attach(0)\n"
+        "except VsmError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(theirs)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"Could not get hold of {theirs}: permission denied, it belongs to root\n", done.stderr
+
+
+def test_a_demo_ends_when_nobody_reads_it(short_tmp: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "varnishpy", "demo", "-a", "127.0.0.1:0", "-n", str(short_tmp / "v")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stdout is not None and demo.stderr is not None
+    assert "varnishpy is serving" in demo.stdout.readline()
+    demo.stdout.close()
+    wait_for(lambda: demo.poll() is not None, "the demo's end")
+    assert demo.returncode == 0
+    assert "Traceback" not in demo.stderr.read()
+    demo.stderr.close()
