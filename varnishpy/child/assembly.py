@@ -20,6 +20,7 @@ from varnishpy.child import panic_sections, process_figures
 from varnishpy.child.heritage import Heritage
 from varnishpy.child.host import Host
 from varnishpy.child.preload import preload
+from varnishpy.child.stats_port import StatsPort
 from varnishpy.child.stats_socket import Provider, StatsSocket
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.http2.transport import Http2Transport
@@ -55,10 +56,12 @@ class Child:
     def __init__(self, heritage: Heritage) -> None:
         self.heritage = heritage
         self.heap: HeapKeeper | None = None
-        self.stats_socket: StatsSocket | None = None
+        self.stats_sockets: list[StatsSocket] = []
         if params.stats_socket != "none":
             path = params.stats_socket or heritage.workdir / "stats.sock"
-            self.stats_socket = StatsSocket(path, self._providers())
+            self.stats_sockets.append(StatsSocket(path, self._providers()))
+        if params.stats_listen != "none":
+            self.stats_sockets.append(StatsPort(params.stats_listen, self._providers()))
         if heritage.jail.gives_up_rights:
             preload()
         heritage.jail.enter()  # all that needs the manager's rights is done
@@ -152,9 +155,9 @@ class Child:
         self.pools.start()
         self.backends.start()
         self.cores.start()
-        if self.stats_socket is not None:
-            self.stats_socket.log_memory = self.shm.log_memory
-            self.stats_socket.start()
+        for stats_socket in self.stats_sockets:
+            stats_socket.log_memory = self.shm.log_memory
+            stats_socket.start()
         panic_sections.install(self)
 
     def _providers(self) -> dict[str, Provider]:
@@ -229,8 +232,8 @@ class Child:
         """End what must end in order; what runs in workers ends with the process."""
         self.acceptors.stop(0.5)
         self.cores.stop()
-        if self.stats_socket is not None:
-            self.stats_socket.stop()
+        for stats_socket in self.stats_sockets:
+            stats_socket.stop()
         self.backends.prober.stop()
         self.shm.seal()
         self.vcls.discard_all()

@@ -37,8 +37,8 @@ _PATH_LIMIT = 100  # sun_path holds 108 octets on Linux
 
 Provider = Callable[[], object]
 _PAGE = Path(__file__).with_name("stats_page.html")
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Header Too Large",
-            500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+            431: "Header Too Large", 500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 
 
 class StatsSocketError(Exception):
@@ -121,6 +121,9 @@ class StatsSocket:
         for thread in (self._thread, *clients.values()):
             if thread.is_alive():
                 thread.join(2)
+        self._remove()
+
+    def _remove(self) -> None:
         with contextlib.suppress(PermissionError):  # in a jail the directory is not ours; the manager removes it then
             self.path.unlink(missing_ok=True)
 
@@ -197,9 +200,18 @@ class StatsSocket:
         if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
             self._send(client, _Answer(400, "text/plain", b"no request body is expected\n"), False, False)
             return None, b""
+        if not self._permits(fields):
+            self._send(
+                client, _Answer(403, "text/plain", b"Host, Origin or Sec-Fetch-Site is another site's\n"), False, False
+            )
+            return None, b""
         keep = words[2] == "HTTP/1.1" and fields.get("connection") != "close"
         target = urlsplit(words[1])
         return _Asked(words[0], unquote(target.path), parse_qs(target.query, keep_blank_values=True), keep), rest
+
+    def _permits(self, fields: Mapping[str, str]) -> bool:
+        """May a request with these fields be answered? Who can open the socket's file may ask for anything."""
+        return True
 
     def _respond(self, client: socket.socket, asked: _Asked) -> bool:
         """Answer; False: close."""

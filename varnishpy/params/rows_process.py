@@ -6,6 +6,7 @@ import socket
 
 from varnishpy.params.bits import DEBUG_BITS, EXPERIMENTAL_BITS, VCC_FEATURE_BITS
 from varnishpy.params.spec import Flag, Spec, row
+from varnishpy.params.stats_addresses import wrong_stats_address, wrong_stats_path
 from varnishpy.params.tag_names import VSL_TAGS, VSL_TAGS_MASKED
 
 EXP = Flag.EXPERIMENTAL
@@ -302,6 +303,16 @@ MANAGEMENT: list[Spec] = [
         "",
         "Path of the statistics socket; empty is stats.sock in the working directory, none turns it off.",
         flags=RESTART,
+        check=wrong_stats_path,
+    ),
+    row(
+        "stats_listen",
+        "string",
+        "none",
+        "Loopback address and port, such as 127.0.0.1:7071, on which browsers of this machine find the pages of the "
+        "statistics socket; none turns it off. Every local user can read them, the log included.",
+        flags=RESTART,
+        check=wrong_stats_address,
     ),
     row("syslog_cli_traffic", "bool", "on", "Send management commands and answers to syslog."),
     row("debug", "bits", "none", "Turn debugging aids on and off.\n\tnone\tAll off" + _SIGNS, bits=DEBUG_BITS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Literal
@@ -67,6 +68,7 @@ class Spec:
     minimum_reason: str = ""  # the parameter that a bound follows
     maximum_reason: str = ""
     bits: dict[str, str] | None = None  # name to meaning, for bits and mask
+    check: Callable[[str], str] | None = None  # what is wrong with a string; empty if nothing is
     groups: dict[str, tuple[str, ...]] | None = None  # names that stand for several bits
 
 
@@ -82,10 +84,11 @@ def row(
     flags: Flag = Flag.NONE,
     bits: dict[str, str] | None = None,
     groups: dict[str, tuple[str, ...]] | None = None,
+    check: Callable[[str], str] | None = None,
 ) -> Spec:
     """Write one row; units of times, sizes and switches need not be given."""
     if not units:
         units = {"timeout": "seconds", "duration": "seconds", "bytes": "bytes", "bool": "bool"}.get(kind, "")
     if kind == "timeout" and low is None:
         low = "0"
-    return Spec(name, kind, default, low, high, units, flags, text, bits=bits, groups=groups)
+    return Spec(name, kind, default, low, high, units, flags, text, bits=bits, groups=groups, check=check)

@@ -201,6 +201,9 @@ def parse(text: str, spec: Spec, current: Value | None) -> Value:
         return _pool(text, spec)
     if kind in ("bits", "mask"):
         return parse_bits(text, spec, current if isinstance(current, frozenset) else frozenset())
+    wrong = spec.check(text) if spec.check is not None else ""
+    if wrong:
+        raise ParamError(wrong)
     return text
 
 

@@ -213,14 +213,14 @@ class Params:
         "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
         "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
         "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
-        "shortlived", "sigsegv_handler", "startup_timeout", "stats_socket", "syslog_cli_traffic", "targeted_fields",
-        "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
-        "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min",
-        "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog",
-        "thread_pools", "thread_queue_limit", "thread_stats_rate", "timeout_idle", "timeout_linger",
-        "tls_err_dup_servername", "tls_handshake_timeout", "transit_buffer", "uncacheable_ttl", "vary_notice",
-        "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen",
-        "vsl_space", "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session",
+        "shortlived", "sigsegv_handler", "startup_timeout", "stats_listen", "stats_socket", "syslog_cli_traffic",
+        "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time",
+        "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max",
+        "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track",
+        "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate", "timeout_idle",
+        "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "transit_buffer", "uncacheable_ttl",
+        "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask",
+        "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session",
         "workspace_thread",
     )  # fmt: skip
 
@@ -310,6 +310,7 @@ class Params:
         self.shortlived: float = 10.0
         self.sigsegv_handler: bool = True
         self.startup_timeout: float = 0.0
+        self.stats_listen: str = "none"
         self.stats_socket: str = ""
         self.syslog_cli_traffic: bool = True
         self.targeted_fields: str = "CDN-Cache-Control"

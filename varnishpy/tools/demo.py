@@ -170,6 +170,10 @@ def _run(listen: str, parameters: list[str], workdir: str, origin_port: int) -> 
         file.write(_VCL.format(port=origin_port))
     command = [sys.executable, "-m", "varnishpy", "-F", "-a", listen, "-f", vcl, "-n", workdir]
     command += ["-p", "feature=+http2"]
+    dashboard = next((text[13:] for text in parameters if text.startswith("stats_listen=")), "")
+    if not dashboard:
+        dashboard = f"127.0.0.1:{_free_port()}"
+        command += ["-p", f"stats_listen={dashboard}"]
     for parameter in parameters:
         command += ["-p", parameter]
     # a session of its own, so that Ctrl-C reaches it once, from us
@@ -177,7 +181,7 @@ def _run(listen: str, parameters: list[str], workdir: str, origin_port: int) -> 
     try:
         if not _wait_until_up(daemon):
             return 2
-        _explain(listen, workdir, origin_port)
+        _explain(listen, workdir, origin_port, dashboard)
         signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         return _wait(daemon)
     except KeyboardInterrupt:
@@ -227,6 +231,12 @@ def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:
     return False
 
 
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
 def _relay(stream: Iterable[str]) -> None:
     for line in stream:
         if not line.startswith("Debug:"):
@@ -242,7 +252,7 @@ def _own_name() -> str:
     return "varnishpy" if found and os.path.samefile(found, own) else shlex.quote(own)
 
 
-def _explain(listen: str, workdir: str, origin_port: int) -> None:
+def _explain(listen: str, workdir: str, origin_port: int, dashboard: str) -> None:
     where = listen.split("=")[-1].split(",")[0]
     url = f"http://{where}"
     try:
@@ -252,6 +262,8 @@ def _explain(listen: str, workdir: str, origin_port: int) -> None:
     command = _own_name()
     print(
         f"""varnishpy is serving {url}/ in front of an origin on 127.0.0.1:{origin_port}
+
+Watch it in a browser: http://{dashboard}/
 
 Try, in another terminal (or open {url}/ in a browser):
 
