@@ -724,3 +724,7 @@ def test_tls_to_the_origin(rig: Any, origin: Any) -> None:
     strict = rig.backend(origin, host="origin.test", ssl=True)
     assert "backend b: fail errno 71 (TLS: " in get_error(rig, strict, rig.bo())
     assert strict.vsc.get("fail_other") == 1
+
+
+def test_a_backend_without_a_probe_has_no_good_probes(rig: Any, origin: Any) -> None:
+    assert rig.backend(origin).vsc.get("happy") == 0

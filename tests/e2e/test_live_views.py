@@ -58,6 +58,8 @@ def test_hist(cache: Cache) -> None:
 
 
 def test_stat(cache: Cache) -> None:
+    cache.get("/page")
+    cache.get("/page")  # a hit: counters that are zero are not shown
     shown = view("stat", cache.workdir)
     try:
         shown.wait_for(lambda text: "MAIN.cache_hit" in text, "counters")

@@ -249,7 +249,8 @@ def test_pages(stats_socket: StatsSocket) -> None:
     assert json.loads(body)["counters"]["VBE.boot.default.req"]["value"] == 3
     status, _, body = get(path, "/metrics")
     assert re.search(rb"^process_resident_memory_bytes [1-9]\d+$", body, re.M)
-    assert b'varnishpy_vbe_req_total{ident="boot.default"} 3\n' in body
+    assert b'varnishpy_vbe_req_total{vcl="boot",backend="default"} 3\n' in body
+    assert re.search(rb'^varnishpy_build_info\{version="[^"]+",interpreter="[^"]+"\} 1$', body, re.M)
     assert b"# TYPE varnishpy_vbe_conn gauge\n" in body
     status, fields, body = get(path, "/")
     assert (

@@ -70,7 +70,6 @@ class Backend(Director):
         self.sick = False  # set by the probe
         self.changed = clock.now()
         self.vsc = stats.new_segment(stats.VBE, self.cli_name)
-        self.vsc.set("happy", 0xFFFFFFFFFFFFFFFF)
         self.vsc.hide()
         self.n_conn = 0
         self._owner = owner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from varnishpy import __version__
+from varnishpy import __version__, stats
 from varnishpy.base.compiled import interpreter
 from varnishpy.log.grouping import Transaction
 from varnishpy.stats.segments import Registry, Segment
@@ -56,13 +56,33 @@ def _label(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def _labels(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{_label(value)}"' for name, value in labels.items()) + "}"
+
+
+def _labels_of(segment: Segment) -> str:
+    if segment.table is stats.VBE:
+        vcl, _, backend = segment.ident.partition(".")  # a VCL's name has no dot
+        return _labels(vcl=vcl, backend=backend)
+    return _labels(ident=segment.ident) if segment.ident else ""
+
+
 def metrics(registry: Registry) -> bytes:
-    """All counters in Prometheus' text format: ``varnishpy_<class>_<counter>[_total]{ident="..."}``."""
+    """All counters in Prometheus' text format: ``varnishpy_<class>_<counter>[_total]{ident="..."}``.
+
+    Those of backends have ``vcl`` and ``backend`` in place of ``ident``: what is summed by backend goes on when another
+    VCL is used.
+    """
     registry.collect()
     classes: dict[str, list[Segment]] = {}
     for segment in registry.all():
         classes.setdefault(segment.table.name, []).append(segment)
-    lines = []
+    build = _labels(version=__version__, interpreter=interpreter())
+    lines = [
+        "# HELP varnishpy_build_info Version and interpreter.",
+        "# TYPE varnishpy_build_info gauge",
+        f"varnishpy_build_info{build} 1",
+    ]
     for segments in classes.values():
         table = segments[0].table
         values = [(segment, segment.snapshot()) for segment in segments]
@@ -73,8 +93,7 @@ def metrics(registry: Registry) -> bytes:
             lines.append(f"# HELP {name} {column.oneliner}")
             lines.append(f"# TYPE {name} {'counter' if counts else 'gauge'}")
             for segment, snapshot in values:
-                labels = f'{{ident="{_label(segment.ident)}"}}' if segment.ident else ""
-                lines.append(f"{name}{labels} {snapshot[column.name]}")
+                lines.append(f"{name}{_labels_of(segment)} {snapshot[column.name]}")
     return ("\n".join(lines) + "\n").encode()
 
 
