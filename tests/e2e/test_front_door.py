@@ -15,6 +15,7 @@ import pytest
 from tests.waiting import wait_for
 from varnishpy import __version__
 from varnishpy.__main__ import SUBCOMMANDS, main
+from varnishpy.base.endpoint import parse_listen
 
 Text = pytest.CaptureFixture[str]
 
@@ -176,3 +177,13 @@ def test_a_demo_ends_when_nobody_reads_it(short_tmp: Path) -> None:
     assert demo.returncode == 0
     assert "Traceback" not in demo.stderr.read()
     demo.stderr.close()
+
+
+def test_the_addresses_in_the_docs_are_addresses(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "listening.md").read_text()
+    pem = tmp_path / "site.pem"
+    pem.touch()
+    found = re.findall(r"^-a (\S+)$", page, re.MULTILINE)
+    assert len(found) > 5
+    for text in found:
+        parse_listen(text.replace("/etc/varnishpy/site.pem", str(pem)), "a0")
