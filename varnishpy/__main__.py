@@ -26,6 +26,8 @@ SUBCOMMANDS: Final = {
     "hist": Subcommand("varnishpy.tools.hist", "response times as a histogram (varnishhist)"),
     "scoreboard": Subcommand("varnishpy.tools.scoreboard", "what each worker is doing"),
     "adm": Subcommand("varnishpy.tools.adm", "management commands: VCL, parameters, bans (varnishadm)"),
+    "check": Subcommand("varnishpy.tools.check", "does a VCL program compile?"),
+    "reload": Subcommand("varnishpy.tools.reload", "an instance takes its VCL file anew"),
     "test": Subcommand("varnishpy.vtc.cli", "run test scripts (varnishtest)"),
     "explain": Subcommand("varnishpy.kit.explain_cli", "what a VCL program does with a request, line by line"),
     "new-vmod": Subcommand("varnishpy.tools.new_vmod", "begin a VMOD: module, project file and test"),

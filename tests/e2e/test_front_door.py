@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.harness import running
 from tests.waiting import wait_for
 from varnishpy import __version__
 from varnishpy.__main__ import SUBCOMMANDS, main
@@ -187,3 +188,38 @@ def test_the_addresses_in_the_docs_are_addresses(tmp_path: Path) -> None:
     assert len(found) > 5
     for text in found:
         parse_listen(text.replace("/etc/varnishpy/site.pem", str(pem)), "a0")
+
+
+def test_check(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.vcl", tmp_path / "bad.vcl"
+    good.write_text("vcl 4.1;\nbackend default none;\n")
+    bad.write_text("vcl 4.1;\nbackend default none;\nsub vcl_recv { set req.nosuch = 1; }\n")
+    done = run("check", "good.vcl", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "good.vcl: good\n", "")
+    done = run("check", "bad.vcl", "good.vcl", "absent.vcl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "good.vcl: good\n"
+    assert "Line 3" in done.stderr and "absent.vcl" in done.stderr
+    assert run("check").returncode == 2
+
+
+def test_reload(short_tmp: Path) -> None:
+    vcl = short_tmp / "my.vcl"
+
+    def program(text: str) -> None:
+        vcl.write_text("vcl 4.1;\nbackend default none;\n" + f"sub vcl_recv {{ return (synth({text})); }}\n")
+
+    program("701")
+    with running(short_tmp / "v", "-f", str(vcl)) as cache:
+        for text in ("702", "703"):
+            program(text)
+            done = run("reload", "-n", str(cache.workdir))
+            assert done.returncode == 0 and f"{vcl} is in use" in done.stdout, done.stderr
+            assert cache.get("/").status == int(text)
+        rows = cache.cli("vcl.list").splitlines()
+        assert sum("active" in row for row in rows) == 1
+        assert not any("boot" in row and "discarded" not in row for row in rows)
+        program("wrong")
+        done = run("reload", "-n", str(cache.workdir))
+        assert done.returncode == 1 and "VCL compilation failed" in done.stderr
+        assert cache.get("/").status == 703

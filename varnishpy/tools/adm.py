@@ -131,7 +131,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _ask(sock: socket.socket, line: str) -> tuple[int, str]:
+def ask(sock: socket.socket, line: str) -> tuple[int, str]:
+    """Send one command line; its status and answer."""
     sock.settimeout(None)
     sock.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
     # a command may take long (vcl.load, stop): as long as the manager itself waits for the child
@@ -140,7 +141,7 @@ def _ask(sock: socket.socket, line: str) -> tuple[int, str]:
 
 def _one(sock: socket.socket, words: list[str], plain: bool) -> int:
     # not quoted: as with varnishadm, 'ban req.url ~ ^/news' may be given as one word or as many
-    status, text = _ask(sock, " ".join(words))
+    status, text = ask(sock, " ".join(words))
     if plain:
         sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
     else:
@@ -157,7 +158,7 @@ def _prompt(sock: socket.socket, plain: bool) -> int:
     if interactive:
         import readline  # noqa: F401 - gives input() editing and history
 
-        sys.stdout.write(_ask(sock, "banner")[1] + "\n")
+        sys.stdout.write(ask(sock, "banner")[1] + "\n")
     while True:
         try:
             line = input("varnish> " if interactive else "")
@@ -165,7 +166,7 @@ def _prompt(sock: socket.socket, plain: bool) -> int:
             return 0
         if not line.strip():
             continue
-        status, text = _ask(sock, line)
+        status, text = ask(sock, line)
         if plain or not interactive:
             sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
         else:
