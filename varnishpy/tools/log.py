@@ -1,4 +1,4 @@
-"""``varnishpy log``: show the log as varnishlog(1) does."""
+"""``varnishpy log``: show the log as varnishlog(1) does, or with ``--json`` as varnishlog-json(1)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from varnishpy.log.grouping import Transaction
 from varnishpy.log.printing import print_group
 from varnishpy.log.record import encode
 from varnishpy.tools.follow import Follower, pick
+from varnishpy.tools.log_json import GROUPINGS, JsonForm
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy log"
@@ -18,19 +19,22 @@ OPTIONS = pick(
     "bcCdDEghiIkLnPQqrRtTvVxX",
     Option("a", "[-a]", "Append to file"),
     Option("A", "[-A]", "Text output"),
+    Option("j", "[-j]", "JSON output, one object a line; -g: probe, request or vxid", "json"),
+    Option("p", "[-p]", "Pretty-print JSON output"),
     Option("u", "[-u]", "Unbuffered output"),
     Option("w:", "[-w <filename>]", "Output filename"),
 )
 
 
 class _Output:
-    """Where groups go: text to stdout or a file, or records in binary form to a file."""
+    """Where groups go: text or JSON to stdout or a file, or records in binary form to a file."""
 
-    def __init__(self, follower: Follower, path: str | None, append: bool, text: bool, unbuffered: bool) -> None:
+    def __init__(self, follower: Follower, path: str | None, append: bool, form: JsonForm | None) -> None:
         self._follower = follower
         self._path = path
-        self._text = text or path is None
-        self._unbuffered = unbuffered
+        self._form = form
+        self.text = path is None
+        self.unbuffered = False
         self._file: BinaryIO = self._open(append)
         self._headed = False
 
@@ -45,7 +49,9 @@ class _Output:
     def group(self, group: list[Transaction]) -> None:
         """Write one group."""
         selection = self._follower.selection
-        if self._text:
+        if self._form is not None:
+            self._file.write(self._form.render(group, selection))
+        elif self.text:
             text = io.StringIO()
             print_group(group, selection, text)
             self._file.write(text.getvalue().encode("latin-1", "replace"))
@@ -59,7 +65,7 @@ class _Output:
                 for record in transaction.records:
                     if selection.matches(record):
                         self._file.write(encode(record, layout))
-        if self._unbuffered:
+        if self.unbuffered:
             self._file.flush()
 
     def flush(self) -> None:
@@ -80,27 +86,47 @@ class _Output:
             self._file.close()
 
 
+def _json_form(given: list[tuple[str, str]], follower: Follower) -> JsonForm | None:
+    """How JSON is written, if it is asked for; of single transactions only clients' are shown unless sides are given.
+
+    :raises ToolError: for options that do not go together
+    """
+    letters = {letter for letter, _ in given}
+    if "j" not in letters:
+        if "p" in letters:
+            raise ToolError("-p goes only with --json")
+        return None
+    for letter in "Av":
+        if letter in letters:
+            raise ToolError(f"-{letter} does not go with --json")
+    grouping = [value.lower() for letter, value in given if letter == "g"][-1:] or ["vxid"]
+    if grouping[0] not in GROUPINGS:
+        raise ToolError(f"Unknown grouping type for --json: {grouping[0]}")
+    follower.option("g", GROUPINGS[grouping[0]])
+    if grouping[0] == "vxid" and not letters & set("bcE"):
+        follower.selection.client = True
+    return JsonForm(grouping[0], "p" in letters)
+
+
 def _run(argv: list[str]) -> None:
     follower = Follower()
-    append = text = unbuffered = False
     path: str | None = None
-    for letter, value in parse(PROGRAM, OPTIONS, argv):
-        if letter == "a":
-            append = True
-        elif letter == "A":
-            text = True
-        elif letter == "u":
-            unbuffered = True
-        elif letter == "w":
+    given = parse(PROGRAM, OPTIONS, argv)
+    form = _json_form(given, follower)
+    for letter, value in given:
+        if letter == "w":
             path = value
-        else:
+        elif form is None or letter != "g":
             follower.option(letter, value)
     if follower.daemon and path is None:
         raise ToolError("Missing -w option")
     if follower.daemon and path == "-":
         raise ToolError("Daemon cannot write to stdout")
     follower.setup()
-    output = _Output(follower, path, append, text, unbuffered)
+    letters = {letter for letter, _ in given}
+    output = _Output(follower, path, "a" in letters, form)
+    output.text |= "A" in letters
+    output.unbuffered = "u" in letters
     follower.on_group = output.group
     follower.on_idle = output.flush
     if path not in (None, "-") and follower.daemon:

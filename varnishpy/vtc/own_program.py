@@ -27,6 +27,7 @@ _PROGRAMS: Final = {
     "varnishd": "",
     "varnishadm": "adm",
     "varnishlog": "log",
+    "varnishlog-json": "log --json",
     "varnishncsa": "ncsa",
     "varnishstat": "stat",
     "varnishtop": "top",
