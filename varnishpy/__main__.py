@@ -21,6 +21,7 @@ SUBCOMMANDS: Final = {
     "demo": Subcommand("varnishpy.tools.demo", "a cache in front of a small origin, to try things on"),
     "log": Subcommand("varnishpy.tools.log", "what happens to each request, live (varnishlog)"),
     "stat": Subcommand("varnishpy.tools.stat", "the counters, live or once (varnishstat)"),
+    "statdiff": Subcommand("varnishpy.tools.statdiff", "two snapshots of the counters compared (varnishstatdiff)"),
     "ncsa": Subcommand("varnishpy.tools.ncsa", "one line per request, as web servers log (varnishncsa)"),
     "top": Subcommand("varnishpy.tools.top", "the most frequent log records (varnishtop)"),
     "hist": Subcommand("varnishpy.tools.hist", "response times as a histogram (varnishhist)"),

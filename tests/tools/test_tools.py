@@ -18,7 +18,7 @@ from varnishpy import log
 from varnishpy.child.stats_socket import MOST_CLIENTS, StatsSocket, StatsSocketError
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.tags import Tag
-from varnishpy.tools import hist, ncsa, scoreboard, stat, top
+from varnishpy.tools import hist, ncsa, scoreboard, stat, statdiff, top
 from varnishpy.tools import log as log_tool
 from varnishpy.tools.follow import Follower
 from varnishpy.tools.usage import ToolError
@@ -36,7 +36,9 @@ def test_nobody_there_is_one_clear_message(main: object, tmp_path: Path, capsys:
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("main", [log_tool.main, ncsa.main, top.main, hist.main, stat.main, scoreboard.main])
+@pytest.mark.parametrize(
+    "main", [log_tool.main, ncsa.main, top.main, hist.main, stat.main, statdiff.main, scoreboard.main]
+)
 def test_help_version_and_wrong_options(main: object, capsys: Text) -> None:
     assert callable(main)
     for option, text in (("-h", "Usage: varnishpy "), ("-V", "(varnishpy-")):

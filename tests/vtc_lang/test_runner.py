@@ -356,7 +356,8 @@ varnish v1 -vsl_catchup
 shell -expect "Child in state running" {varnishadm -n ${v1_name} status}
 shell -expect "ReqURL" {varnishlog -n ${v1_name} -d -g request -i ReqURL}
 shell -expect {"handling":"miss"} {varnishlog-json -n ${v1_name} -d}
-shell -expect "MAIN.cache_miss" {varnishstat -n ${v1_name} -1 -f MAIN.cache_miss}
+shell -expect "MAIN.cache_miss" {varnishstat -n ${v1_name} -1 -f MAIN.cache_miss | tee stat}
+shell -expect "+++ stat" {varnishstatdiff stat stat}
 shell -match "^127.0.0.1 .*GET" {varnishncsa -n ${v1_name} -d}
 shell -match "1.00 ReqURL" {varnishtop -n ${v1_name} -d -1 -i ReqURL}
 shell -expect "varnishpy" {varnishd -V}

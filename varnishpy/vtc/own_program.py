@@ -30,6 +30,7 @@ _PROGRAMS: Final = {
     "varnishlog-json": "log --json",
     "varnishncsa": "ncsa",
     "varnishstat": "stat",
+    "varnishstatdiff": "statdiff",
     "varnishtop": "top",
     "varnishhist": "hist",
     "varnishtest": "test --compat",
