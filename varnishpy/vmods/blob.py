@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode, b64encode
 from typing import Literal
@@ -14,11 +13,27 @@ Case = Literal["LOWER", "UPPER", "DEFAULT"]
 
 # the two characters above 61, and padding
 _ALPHABETS = {
-    "BASE64": (b"+/", "="),
-    "BASE64URL": (b"-_", "="),
-    "BASE64URLNOPAD": (b"-_", ""),
-    "BASE64CF": (b"-~", "_"),
+    "BASE64": ("+/", "="),
+    "BASE64URL": ("-_", "="),
+    "BASE64URLNOPAD": ("-_", ""),
+    "BASE64CF": ("-~", "_"),
 }
+
+
+def _base64_form(above: str, pad: str) -> re.Pattern[str]:
+    """Groups of four digits. The last may have two or three, and be filled up with padding, wholly, in part or not."""
+    digit = f"[A-Za-z0-9{re.escape(above)}]"
+    two, three = (f"{pad}{{0,2}}", f"{pad}?") if pad else ("", "")
+    return re.compile(f"(?:{digit}{{4}})*(?:{digit}{{2}}{two}|{digit}{{3}}{three})?")
+
+
+def _too_short(encoding: str, text: str) -> bool:
+    """One character of base64 has room for no octet: where the reference measures first, it does not look at it."""
+    return encoding in _ALPHABETS and len(text) == 1
+
+
+_BASE64 = {encoding: _base64_form(*alphabet) for encoding, alphabet in _ALPHABETS.items()}
+_WITH_CASE = frozenset(("HEX", "URL"))  # encodings with hexadecimal digits
 _UNRESERVED = re.compile(rb"[^A-Za-z0-9._~-]")
 _PERCENT = re.compile(r"%(..?)?", re.DOTALL)
 _HEX = re.compile(r"[0-9A-Fa-f]*")
@@ -28,24 +43,23 @@ class _Illegal(Exception):
     """Text that is not in the encoding."""
 
 
-def _decode(encoding: str, text: str) -> bytes:
+def _decode(encoding: str, text: str, length: int = 0) -> bytes:
+    """The octets behind *text*, or behind its first *length* characters if that is more than 0."""
+    if encoding == "HEX" and _HEX.fullmatch(text) is None:  # what lies beyond the length must be digits, too
+        raise _Illegal
+    if length > 0:
+        text = text[:length]
     if encoding == "IDENTITY":
         return text.encode("latin-1")
     if encoding == "HEX":
-        if _HEX.fullmatch(text) is None:
-            raise _Illegal
         return bytes.fromhex("0" * (len(text) % 2) + text)
     if encoding == "URL":
         return _PERCENT.sub(_percent, text).encode("latin-1")
-    altchars, pad = _ALPHABETS[encoding]
-    body = text.rstrip(pad) if pad else text
-    padding = len(text) - len(body)
-    if len(body) % 4 == 1 or padding > 2 or (padding and len(text) % 4) or (pad and len(text) % 4):
+    if _BASE64[encoding].fullmatch(text) is None:
         raise _Illegal
-    try:
-        return b64decode(body + "=" * (-len(body) % 4), altchars=altchars, validate=True)
-    except (binascii.Error, ValueError):
-        raise _Illegal from None
+    above, pad = _ALPHABETS[encoding]
+    digits = text.rstrip(pad) if pad else text
+    return b64decode(digits + "=" * (-len(digits) % 4), altchars=above.encode("ascii"))
 
 
 def _percent(found: re.Match[str]) -> str:
@@ -55,37 +69,38 @@ def _percent(found: re.Match[str]) -> str:
     return chr(int(digits, 16))
 
 
-def _encode(encoding: str, case: str, data: bytes) -> str:
-    if case != "DEFAULT" and encoding not in ("HEX", "URL"):
+def _check_case(encoding: str, case: str) -> None:
+    if case != "DEFAULT" and encoding not in _WITH_CASE:
         raise VclFailure(f"vmod blob error: case {case} is illegal with encoding {encoding}")
+
+
+def _encode(encoding: str, case: str, data: bytes) -> str:
     if encoding == "IDENTITY":
-        return data.decode("latin-1")
+        return data.partition(b"\0")[0].decode("latin-1")  # a string of VCL ends at the first NUL
     if encoding == "HEX":
         return data.hex().upper() if case == "UPPER" else data.hex()
     if encoding == "URL":
         form = b"%%%02X" if case == "UPPER" else b"%%%02x"
         return _UNRESERVED.sub(lambda found: form % found.group()[0], data).decode("latin-1")
-    altchars, pad = _ALPHABETS[encoding]
-    return b64encode(data, altchars).decode("ascii").replace("=", pad)
-
-
-def _cut(text: str, length: int) -> str:
-    return text[:length] if length > 0 else text
+    above, pad = _ALPHABETS[encoding]
+    return b64encode(data, above.encode("ascii")).decode("ascii").replace("=", pad)
 
 
 def decode(ctx: Ctx, decoding: Encoding = "IDENTITY", length: INT = 0, encoded: STRANDS = "") -> BLOB:
     """The octets that text in an encoding stands for; *length*: only so many characters of it.
 
-    Text that is not in the encoding fails the VCL.
+    Text that is not in the encoding fails the VCL. What is in base64 may lack its padding, or a part of it; padding
+    stands only at the end.
     """
     try:
-        return _decode(decoding, _cut(encoded, length))
+        return _decode(decoding, encoded, length)
     except _Illegal:
         raise VclFailure(f'vmod blob error: cannot decode, illegal encoding beginning with "{encoded}"') from None
 
 
 def encode(ctx: Ctx, encoding: Encoding = "IDENTITY", case: Case = "DEFAULT", blob: BLOB = None) -> STRING:
     """Octets in an encoding. A *case* for an encoding that knows none fails the VCL."""
+    _check_case(encoding, case)
     return None if blob is None else _charged(ctx, _encode(encoding, case, blob))
 
 
@@ -104,8 +119,17 @@ def transcode(
     length: INT = 0,
     encoded: STRANDS = "",
 ) -> STRING:
-    """From one encoding into another; fails as `decode` and `encode` do."""
+    """From one encoding into another; fails as `decode` and `encode` do.
+
+    A whole text that is in the wanted encoding already stays as it is, unless its digits could change their case. A
+    single character of base64 becomes nothing.
+    """
+    _check_case(encoding, case)
+    if _too_short(decoding, encoded):
+        return ""
     data = decode(ctx, decoding, length, encoded)
+    if encoding == decoding and length <= 0 and encoding not in _WITH_CASE:
+        return ctx.account(encoded)
     return ctx.account(_encode(encoding, case, data or b""))
 
 
@@ -144,7 +168,7 @@ class blob:
     def __init__(self, ctx: Ctx, vcl_name: str, decoding: Encoding = "IDENTITY", encoded: STRANDS = "") -> None:
         self._encoded: dict[tuple[str, str], str] = {}
         try:
-            self._data = _decode(decoding, encoded)
+            self._data = b"" if _too_short(decoding, encoded) else _decode(decoding, encoded)
         except _Illegal:
             raise VclFailure(
                 f'vmod blob error: cannot create blob {vcl_name}, illegal encoding beginning with "{encoded}"'
@@ -154,6 +178,7 @@ class blob:
         return self._data
 
     def encode(self, ctx: Ctx, encoding: Encoding = "IDENTITY", case: Case = "DEFAULT") -> STRING:
+        _check_case(encoding, case)
         known = self._encoded.get((encoding, case))
         if known is None:
             known = self._encoded[(encoding, case)] = _encode(encoding, case, self._data)
