@@ -76,6 +76,15 @@ def test_post_body_is_passed_on(cache: Cache) -> None:
     cache.idle(0)
 
 
+def test_a_length_of_nothing_keeps_its_place(cache: Cache) -> None:
+    cache.origin.on("/p", Answer(b"ok"))
+    cache.get("/p", method="POST", headers={"Content-Length": "0", "X-After": "1"})
+    cache.get("/p", method="POST", headers={"X-After": "1"})
+    said, unsaid = ([header[0] for header in request.headers] for request in cache.origin.requests)
+    assert said.index("content-length") < said.index("x-after")
+    assert unsaid.index("x-after") < unsaid.index("content-length")
+
+
 def test_client_reads_while_the_body_arrives(cache: Cache) -> None:
     gate = threading.Event()
     cache.origin.on("/s", Answer([b"early", gate, b"late"]))

@@ -131,7 +131,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     if bo.bereq_body is None and bo.client_req is None:  # nothing will be sent: say so, or say nothing
         if bereq.method in _BODYLESS_METHODS:
             bereq.unset("content-length")
-        else:
+        elif bereq.values("content-length") != ["0"]:  # where the client said so, the field keeps its place
             bereq.set("Content-Length", "0")
     action = run_backend_vcl(wrk, bo, "backend_fetch")
     if action in ("abandon", "fail"):
