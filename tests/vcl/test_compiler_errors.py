@@ -153,6 +153,82 @@ def test_refused(text: str, message: str) -> None:
     assert message in refusal(text)
 
 
+HINTS = [
+    # subroutines: mistyped, and as they were called before VCL 4
+    ("sub vcl_recieve { }", "Did you mean vcl_recv?\n"),
+    ("sub vcl_delivery { }", "Did you mean vcl_deliver?\n"),
+    ("sub vcl_backend_respone { }", "Did you mean vcl_backend_response"),
+    ("sub vcl_fetch { }", "Did you mean vcl_backend_response?\n"),
+    ("sub vcl_error { }", "Did you mean vcl_synth or vcl_backend_error?\n"),
+    ("sub normalize { } sub vcl_recv { call normalise; call normalize; }", "Did you mean normalize?\n"),
+    # names
+    ("sub vcl_recv { remove req.http.x; }", "Did you mean unset?\n"),
+    ('sub vcl_recv { if (req.request == "GET") { } }', "Did you mean req.method?\n"),
+    ("sub vcl_backend_response { set beresp.tll = 1s; }", "Did you mean beresp.ttl?\n"),
+    ('sub vcl_recv { set req.htpp.Accept = "x"; }', "Did you mean req.http.Accept?\n"),
+    ("sub vcl_recv { set req.http.x = client.identty; }", "Did you mean client.identity?\n"),
+    ("sub vcl_recv { unset req.grce; }", "Did you mean req.grace?\n"),
+    ("sub vcl_recv { if (req.grce > 1s) { } }", "Did you mean req.grace?\n"),
+    ("sub vcl_recv { if (storage.s0.hapy) { } }", "Did you mean .happy?\n"),
+    ("backend images none; sub vcl_recv { set req.backend_hint = image; }", "Did you mean images?\n"),
+    ("sub vcl_recv { retrun (pass); }", "Did you mean return?\n"),
+    ("sub vcl_recv { return (lokup); }", "Did you mean lookup?\n"),
+    ("bakend c none;", "Did you mean backend?\n"),
+    ('backend c { .hosst = "127.0.0.1"; }', "Did you mean .host?\n"),
+]
+
+
+@pytest.mark.parametrize(("text", "hint"), HINTS, ids=[text for text, _hint in HINTS])
+def test_what_may_have_been_meant(text: str, hint: str) -> None:
+    assert hint in refusal(HEAD + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sub vcl_xyzzy { }",
+        "sub vcl_recv { set req.xyzzy = 1; }",
+        "sub vcl_recv { call xyzzy; }",
+        "sub vcl_recv { set beresp.ttl = 1s; }",
+    ],
+)
+def test_nothing_is_guessed_where_nothing_is_near(text: str) -> None:
+    assert "Did you mean" not in refusal(HEAD + text)
+
+
+OPEN = "\nsub vcl_recv\n{\n\tif (req.url) {\n\t\treturn (pass);\n\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (OPEN, "Subroutine 'vcl_recv'"),
+        (OPEN + "sub vcl_deliver { }\n", "Subroutine 'vcl_recv'"),
+        (OPEN + 'backend c { .host = "127.0.0.1"; }\n', "Subroutine 'vcl_recv'"),
+        ('\nbackend c\n{\n\t.host = "127.0.0.1";\n', "Backend 'c'"),
+        ('\nbackend c\n{\n\t.host = "127.0.0.1";\nsub vcl_recv { }\n', "Backend 'c'"),
+        ('\nacl c\n{\n\t"127.0.0.1";\nsub vcl_recv { }\n', "Acl 'c'"),
+    ],
+)
+@pytest.mark.parametrize("version", ["4.0", "4.1"])
+def test_what_was_never_closed_is_named_with_its_line(version: str, text: str, what: str) -> None:
+    said = refusal(HEAD.replace("4.1", version) + text)
+    assert said.endswith(f"{what} was not closed before that, it was opened here:\n('input' Line 5 Pos 1)\n{{\n#\n\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sub vcl_recv { set req.url = backend; }",
+        "sub vcl_recv { foo; } sub vcl_deliver { }",
+        "sub foo { } sub foo { } sub vcl_recv { call foo; }",
+        "sub vcl_recv",
+    ],
+)
+def test_other_mistakes_are_not_blamed_on_a_brace(text: str) -> None:
+    assert "was not closed" not in refusal(HEAD + text)
+
+
 def test_unused_symbols_are_warnings_when_so_wished() -> None:
     compiled = compile_vcl(HEAD + "sub foo { }", "test", CompileOptions(err_unref=False))
     assert "Unused sub foo, defined:" in compiled.warnings

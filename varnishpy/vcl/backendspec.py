@@ -10,6 +10,7 @@ from typing import Any
 
 from varnishpy.base import endpoint
 from varnishpy.vcl import addresses
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CBLOB, CSTR, ID, CompileStop, Token
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
 from varnishpy.vcl.symbols import Symbol
@@ -105,7 +106,9 @@ def _field(unit: Unit, fields: dict[str, Reader], seen: dict[str, Token]) -> Tok
     token = unit.expect(ID)
     name = token.text
     if name not in fields:
-        unit.report.fail(f"Unknown field: '{name}' at\n", token)
+        unit.report.add(f"Unknown field: '{name}' at\n")
+        unit.report.where(token)
+        unit.report.fail(did_you_mean(name, fields, "."))
     if name in seen:
         unit.report.add(f"Field '{name}' redefined at:\n")
         unit.report.where(token)

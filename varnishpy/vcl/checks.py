@@ -44,6 +44,7 @@ def _references(unit: Unit) -> None:
         if not symbol.defined and symbol.referenced and symbol.reference is not None:
             unit.report.add(f"Undefined {symbol.kind} {symbol.reference.text}, first reference:\n")
             unit.report.where(symbol.reference)
+            unit.report.add(unit.symbols.near(symbol.reference.text, symbol.kind, symbol))
             failed = True
         elif symbol.defined and not symbol.referenced and symbol.definition is not None:
             if unit.builtin_names is not None and symbol.name in unit.builtin_names:

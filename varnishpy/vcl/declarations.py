@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from varnishpy.vcl.acl import parse_acl
 from varnishpy.vcl.backendspec import parse_backend, parse_probe
+from varnishpy.vcl.nearby import did_you_mean, did_you_mean_sub, left_open
 from varnishpy.vcl.source import CSRC, CSTR, EOI, FNUM, ID, CompileStop, Token
 from varnishpy.vcl.statements import parse_block
 from varnishpy.vcl.symbols import HIGHEST, LOWEST, Symbol, has_vcl_prefix
@@ -34,14 +35,33 @@ def parse_program(unit: Unit) -> None:
         parse = _TOP_LEVEL.get(token.text) if token.kind == ID else None
         if parse is None:
             _unexpected(unit, token)
-        parse(unit)
+        unit.statement = None
+        try:
+            parse(unit)
+        except CompileStop:
+            _tell_open_brace(unit, token)
+            raise
+
+
+def _tell_open_brace(unit: Unit, start: Token) -> None:
+    """A declaration failed: say so if that is because a brace of its was never closed."""
+    name = unit.after(start)
+    brace = name
+    while brace.kind not in ("{", EOI):
+        brace = unit.after(brace)
+    for stumble in (unit.statement, unit.token):
+        if stumble is not None and left_open(start, brace, stumble, unit.after(stumble)):
+            what = "Subroutine" if start.text == "sub" else start.text.capitalize()
+            unit.report.add(f"{what} '{name.text}' was not closed before that, it was opened here:\n")
+            unit.report.where(brace)
+            return
 
 
 def _unexpected(unit: Unit, token: Token) -> NoReturn:
     words = [f"'{word}'" for word in _TOP_LEVEL]
-    unit.report.fail(
-        f"Expected one of\n\t{', '.join(words[:-1])},  or {words[-1]}\nFound: {token.describe()} at\n", token
-    )
+    unit.report.add(f"Expected one of\n\t{', '.join(words[:-1])},  or {words[-1]}\nFound: {token.describe()} at\n")
+    unit.report.where(token)
+    unit.report.fail(did_you_mean(token.text, _TOP_LEVEL))
 
 
 def _version(unit: Unit) -> None:
@@ -84,7 +104,8 @@ def _sub(unit: Unit) -> None:
             unit.report.add("The names 'vcl_*' are reserved for subroutines.\n")
             unit.report.where(token)
             listing = "".join(f"\t{name}\n" for name in sorted(names))
-            unit.report.fail(f"Valid vcl_* subroutines are:\n{listing}")
+            unit.report.add(f"Valid vcl_* subroutines are:\n{listing}")
+            unit.report.fail(did_you_mean_sub(token.text, names))
         unit.symbols.make_handle(symbol, SUB)
         sub = symbol.sub = Sub(symbol, name=token)
         symbol.readable = -1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from varnishpy.base.regex import RegexError, compile_pattern
 from varnishpy.vcl import addresses
 from varnishpy.vcl.calls import parse_call
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CBLOB, CNUM, CSTR, FNUM, ID, CompileStop, Token
 from varnishpy.vcl.symbols import Symbol
 from varnishpy.vcl.tree import (
@@ -240,6 +241,7 @@ def _product(unit: Unit, wanted: VclType) -> Expr:
 
 
 def parse_properties(unit: Unit, wanted: VclType) -> Expr:
+    first = unit.token
     expr = _primary(unit, wanted)
     while unit.token.kind == ".":
         unit.next()
@@ -252,7 +254,11 @@ def parse_properties(unit: Unit, wanted: VclType) -> Expr:
                 continue
         known = PROPERTIES.get((expr.type, name.text))
         if known is None:
-            unit.report.fail(f"Unknown property '{name.text}' for type {expr.type.name}\n", name)
+            unit.report.add(f"Unknown property '{name.text}' for type {expr.type.name}\n")
+            unit.report.where(name)
+            known_here = [each for kind, each in PROPERTIES if kind is expr.type]
+            near = unit.symbols.near(unit.text_of(first, unit.after(name)))
+            unit.report.fail(did_you_mean(name.text, known_here, ".") or near)
         unit.next()
         if known.call:
             unit.skip("(")

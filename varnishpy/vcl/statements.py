@@ -8,6 +8,7 @@ from varnishpy.vcl import methods
 from varnishpy.vcl.calls import parse_call
 from varnishpy.vcl.expressions import is_call, parse_expression
 from varnishpy.vcl.expressions import parse_properties as parse_object_call
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CSRC, EOI, ID, CompileStop, Token
 from varnishpy.vcl.symbols import Symbol
 from varnishpy.vcl.tree import (
@@ -52,7 +53,7 @@ def parse_block(unit: Unit) -> Block:
 
 
 def _statement(unit: Unit) -> Stmt:
-    token = unit.token
+    token = unit.statement = unit.token
     try:
         symbol = unit.symbols.want_partial()
     except CompileStop:
@@ -182,7 +183,9 @@ def _return(unit: Unit, token: Token) -> Stmt:
     unit.skip("(")
     name = unit.expect(ID)
     if name.text not in methods.RETURN_MASK:
-        unit.report.fail("Expected return action name.\n", name)
+        unit.report.add("Expected return action name.\n")
+        unit.report.where(name)
+        unit.report.fail(did_you_mean(name.text, methods.RETURN_MASK))
     action = name.text
     unit.current.returns.setdefault(action, name)
     unit.current.allowed &= methods.RETURN_MASK[action]

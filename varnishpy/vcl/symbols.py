@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CSTR, ID, Token
 from varnishpy.vcl.types import DEFAULT, VOID, VclType
 
@@ -250,7 +251,38 @@ class Symbols:
         for imported in unit.imports:
             if imported.alias == alias:
                 unit.report.add(imported.vmod.about(member))
-        unit.report.stop()
+                unit.report.stop()
+        unit.report.fail(self.near(text, kind))
+
+    def near(self, text: str, kind: str = "", but: Symbol | None = None) -> str:
+        """A line that asks whether another name was meant, or nothing.
+
+        :param kind: of what kind it must be; any if empty
+        :param but: not this one
+        """
+        syntax = self.unit.syntax
+        parts = text.split(".")
+        known: set[str] = set()
+        for symbol in self.root.walk():
+            if symbol is but or symbol.kind == "reserved" or not symbol.since <= syntax <= symbol.until:
+                continue
+            above = symbol.parent.parent if symbol.parent is not None else None
+            if above is not None and above.symbols and above.symbols[0].wildcard:
+                continue  # a header
+            name = symbol.full_name
+            if symbol.wildcard:  # with the header that was wanted
+                header = parts[name.count(".") + 1 :]
+                if header:
+                    known.add(".".join([name, *header]))
+            elif not kind or symbol.kind == kind:
+                known.add(name)
+        former = did_you_mean(text, ())
+        if former:
+            return former
+        head, dot, rest = text.partition(".")
+        start = head.lower() + dot
+        alike = [name[len(start) :] for name in known if dot and name.lower().startswith(start)]
+        return did_you_mean(rest, alike, start) or did_you_mean(text, known)
 
     def _wrong_kind(self, first: Token, symbol: Symbol, kind: str) -> NoReturn:
         unit = self.unit

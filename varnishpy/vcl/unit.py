@@ -71,6 +71,7 @@ class Unit:
         self.builtin_names = builtin_names  # None while the builtin VCL itself is being read
         self.subs: list[Sub] = []
         self.current: Sub | None = None
+        self.statement: Token | None = None  # where the statement begins that is being parsed
         self.backends: list[tuple[Symbol, BackendSpec, Symbol | None]] = []
         self.probes: list[tuple[Symbol, ProbeSpec]] = []
         self.acls: list[tuple[Symbol, AclSpec]] = []

@@ -6,7 +6,6 @@ In this order: what ``-E`` brought, the built-in ones, entry points of installed
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import importlib
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Final
 
 import varnishpy
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.vmodspec import Vmod, VmodError, describe
 
 ENTRY_POINTS: Final = "varnishpy.vmods"
@@ -119,9 +119,9 @@ def advice(name: str, vmod_path: list[str]) -> str:
     elif name in _OPEN:
         lines.append(f"{name} has not been written for varnishpy; use {_OPEN[name]} in its place.")
     else:
-        near = difflib.get_close_matches(name, {*own, *_extensions, *installed, *others}, 3)
+        near = did_you_mean(name, sorted({*own, *_extensions, *installed, *others}))
         if near:
-            lines.append(f"Did you mean {' or '.join(near)}?")
+            lines.append(near.rstrip("\n"))
     lines += [
         "VMODs are looked for",
         f"\tbuilt in: {', '.join(own)}",

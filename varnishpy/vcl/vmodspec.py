@@ -11,7 +11,6 @@ event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` i
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from varnishpy.vcl import methods
 from varnishpy.vcl.context import Ctx, VclSub
+from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.types import ENUM, TYPES, VOID, VclType
 from varnishpy.vcl.values import HeaderRef, SockAddr
 
@@ -108,8 +108,7 @@ class Vmod:
         if name in self.unfit:
             return f"{self.unfit[name]}\n"
         known = [each.name for each in self.functions] + [each.name for each in self.classes]
-        near = difflib.get_close_matches(name, known, 2)
-        return f"Did you mean {' or '.join(f'{self.name}.{each}' for each in near)}?\n" if near else ""
+        return did_you_mean(name, known, f"{self.name}.")
 
 
 F = TypeVar("F", bound=Callable[..., Any])
