@@ -175,7 +175,10 @@ def test_mocks_are_gone(vcl):
 SCRIPT = """vtest "coverage of scripts"
 server s1 { rxreq; txresp } -start
 varnish v1 -arg "-f ${testdir}/main.vcl -p vcl_path=${testdir}" -start
-client c1 { txreq -url "/b" } -run
+client c1 {
+	txreq -url "/b"
+	expect_close
+ } -run
 """
 
 

@@ -99,7 +99,7 @@ def test_the_command(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "shop.vcl:30        unset req.http.Cookie;" in done.stdout
     assert "lookup: not in the cache" in done.stdout and "lookup: found in the cache" in done.stdout
-    assert "<builtin>:95" in done.stdout and "<builtin>:25" not in done.stdout
+    assert "hash_data(req.http.host);" in done.stdout and "req_host" not in done.stdout
     data = json.loads(explain(str(path), "/x", "--json").stdout)
     assert data[0]["response"]["status"] == 200
     assert data[0]["events"][0]["sub"] == "vcl_recv"

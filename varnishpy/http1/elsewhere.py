@@ -25,13 +25,14 @@ Wrapper = Callable[["Worker", "Request", "Source"], "Source"]
 
 
 class Elsewhere(Http1Transport):
-    """In all but `deliver` the transport that it is put in the place of.
+    """For one request in the place of a transport, which goes on with what follows.
 
     :param wrap: called on the worker that delivers, just before it does
     """
 
     def __init__(self, inner: Http1Transport, name: str, wrap: Wrapper | None) -> None:
         super().__init__(inner.env, inner.run_request)
+        self._inner = inner
         self.name = name
         self._wrap = wrap
 
@@ -52,4 +53,8 @@ class Elsewhere(Http1Transport):
         if self._wrap is not None:
             source = self._wrap(wrk, req, source)
         super().deliver(wrk, req, source)
-        self.carry_on(wrk, req)
+        self._inner.carry_on(wrk, req)
+
+    def reembark(self, req: Request) -> None:
+        """The session goes on in the transport that it belongs to."""
+        self._inner.reembark(req)

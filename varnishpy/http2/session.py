@@ -39,6 +39,7 @@ from varnishpy.log.tag_numbers import DEBUG, ERROR, REQ_ACCT
 from varnishpy.params import params
 from varnishpy.request.request import Request
 from varnishpy.threads import Priority
+from varnishpy.threads.planned import planned
 from varnishpy.threads.worker import TaskInfo, Worker
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ class Http2Session:
     def _take(self, data: bytes) -> None:
         """Process what was received."""
         self.h2.receive_data(data)
-        if not params.h2_inline or self.h2.error is not None:
+        if not params.h2_inline or planned.left or self.h2.error is not None:
             self.desk.start_all()
 
     def _serve(self) -> bool:

@@ -22,7 +22,7 @@ from varnishpy.shm.reader import SetReader
 from varnishpy.tools.adm import AdmError, connect
 
 START: Final = 30.0  # seconds until it must serve
-PATIENCE: Final = 5.0  # seconds for a counter or a log record, which trail by a moment
+PATIENCE: Final = 20.0  # seconds for a counter or a log record, which trail by a moment
 _CERTIFICATE: Final = Path(__file__).parent.parent / "vtc" / "example.com.pem"
 
 
