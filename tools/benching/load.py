@@ -92,7 +92,7 @@ def _fair(scenario: Scenario, launch: Launch, seconds: float) -> Measured:
 
 def h2load_command(scenario: Scenario, port: int, seconds: float, log: Path) -> list[str]:
     """The words of the h2load run of a scenario."""
-    words = ["h2load", "-D", f"{seconds:g}", "-c", str(scenario.connections), "-m", str(scenario.streams)]
+    words = ["h2load", "-D", f"{round(seconds * 1000)}ms", "-c", str(scenario.connections), "-m", str(scenario.streams)]
     words.append(f"--log-file={log}")
     if scenario.protocol == "h1":
         words.append("--h1")
