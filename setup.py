@@ -2,11 +2,11 @@
 
 ``VARNISHPY_COMPILE`` in the environment says what is wanted:
 
-* ``auto``, the default: compile where there is a C compiler with Python's headers and a CPython with a GIL; where there
+* ``auto``: compile where there is a C compiler with Python's headers and a CPython with a GIL; where there
   is not, or where the compiler fails, install the same source as pure Python. A source tree that is installed as it
   stands (``pip install -e``, which is what ``make`` does) stays pure: ``make compiled`` compiles it in place.
 * ``1``: compile, or fail.
-* ``0``: do not.
+* ``0``, the default for now: do not. Compiled, some tests of the hot rooms still fail (docs/compiled.md).
 
 ``VARNISHPY_OPT`` is the compiler's optimization level (2).
 """
@@ -34,7 +34,7 @@ PACKAGE = HERE / "varnishpy"
 SUFFIX = EXTENSION_SUFFIXES[0]
 RECORD = PACKAGE / f".compiled{SUFFIX}.json"  # see varnishpy/base/compiled.py
 GROUP = "varnishpy.compiled"  # the shared library of the compiled modules: varnishpy/compiled__mypyc.*.so
-wanted = os.environ.get("VARNISHPY_COMPILE", "auto")
+wanted = os.environ.get("VARNISHPY_COMPILE", "0")
 BUILDS = {"build", "build_ext", "bdist_wheel", "install", "bdist"}  # commands that need the compiled modules
 # packages that varnishpy needs may not be there while it is built
 TRIAL = """
