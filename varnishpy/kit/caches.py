@@ -7,12 +7,12 @@ origins. Between two tests the cache is emptied, its clock set back, the health 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from varnishpy.base.near import nearest
 from varnishpy.kit.answer import Answer
 from varnishpy.kit.client import Fields, ask_http1, ask_http2, connect
 from varnishpy.kit.gate import Gate
@@ -278,7 +278,7 @@ class Caches:
         known = [name.partition(".")[2] for name in rows]
         for name in backends:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+                near = nearest(name, known, 0.6)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
                 cache.instance.stop()
                 raise InstanceError(f"the program has no backend {name!r}{hint}")

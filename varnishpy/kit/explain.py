@@ -6,7 +6,6 @@ simulated but the client's connection and what the origins say.
 
 from __future__ import annotations
 
-import http.server
 import shlex
 import threading
 import time
@@ -19,6 +18,9 @@ from varnishpy import log as vsl
 from varnishpy.base.workspace import make_workspace
 from varnishpy.child.host import Host
 from varnishpy.kit.exchange import CLIENT_IP, SERVER_IP, NoSocket, NoTransport
+from varnishpy.kit.gate import Gate
+from varnishpy.kit.origins import Request as OriginRequest
+from varnishpy.kit.origins import Response
 from varnishpy.kit.program import Program, Stage
 from varnishpy.kit.recorder import Recorder, Run
 from varnishpy.log.memory import captured
@@ -119,49 +121,6 @@ class Outcome:
         }  # fmt: skip
 
 
-class _Origin(http.server.ThreadingHTTPServer):
-    """Answers every request the same, and tells of it."""
-
-    daemon_threads = True
-
-    def __init__(self, answer: Answer, tell: _Teller) -> None:
-        self.answer = answer
-        self.tell = tell
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Origin
-
-    def _any(self) -> None:
-        length = int(self.headers.get("content-length") or 0)
-        self.rfile.read(length)
-        answer = self.server.answer
-        self.server.tell(f"origin is asked: {self.command} {self.path}")
-        self.send_response_only(answer.status, answer.reason or None)
-        for name, value in answer.headers:
-            self.send_header(name, value)
-        if not any(name.lower() == "content-length" for name, _ in answer.headers):
-            self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        self.server.tell(f"it answers: {answer.status}")
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("do_"):  # whatever the method
-            return self._any
-        raise AttributeError(name)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """The explanation tells it."""
-
-
 class _Teller:
     """Gathers events in the order in which they happen, from any thread."""
 
@@ -247,15 +206,15 @@ class Theatre:
             table.set(name, value)
         self._stage = Stage()
         self._tell = _Teller()
-        self.origin = _Origin(answer or Answer(), self._tell)
-        self._serving = threading.Thread(target=self.origin.serve_forever, args=(0.05,), daemon=True)
+        self._answer = answer or Answer()
+        self.origin = Gate("*")
+        self.origin.open_to(self._say)
         host = Host(self._stage.env, self._stage.backends)
         self.program = Program(source, vcl_path, vmod_path, host=host, stand_ins={"*": self.origin.address})
         Recorder(self.program, self._tell)
         self._tell.take()
 
     def __enter__(self) -> Theatre:
-        self._serving.start()
         self._stage.waiter.start()
         self._stage.pools.start()
         self._stage.expiry.start()
@@ -265,9 +224,14 @@ class Theatre:
         self._stage.pools.stop(5.0)
         self._stage.expiry.stop()
         self._stage.waiter.stop()
-        self.origin.shutdown()
-        self.origin.server_close()
-        self._serving.join()
+        self.origin.close()
+
+    def _say(self, request: OriginRequest) -> Response:
+        """What every origin answers."""
+        answer = self._answer
+        self._tell(f"origin is asked: {request.method} {request.url}")
+        self._tell(f"it answers: {answer.status}")
+        return Response(answer.status, list(answer.headers), answer.body, answer.reason)
 
     def sick(self, name: str) -> None:
         """Have a backend be sick. :raises ExplainError: there is none of that name"""

@@ -13,13 +13,13 @@ name). The builtin VCL is behind the program, as in the daemon.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TypedDict, Unpack
 
 from varnishpy.backends.director import resolve
+from varnishpy.base.near import nearest
 from varnishpy.kit.exchange import Exchange
 from varnishpy.kit.program import Program, ProgramError
 from varnishpy.kit.views import Scope
@@ -184,7 +184,7 @@ _STORED: Final = _ANSWERED | frozenset(Stored.__annotations__)
 
 def near(name: str, known: Sequence[str]) -> str:
     """``; did you mean 'x'?`` or nothing, to be put behind a message."""
-    found = difflib.get_close_matches(name, known, 1)
+    found = nearest(name, known, 0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

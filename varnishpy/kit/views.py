@@ -7,13 +7,13 @@ addresses as text, backends and storages by name.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterator, MutableMapping
 from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.director import Director
+from varnishpy.base.near import nearest
 from varnishpy.params import params
 from varnishpy.session.address import SockAddr as Address
 from varnishpy.storage.stevedore import Stevedore
@@ -110,7 +110,7 @@ class Scope:
         if name not in _READS:
             if any(each.startswith(f"{name}.") for each in _READS):
                 return Scope(name, self._ctx)
-            near = difflib.get_close_matches(name, _READS, 1)
+            near = nearest(name, _READS, 0.6)
             raise AttributeError(f"VCL has no variable {name}" + (f"; did you mean {near[0]}?" if near else ""))
         try:
             return _plain(eval(_code(name), {"ctx": self._ctx, **_NAMES}))
