@@ -105,6 +105,15 @@ def test_the_command(path: Path) -> None:
     assert data[0]["events"][0]["sub"] == "vcl_recv"
 
 
+def test_a_pipe_has_no_response(tmp_path: Path) -> None:
+    program = tmp_path / "pipe.vcl"
+    program.write_text('vcl 4.1; backend b { .host = "192.0.2.1"; } sub vcl_recv { return (pipe); }')
+    text = explain(str(program), "GET /chat").stdout
+    assert "piped: " in text and "response:" not in text
+    (data,) = json.loads(explain(str(program), "GET /chat", "--json").stdout)
+    assert data["piped"] is True and data["response"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [

@@ -100,6 +100,12 @@ class Outcome:
     body: bytes = b""
     log: list[str] = field(default_factory=list)
 
+    @property
+    def piped(self) -> bool:
+        """Has the connection been handed to the backend? Then there is no response that VCL or the cache ever see."""
+        runs = [event for event in self.events if isinstance(event, Run)]
+        return bool(runs) and (runs[-1].method, runs[-1].action) == ("pipe", "pipe")
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         events: list[object] = []
@@ -114,7 +120,8 @@ class Outcome:
         return {
             "request": self.request,
             "events": events,
-            "response": {
+            "piped": self.piped,
+            "response": None if self.piped else {
                 "status": self.status, "reason": self.reason, "headers": self.headers,
                 "body": self.body.decode("utf-8", "replace"),
             },

@@ -107,6 +107,11 @@ def render(console: Console, outcome: Outcome, builtin: bool = False) -> None:
             _render_run(console, event, builtin)
         else:
             console.print(Text(f"  {event}", style="magenta"))
+    if outcome.piped:
+        console.print(
+            Text("piped: what the backend sends goes to the client as it is, until one of them closes", style="bold")
+        )
+        return
     console.print(Text(f"response: {outcome.status} {outcome.reason}", style="bold"))
     for name, value in outcome.headers:
         console.print(Text(f"  {name}: {value}"))
