@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
+
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,3 +78,45 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
         if "--vcl-cov" in line:
             assert re.search(r"default\.vcl +9 +0 +6 +0 +100%", done.stdout), done.stdout
     assert ran == 3
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_the_tutorial_ends_in_a_hit(tmp_path: Path) -> None:
+    """Its last step, on other ports: the application, the cache in front of it, the same page twice."""
+    ports = {"8000": str(free_port()), "6081": str(free_port()), "/tmp/shop": str(tmp_path / "n")}
+
+    def moved(text: str) -> str:
+        for old, new in ports.items():
+            text = text.replace(old, new)
+        return text
+
+    starts: list[list[str]] = []
+    for language, text in examples("docs/tutorial.md"):
+        named = re.match(r"# (\S+\.\w+)\n", text)
+        if named is not None:
+            (tmp_path / named[1]).write_text(moved(text))
+        elif language == "sh" and ("shop.py" in text or " -F" in text):
+            words = shlex.split(moved(text.replace("$PWD", str(tmp_path))))
+            starts.append([sys.executable, *(["-m", "varnishpy"] if "varnishpy" in words[0] else []), *words[1:]])
+    running = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) for command in starts]
+
+    def x_cache() -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports['6081']}/shoes", timeout=10) as answer:
+                return str(answer.headers["X-Cache"])
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    try:
+        assert len(running) == 2
+        assert wait_for(x_cache, "an answer") == "miss"
+        assert x_cache() == "hit"
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(30)
