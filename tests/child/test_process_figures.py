@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 
 from varnishpy.child import process_figures
@@ -28,11 +27,10 @@ def test_descriptors_are_counted() -> None:
             os.close(end)
 
 
-def test_prometheus_text() -> None:
-    lines = process_figures.metrics().decode().splitlines()
-    for help_, type_, value in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
-        name = help_.split()[2]
-        assert type_.split()[2] == name and re.fullmatch(rf"{name} [0-9.e+]+", value)
+def test_metrics_have_the_usual_names() -> None:
+    rows = {name: (kind, value) for name, kind, _, value in process_figures.rows()}
+    assert rows["process_cpu_seconds"][0] == "counter" and rows["process_resident_memory_bytes"][0] == "gauge"
+    assert all(name.startswith("process_") and value > 0 for name, (_, value) in rows.items())
 
 
 def test_the_dump_names_them_all() -> None:

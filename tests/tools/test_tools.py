@@ -254,6 +254,10 @@ def test_pages(stats_socket: StatsSocket) -> None:
     assert b'varnishpy_vbe_req_total{vcl="boot",backend="default"} 3\n' in body
     assert re.search(rb'^varnishpy_build_info\{version="[^"]+",interpreter="[^"]+"\} 1$', body, re.M)
     assert b"# TYPE varnishpy_vbe_conn gauge\n" in body
+    accept = b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\nConnection: close\r\n\r\n"
+    status, fields, body = talk(path, accept)
+    assert fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith(b"# EOF\n")
     status, fields, body = get(path, "/")
     assert (
         status == 200 and b"<title>varnishpy</title>" in body and b"http" not in body.replace(b"<!doctype html>", b"")

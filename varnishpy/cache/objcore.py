@@ -73,8 +73,8 @@ class ObjectCore:
     """
 
     __slots__ = (
-        "ban", "boc", "exp_flags", "flags", "grace", "hits", "keep", "last_lru", "objhead", "refcount", "stobj",
-        "t_origin", "timer_entry", "timer_when", "ttl", "variant", "vary", "waitinglist_gen", "xid",
+        "ban", "boc", "exp_flags", "flags", "grace", "hits", "keep", "last_lru", "objhead", "origin", "refcount",
+        "stobj", "t_origin", "timer_entry", "timer_when", "ttl", "variant", "vary", "waitinglist_gen", "xid",
     )  # fmt: skip
 
     def __init__(self, objhead: ObjectHead, flags: int) -> None:
@@ -88,6 +88,7 @@ class ObjectCore:
         self.hits = 0
         self.last_lru = 0.0
         self.xid = 0  # of the fetch that made the object
+        self.origin = ""  # the backend that it came from, by its name in VCL
         self.stobj: StoredObject | None = None
         self.boc: BusyObjectControl | None = BusyObjectControl()
         self.vary: bytes | None = None  # set by the fetch before the object is unbusied

@@ -27,6 +27,7 @@ from varnishpy.http2.transport import Http2Transport
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.params import table as params_table
+from varnishpy.params.buckets import parse_buckets
 from varnishpy.request.client import run_request
 from varnishpy.request.env import Env
 from varnishpy.request.finish import finish_request
@@ -38,6 +39,7 @@ from varnishpy.session.tls import TlsTransport
 from varnishpy.session.tls_settings import CertificateSpec
 from varnishpy.shm.process import ChildShm
 from varnishpy.shm.writer import CHILD_SET
+from varnishpy.stats.latency import Latencies, set_bounds
 from varnishpy.storage.config import StorageSet, parse_storage
 from varnishpy.storage.heap import HeapKeeper
 from varnishpy.storage.malloc import MallocStevedore
@@ -56,12 +58,13 @@ class Child:
     def __init__(self, heritage: Heritage) -> None:
         self.heritage = heritage
         self.heap: HeapKeeper | None = None
+        set_bounds(parse_buckets(params.latency_buckets))
         self.stats_sockets: list[StatsSocket] = []
         if params.stats_socket != "none":
             path = params.stats_socket or heritage.workdir / "stats.sock"
-            self.stats_sockets.append(StatsSocket(path, self._providers()))
+            self.stats_sockets.append(StatsSocket(path, self._providers(), None, self._latencies))
         if params.stats_listen != "none":
-            self.stats_sockets.append(StatsPort(params.stats_listen, self._providers()))
+            self.stats_sockets.append(StatsPort(params.stats_listen, self._providers(), self._latencies))
         if heritage.jail.gives_up_rights:
             preload()
         heritage.jail.enter()  # all that needs the manager's rights is done
@@ -170,6 +173,9 @@ class Child:
             "params": params_table.as_json,
             "panic": lambda: self.heritage.last_panic,
         }
+
+    def _latencies(self) -> Latencies:
+        return self.pools.latencies()
 
     # -- for the CLI -----------------------------------------------------------------------------------------------
 

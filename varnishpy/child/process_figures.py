@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import psutil
 
@@ -32,11 +33,12 @@ class ProcessFigures:
         return asdict(self)
 
 
-_Row = tuple[str, str, str, Callable[[ProcessFigures], float]]
+Kind = Literal["counter", "gauge"]
+_Row = tuple[str, Kind, str, Callable[[ProcessFigures], float]]
 
 # the names that Prometheus' client libraries use for any process
 _METRICS: tuple[_Row, ...] = (
-    ("process_cpu_seconds_total", "counter", "CPU time used", lambda f: f.cpu_user + f.cpu_system),
+    ("process_cpu_seconds", "counter", "CPU time used", lambda f: f.cpu_user + f.cpu_system),
     ("process_resident_memory_bytes", "gauge", "Resident memory", lambda f: f.resident),
     ("process_virtual_memory_bytes", "gauge", "Virtual memory", lambda f: f.virtual),
     ("process_threads", "gauge", "Threads", lambda f: f.threads),
@@ -66,13 +68,10 @@ def measure() -> ProcessFigures:
         )
 
 
-def metrics() -> bytes:
-    """The figures in Prometheus' text format."""
+def rows() -> list[tuple[str, Kind, str, float]]:
+    """The figures as metrics: name, without ``_total``, kind, meaning, value."""
     figures = measure()
-    lines = []
-    for name, kind, text, value in _METRICS:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value(figures)}"]
-    return ("\n".join(lines) + "\n").encode()
+    return [(name, kind, text, value(figures)) for name, kind, text, value in _METRICS]
 
 
 def dump() -> str:

@@ -1,14 +1,15 @@
-"""What the stats socket answers: counters as JSON and for Prometheus, log transactions as JSON lines."""
+"""What the stats socket answers as JSON: counters, latencies, and log transactions as lines."""
 
 from __future__ import annotations
 
 import json
 import time
 
-from varnishpy import __version__, stats
+from varnishpy import __version__
 from varnishpy.base.compiled import interpreter
 from varnishpy.log.grouping import Transaction
-from varnishpy.stats.segments import Registry, Segment
+from varnishpy.stats.latency import HANDLINGS, Latencies, bounds
+from varnishpy.stats.segments import Registry
 
 _FLAGS = {"counter": "c", "gauge": "g", "bitmap": "b"}
 
@@ -52,49 +53,14 @@ def counters_json(registry: Registry) -> bytes:
     return to_json(document)
 
 
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{_label(value)}"' for name, value in labels.items()) + "}"
-
-
-def _labels_of(segment: Segment) -> str:
-    if segment.table is stats.VBE:
-        vcl, _, backend = segment.ident.partition(".")  # a VCL's name has no dot
-        return _labels(vcl=vcl, backend=backend)
-    return _labels(ident=segment.ident) if segment.ident else ""
-
-
-def metrics(registry: Registry) -> bytes:
-    """All counters in Prometheus' text format: ``varnishpy_<class>_<counter>[_total]{ident="..."}``.
-
-    Those of backends have ``vcl`` and ``backend`` in place of ``ident``: what is summed by backend goes on when another
-    VCL is used.
-    """
-    registry.collect()
-    classes: dict[str, list[Segment]] = {}
-    for segment in registry.all():
-        classes.setdefault(segment.table.name, []).append(segment)
-    build = _labels(version=__version__, interpreter=interpreter())
-    lines = [
-        "# HELP varnishpy_build_info Version and interpreter.",
-        "# TYPE varnishpy_build_info gauge",
-        f"varnishpy_build_info{build} 1",
+def latencies_json(latencies: Latencies) -> object:
+    """Latencies for ``/latencies``: bounds of the buckets in seconds, and what was counted in each."""
+    rows = [
+        {"handling": HANDLINGS[handling], "backend": backend, "counts": found.counts, "seconds": found.seconds}
+        for handling, row in enumerate(latencies.rows)
+        for backend, found in sorted(row.items())
     ]
-    for segments in classes.values():
-        table = segments[0].table
-        values = [(segment, segment.snapshot()) for segment in segments]
-        for column in table.columns:
-            name = f"varnishpy_{table.name.lower()}_{column.name}"
-            counts = column.kind == "counter" and column.format != "duration"
-            name += "_total" if counts else ""
-            lines.append(f"# HELP {name} {column.oneliner}")
-            lines.append(f"# TYPE {name} {'counter' if counts else 'gauge'}")
-            for segment, snapshot in values:
-                lines.append(f"{name}{_labels_of(segment)} {snapshot[column.name]}")
-    return ("\n".join(lines) + "\n").encode()
+    return {"bounds": bounds(), "histograms": rows}
 
 
 def group_json(group: list[Transaction]) -> bytes:

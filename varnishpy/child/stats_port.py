@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from varnishpy.base.endpoint import EndpointError, parse_address
 from varnishpy.child.stats_socket import MOST_CLIENTS, Provider, StatsSocket, StatsSocketError
+from varnishpy.stats.latency import Latencies
 
 _SITES: Final = ("none", "same-origin", "")  # Sec-Fetch-Site of what the user has typed or clicked on our page
 
@@ -27,8 +28,10 @@ class StatsPort(StatsSocket):
     :raises StatsSocketError: if it cannot be listened on
     """
 
-    def __init__(self, where: str, providers: Mapping[str, Provider]) -> None:
-        super().__init__(where, providers)
+    def __init__(
+        self, where: str, providers: Mapping[str, Provider], latencies: Callable[[], Latencies] = Latencies
+    ) -> None:
+        super().__init__(where, providers, None, latencies)
 
     def _listen(self) -> socket.socket:
         where = str(self.path)

@@ -22,11 +22,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from varnishpy import stats
-from varnishpy.child import process_figures
-from varnishpy.child.stats_documents import counters_json, group_json, metrics, to_json
+from varnishpy.child import metrics
+from varnishpy.child.stats_documents import counters_json, group_json, latencies_json, to_json
 from varnishpy.log.cursor import LogError, LogOverrun, RingCursor
 from varnishpy.log.grouping import MODES, Grouper
 from varnishpy.log.query import QueryError, Test, parse_query
+from varnishpy.stats.latency import Latencies
 
 MOST_CLIENTS = 16
 MOST_LOG_READERS = 4
@@ -58,6 +59,7 @@ class _Asked:
     path: str
     query: dict[str, list[str]]
     keep: bool
+    accept: str
 
 
 class StatsSocket:
@@ -66,13 +68,19 @@ class StatsSocket:
     :param path: where the socket is made, mode 0600; one left by a dead process is replaced
     :param providers: what ``/sessions``, ``/scoreboard``, ``/workspaces``, ``/pools``, ``/params``, ``/panic`` show
     :param log_memory: the log's segment, for ``/log``
+    :param latencies: those of all workers
     """
 
     def __init__(
-        self, path: str | Path, providers: Mapping[str, Provider], log_memory: memoryview | None = None
+        self,
+        path: str | Path,
+        providers: Mapping[str, Provider],
+        log_memory: memoryview | None = None,
+        latencies: Callable[[], Latencies] = Latencies,
     ) -> None:
         self.path = Path(path)
         self._providers = dict(providers)
+        self._latencies = latencies
         self.log_memory = log_memory
         self._listener = self._listen()
         self._lock = threading.Lock()
@@ -206,8 +214,10 @@ class StatsSocket:
             )
             return None, b""
         keep = words[2] == "HTTP/1.1" and fields.get("connection") != "close"
+        accept = fields.get("accept", "")
         target = urlsplit(words[1])
-        return _Asked(words[0], unquote(target.path), parse_qs(target.query, keep_blank_values=True), keep), rest
+        query = parse_qs(target.query, keep_blank_values=True)
+        return _Asked(words[0], unquote(target.path), query, keep, accept), rest
 
     def _permits(self, fields: Mapping[str, str]) -> bool:
         """May a request with these fields be answered? Who can open the socket's file may ask for anything."""
@@ -243,8 +253,11 @@ class StatsSocket:
             if path == "/stats.json":
                 return _Answer(200, "application/json", counters_json(stats.registry))
             if path == "/metrics":
-                text = metrics(stats.registry) + process_figures.metrics()
-                return _Answer(200, "text/plain; version=0.0.4; charset=utf-8", text)
+                kind = metrics.wanted(asked.accept)
+                found = metrics.families(stats.registry, self._latencies())
+                return _Answer(200, kind, metrics.render(found, kind))
+            if path == "/latencies":
+                return _Answer(200, "application/json", to_json(latencies_json(self._latencies())))
             if path == "/log":
                 return _Answer(200, "application/x-ndjson", b"")
             provider = self._providers.get(path[1:])
@@ -258,7 +271,7 @@ class StatsSocket:
             return _Answer(500, "text/plain; charset=utf-8", traceback.format_exc().encode())
 
     def _pages(self) -> list[str]:
-        return ["/", "/stats.json", "/metrics", "/log", *(f"/{name}" for name in sorted(self._providers))]
+        return ["/", "/stats.json", "/metrics", "/latencies", "/log", *(f"/{name}" for name in sorted(self._providers))]
 
     # -- the log
 

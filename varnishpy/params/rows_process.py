@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from varnishpy.params.bits import DEBUG_BITS, EXPERIMENTAL_BITS, VCC_FEATURE_BITS
+from varnishpy.params.buckets import DEFAULT_BUCKETS, wrong_buckets
 from varnishpy.params.spec import Flag, Spec, row
 from varnishpy.params.stats_addresses import wrong_stats_address, wrong_stats_path
 from varnishpy.params.tag_names import VSL_TAGS, VSL_TAGS_MASKED
@@ -295,6 +296,15 @@ MANAGEMENT: list[Spec] = [
     ),
     row(
         "sigsegv_handler", "bool", "on", "Write the Python stacks of all threads when the child crashes.", flags=RESTART
+    ),
+    row(
+        "latency_buckets",
+        "string",
+        DEFAULT_BUCKETS,
+        "Upper bounds in seconds of the buckets in which /metrics counts how long the first octet of a response took.",
+        units="seconds",
+        flags=RESTART,
+        check=wrong_buckets,
     ),
     row("startup_timeout", "timeout", "0", "How long the child may take to start, if that is more than cli_timeout."),
     row(

@@ -209,19 +209,19 @@ class Params:
         "h2_rapid_reset_limit", "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water",
         "h2_rxbuf_storage", "h2_window_timeout", "http1_iovs", "http_gzip_support", "http_max_hdr",
         "http_range_support", "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len",
-        "http_resp_size", "idle_send_timeout", "keep_core", "listen_depth", "lru_interval", "max_esi_depth",
-        "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
-        "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
-        "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
-        "shortlived", "sigsegv_handler", "startup_timeout", "stats_listen", "stats_socket", "syslog_cli_traffic",
-        "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time",
-        "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max",
-        "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track",
-        "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate", "timeout_idle",
-        "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "transit_buffer", "uncacheable_ttl",
-        "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask",
-        "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session",
-        "workspace_thread",
+        "http_resp_size", "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval",
+        "max_esi_depth", "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer",
+        "pcre2_depth_limit", "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max",
+        "pipe_task_deadline", "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent",
+        "send_timeout", "shortlived", "sigsegv_handler", "startup_timeout", "stats_listen", "stats_socket",
+        "syslog_cli_traffic", "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes",
+        "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay",
+        "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout",
+        "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate",
+        "timeout_idle", "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "transit_buffer",
+        "uncacheable_ttl", "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer",
+        "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend",
+        "workspace_client", "workspace_session", "workspace_thread",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -285,6 +285,7 @@ class Params:
         self.http_resp_size: int = 32768
         self.idle_send_timeout: float = 60.0
         self.keep_core: bool = True
+        self.latency_buckets: str = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10"
         self.listen_depth: int = 1024
         self.lru_interval: float = 2.0
         self.max_esi_depth: int = 5

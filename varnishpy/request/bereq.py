@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.backends.http1_client import BODY_GONE
+from varnishpy.base.panic import present
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
 from varnishpy.http.dates import format_date
@@ -19,6 +20,7 @@ from varnishpy.request.header_rules import FETCH, PASS, connection_options, coun
 from varnishpy.request.reqbody import CachedBody, take_body
 from varnishpy.request.transport import BodyError
 from varnishpy.request.vclstep import run_backend_vcl
+from varnishpy.stats.latency import OF_FETCH
 from varnishpy.storage.boc import BocState
 from varnishpy.storage.object import ObjectFlag
 from varnishpy.vcl.context import Ctx
@@ -149,6 +151,7 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
         bo.t_resp = timestamp(bo, "Beresp")
         return "error"
     now = bo.t_resp = timestamp(bo, "Beresp")
+    wrk.latencies.observe(OF_FETCH, present(bo.director_resp, "a response comes from a backend").vcl_name, now - asked)
     why, bo.hop_headers = connection_options(beresp, "RESP_CLOSE")
     if why is not None:
         bo.doclose = why

@@ -24,6 +24,7 @@ from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
+from varnishpy.stats.latency import OF_HIT, OF_MISS, OF_PASS
 from varnishpy.storage.boc import BOC_FINISHED, BOC_STREAM
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.objectsource import open_body
@@ -130,6 +131,9 @@ def step_deliver(wrk: Worker, req: Request) -> str:
     now = clock.now()
     log.timestamp("Process", now)
     req.t_prev = now
+    if req.topreq is req:
+        handling = OF_PASS if oc.flags & OC_PRIVATE else OF_HIT if req.is_hit else OF_MISS
+        wrk.latencies.observe(handling, oc.origin, now - req.t_req)
     if req.topreq is req and resp.status == 200 and req.http0.method in _CONDITIONAL_METHODS:
         compat = params.feature.cache_compat
         if not_modified(req.http, resp, req.t_req, stobj.last_modified, compat):

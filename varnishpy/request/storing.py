@@ -104,6 +104,8 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
     if spec is not None:
         stobj.attrs["VARY"] = spec
     oc.xid = bo.vxid
+    backend = bo.director_resp
+    oc.origin = backend.vcl_name if backend is not None else ""
     stored = stobj.headers
     stored.proto = beresp.proto
     stored.status = beresp.status

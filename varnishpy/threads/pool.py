@@ -36,6 +36,7 @@ from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.log import Tag, vsl
 from varnishpy.params import params
+from varnishpy.stats.latency import Latencies
 from varnishpy.threads.planned import planned
 from varnishpy.threads.watch import News, Watch
 from varnishpy.threads.worker import Tally, Task, TaskInfo, Worker
@@ -88,6 +89,7 @@ class Pool:
         self.dying = False
         self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
         self.past = Tally()  # of workers that have ended
+        self.past_latencies = Latencies()
         self.watch = Watch(self)
         self._crowd: list[Wakeup] = []  # of acceptors that wait for room
         # the herder sleeps on a lock that is released to wake it, once for each sleep; deep: it will not look by itself
@@ -391,6 +393,7 @@ class Pool:
         with self.gone:
             self.workers.discard(worker)
             self.past.add(worker.tally)
+            self.past_latencies.add(worker.latencies)
             if was_active:
                 self.active -= 1
             if worker.leads:
@@ -496,6 +499,16 @@ class Pool:
             tallies = [worker.tally for worker in self.workers]
         for tally in tallies:
             total.add(tally)
+        return total
+
+    def latencies(self) -> Latencies:
+        """The latencies of all that ever ran on this pool."""
+        total = Latencies()
+        with self.mutex:
+            total.add(self.past_latencies)
+            workers = list(self.workers)
+        for worker in workers:
+            total.add(worker.latencies)
         return total
 
     def tasks(self) -> list[tuple[str, TaskInfo]]:

@@ -18,6 +18,7 @@ from varnishpy.base import clock, panic
 from varnishpy.base.dumptext import DumpText
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.params import params, table
+from varnishpy.stats.latency import Latencies
 from varnishpy.threads.herder import Herder
 from varnishpy.threads.pool import Pool, concurrency
 from varnishpy.threads.worker import Tally
@@ -192,6 +193,15 @@ class PoolSet:
             shown.set("remclose", watch.hangups)
             shown.set("timeout", watch.timeouts)
             shown.set("action", watch.actions)
+
+    def latencies(self) -> Latencies:
+        """Of all pools, those that are not used any more included."""
+        total = Latencies()
+        with self._lock:
+            pools = [*self.pools, *self._dropped]
+        for pool in pools:
+            total.add(pool.latencies())
+        return total
 
     def describe(self) -> list[dict[str, object]]:
         """All pools, for ``/pools``."""

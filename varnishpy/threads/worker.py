@@ -32,6 +32,7 @@ from varnishpy.base.panic import invariant
 from varnishpy.base.workspace import make_workspace
 from varnishpy.log import Tag, VxidChunk, vsl
 from varnishpy.params import params
+from varnishpy.stats.latency import Latencies
 
 if TYPE_CHECKING:
     from varnishpy.threads.pool import Pool
@@ -107,8 +108,8 @@ class Worker(stats.Counting):
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "leads", "name", "on_block", "outer", "pool",
-        "retire", "sleep", "subject", "tally", "thread", "vxids",
+        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "latencies", "leads", "name", "on_block",
+        "outer", "pool", "retire", "sleep", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -117,6 +118,7 @@ class Worker(stats.Counting):
         self.name = name
         self.aws = make_workspace("wrk", params.workspace_thread)
         self.tally = Tally()
+        self.latencies = Latencies()  # only its own thread counts there
         self.subject: Subject | None = None  # set by tasks; forgotten when the task ends
         self.outer: Subject | None = None  # of the task in the middle of which this one runs, see `run_within`
         self.vxids = VxidChunk()
