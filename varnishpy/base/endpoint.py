@@ -4,7 +4,8 @@
 address is a name, an IPv4 address, an IPv6 address in brackets, nothing (all interfaces), a bare port number, an
 absolute path of a Unix socket (with ``user=``, ``group=``, ``mode=``), or an abstract Unix socket ``@name``. HTTPS
 takes ``cert=`` (a PEM file) and ``key=`` (another, if the private key stands in one of its own). A port may be a range,
-``8000-8010``, and then every port of it is listened on.
+``8000-8010``, and then every port of it is listened on. ``fd@NAME`` and ``fd@NUMBER`` stand for sockets that the
+process was started with (manager/activation.py).
 ``-b address[:port]`` and ``-T`` use the same addresses without name and options.
 """
 
@@ -123,6 +124,7 @@ class ListenEndpoint:
     gid: int = -1
     mode: int = 0
     options: dict[str, str] = field(default_factory=dict)
+    passed: str = ""  # name or number of sockets that are open already; the address is theirs, once taken
 
 
 @dataclass(slots=True, frozen=True)
@@ -190,7 +192,12 @@ def parse_listen(text: str, default_name: str) -> ListenEndpoint:
             raise EndpointError(f'Empty named -a argument "{text}"')
     address, *arguments = rest.split(",")
     try:
-        endpoint = ListenEndpoint(name, address, parse_address(address, "80", "-a"))
+        if address.startswith("fd@"):
+            if not address[3:]:
+                raise _BadAddress("fd@ lacks the name or number of a socket")
+            endpoint = ListenEndpoint(name, address, Address(None, "", ""), passed=address[3:])
+        else:
+            endpoint = ListenEndpoint(name, address, parse_address(address, "80", "-a"))
     except _BadAddress as exc:
         raise EndpointError(f"Got no socket(s) for {name}={address} ({exc})") from None
     proto: Proto | None = None

@@ -73,8 +73,9 @@ def _quit(_number: int, _frame: object) -> None:
 def _settle_in(heritage: Heritage) -> None:
     """Make the forked copy of the manager a process of its own."""
     _close_strange_descriptors(heritage)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the manager, which then stops us
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # sent to the whole group (Ctrl-C, systemd's KillMode=control-group) they are for the manager, which then stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

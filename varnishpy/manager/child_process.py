@@ -273,7 +273,7 @@ class ChildProcess:
     # -- bury ------------------------------------------------------------------------------------------------------
 
     def reap(self) -> None:
-        """Bury the child if it has ended; to be called on SIGCHLD."""
+        """Bury the child if it has ended."""
         if not self.pid:
             return
         try:
@@ -290,6 +290,18 @@ class ChildProcess:
             os.close(self._output)
             self._output = -1
         self._end(status)
+
+    def reap_all(self) -> None:
+        """Bury the child if it has ended; and, as process 1 of a container, those whose parents have ended."""
+        self.reap()
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid == self.pid:
+                return
+            os.waitpid(found.si_pid, 0)
 
     def _end(self, status: int) -> None:
         pid, state = self.pid, self.state

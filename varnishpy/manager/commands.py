@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from varnishpy.base import panic
-from varnishpy.cli.dispatch import CliCall, json_answer, json_inline
+from varnishpy.cli.dispatch import CliCall, Handler, json_answer, json_inline
 from varnishpy.cli.protocol import CANT, OK, PARAM, TOO_MANY, UNKNOWN, CliError
 from varnishpy.params import ParamError
 from varnishpy.storage import config as storage_config
@@ -30,13 +30,23 @@ class ManagerCommands:
             banner=self.banner, pid=self.pid, start=self.start, stop=self.stop, status=self.status,
             panic_show=self.panic_show, panic_clear=self.panic_clear,
             param_show=self.param_show, param_set=self.param_set, param_reset=self.param_reset,
-            vcl_load=vcls.cli_load, vcl_inline=vcls.cli_inline, vcl_use=vcls.cli_use, vcl_state=vcls.cli_state,
+            vcl_load=self._reload(vcls.cli_load), vcl_inline=self._reload(vcls.cli_inline),
+            vcl_use=self._reload(vcls.cli_use), vcl_state=vcls.cli_state,
             vcl_discard=vcls.cli_discard, vcl_label=vcls.cli_label, vcl_list=vcls.cli_list, vcl_show=vcls.cli_show,
             vcl_deps=vcls.cli_deps, vcl_symtab=vcls.cli_symtab,
             storage_list=self.storage_list, debug_panic_master=self.panic_master,
         )  # fmt: skip
         dispatcher.wildcard = self.ask_child
         dispatcher.reaches_all = lambda: self._manager.child.running
+
+    def _reload(self, handler: Handler) -> Handler:
+        """The same, and the service manager is told when it begins and ends."""
+
+        def told(call: CliCall) -> str | tuple[int, str]:
+            with self._manager.service.reload():
+                return handler(call)
+
+        return told
 
     def banner(self, call: CliCall) -> str:
         return self._manager.banner()

@@ -5,6 +5,8 @@ Rooms are imported where they are needed: who asks for the version, or mistypes 
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
 import sys
 from types import FrameType
@@ -12,7 +14,7 @@ from types import FrameType
 from varnishpy import __version__
 from varnishpy.base.compiled import interpreter
 from varnishpy.manager import options as options_module
-from varnishpy.manager.complain import StartupError, go_background
+from varnishpy.manager.complain import StartupError, complain, go_background
 
 
 def main(argv: list[str]) -> int:
@@ -85,15 +87,20 @@ def _compile_only(options: options_module.Options) -> int:
 
 
 def _run(options: options_module.Options, argv: list[str]) -> int:
+    from varnishpy.manager.activation import Passed, take
     from varnishpy.manager.background import daemonize, detach, report_status
     from varnishpy.manager.manager import Manager
+    from varnishpy.manager.service import ServiceManager
 
     signal.signal(signal.SIGTERM, _end_early)
+    # both are meant for this process, which a step to the background would make another
+    service = ServiceManager(os.environ, functools.partial(complain, "Error"))
+    passed = Passed(take(os.environ))
     background = not (options.foreground or options.debug)
     # first of all, for what follows notes our process id in many places; the terminal stays until we know that we run
     report = daemonize() if background else -1
     try:
-        manager = Manager(options, ["varnishpy", *argv])
+        manager = Manager(options, ["varnishpy", *argv], service, passed)
         try:
             manager.write_pids()
             manager.launch()

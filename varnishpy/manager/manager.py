@@ -31,6 +31,7 @@ from varnishpy.child.heritage import Heritage, panic_space
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import OK, CliError
 from varnishpy.manager import jail, tls_file
+from varnishpy.manager.activation import Passed
 from varnishpy.manager.certificates import CertificateMemory
 from varnishpy.manager.child_process import ChildProcess
 from varnishpy.manager.cli_sockets import CliSockets
@@ -39,6 +40,7 @@ from varnishpy.manager.compiler import CompilerSettings
 from varnishpy.manager.complain import StartupError, complain
 from varnishpy.manager.loop import Loop
 from varnishpy.manager.options import Options
+from varnishpy.manager.service import ServiceManager
 from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
@@ -57,12 +59,16 @@ _VCL_POKE: Final = 1.0
 class Manager:
     """One varnishpy instance.
 
+    :param service: who wants to be told how we are
+    :param passed: listen sockets that we were started with
     :raises StartupError: from the constructor, for anything on the command line that cannot be done
     """
 
-    def __init__(self, options: Options, argv: list[str]) -> None:
+    def __init__(self, options: Options, argv: list[str], service: ServiceManager, passed: Passed) -> None:
         self._options = options
         self._argv = argv
+        self.service = service
+        self._passed = passed
         self._pid_files: list[PidFile] = []
         self._owns_workdir = False
         self._made_directories: list[Path] = []
@@ -162,7 +168,7 @@ class Manager:
         if self._options.tls_file is not None:
             self.tls = tls_file.read(self._options.tls_file)
         elif not listen:
-            listen = [":80"]
+            listen = self._passed.default_arguments() or [":80"]
         # the names of -a are counted without those of -A, which come first
         for index, text in enumerate([*self.tls.listen, *listen], -len(self.tls.listen)):
             try:
@@ -223,10 +229,17 @@ class Manager:
         taken: dict[endpoint.SockAddr, str] = {}
         for spec in self._listen_specs:
             try:
-                sockets = endpoint.open_listen(spec, params.listen_depth, params.tcp_fastopen, taken)
+                if spec.passed:
+                    sockets = self._passed.open(spec, params.listen_depth)
+                else:
+                    sockets = endpoint.open_listen(spec, params.listen_depth, params.tcp_fastopen, taken)
             except endpoint.EndpointError as error:
                 raise StartupError(str(error)) from None
             self._listen += [(spec, sock) for sock in sockets]
+        try:
+            self._passed.check_all_used()
+        except endpoint.EndpointError as error:
+            raise StartupError(str(error)) from None
 
     def _lowest_syntax(self) -> int:
         """A Unix socket has no address that VCL 4.0 could be told."""
@@ -348,7 +361,7 @@ class Manager:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             urgent = number != signal.SIGHUP or self._options.debug  # else it is ignored
             self.loop.on_signal(number, functools.partial(self._signalled, number), urgent)
-        self.loop.on_signal(signal.SIGCHLD, self.child.reap)
+        self.loop.on_signal(signal.SIGCHLD, self.child.reap_all)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.loop.after(_VCL_POKE, self._poke_vcls)
         for addresses in self._masters:
@@ -374,12 +387,15 @@ class Manager:
         """Run until told to end; returns the exit status."""
         if self._options.debug:
             self.cli.serve_stdin(self.loop.stop)
+        self.service.ready()
+        self.service.watch_over(self.loop, params.cli_timeout)
         try:
             self.loop.run()
         except (Exception, panic.Panic):
             # a defect, or debug.panic.master: the child must not outlive us, nor may the reason go unheard
             complain("Error", f"The manager fails:\n{traceback.format_exc()}")
             self.exit_status = 1
+        self.service.stopping()
         complain("Info", "manager stopping child")
         self.child.stop()
         complain("Info", "manager dies")
@@ -418,6 +434,8 @@ class Manager:
             complain("Error", f"Cooling VCL: {error.text}")
         if self.memory is not None:
             self.memory.publisher.flush()
+        active = self.vcls.active
+        self.service.status(f"Child {self.child.state}, active VCL: {active.name if active else 'none'}")
         self.loop.after(_VCL_POKE, self._poke_vcls)
 
     # -- what other parts ask for ----------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ _LONG: Final = ("help", "version", "optstring")
 # option, what it is for; the source of the usage text and of docs/command-line.md
 OPTION_TEXTS: Final = [
     ("Basic options", [
-        ("-a [name=]address[:port][,PROTO][,option=value]", "where to listen; may be given many times (default :80)"),
+        (
+            "-a [name=]address[:port][,PROTO][,option=value]",
+            "where to listen; may be given many times (default: the sockets that were passed, else :80)",
+        ),
         ("-A file", "listeners that speak TLS, and their certificates"),
         ("-b address[:port] | path | none", "the one backend; not together with -f"),
         ("-f file", "a VCL program, found along vcl_path unless absolute; the last of many is used; '' for none"),
