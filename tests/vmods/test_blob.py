@@ -97,6 +97,22 @@ def test_failures(call: str) -> None:
     assert run("blob", f"set req.http.out = {call};").action == "fail"
 
 
+@pytest.mark.parametrize(
+    ("pieces", "quoted"),
+    [
+        ('"g" + req.http.more', "g"),
+        ('"g" + "1" + req.http.more', "g1"),
+        ('req.http.more + "g"', "12"),
+        ('req.http.absent + "g"', "(null)"),
+        ('req.http.more + req.http.more + "g"', "12"),
+    ],
+)
+def test_a_refused_text_is_quoted_by_its_first_piece(pieces: str, quoted: str) -> None:
+    bench = run("blob", f'set req.http.more = "12"; set req.http.out = blob.transcode(HEX, HEX, encoded={pieces});')
+    said = f'vmod blob error: cannot decode, illegal encoding beginning with "{quoted}"'
+    assert bench.log.texts("VCL_Error") == [said]
+
+
 def test_an_object_of_text_in_another_alphabet_is_refused() -> None:
     text = 'import blob; sub vcl_init { new bad = blob.blob(BASE64, "-_-_"); }'
     with pytest.raises(VclLoadError, match='cannot create blob bad, illegal encoding beginning with "-_-_"'):

@@ -26,7 +26,7 @@ from varnishpy.backends.http1_client import ExchangeError, receive_response, sen
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition, make_lock
 from varnishpy.http import proxy_wire
-from varnishpy.log.tag_numbers import BACKEND_CLOSE, BACKEND_OPEN, FETCH_ERROR
+from varnishpy.log.tag_numbers import BACKEND_CLOSE, BACKEND_OPEN, BACKEND_SSL, FETCH_ERROR
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ class Backend(Director):
             self._leave()
             self.count_failure(exc.errno)
             wrk.stats.backend_fail += 1
+            if exc.distrust:
+                bo.log.put(BACKEND_SSL, f"Server verification failed: {exc.distrust}")
             raise self._fail(bo, f"fail errno {exc.errno} ({exc.text})") from None
         except BaseException:
             self._leave()

@@ -87,11 +87,15 @@ class Endpoint:
 
 
 class ConnectError(Exception):
-    """No connection; ``errno`` says why, and is `HELD_DOWN` when none was tried: ``why`` is then the last reason."""
+    """No connection; ``errno`` says why, and is `HELD_DOWN` when none was tried: ``why`` is then the last reason.
 
-    def __init__(self, number: int, why: int = 0, text: str = "") -> None:
+    ``distrust`` is what OpenSSL holds against the backend's certificate.
+    """
+
+    def __init__(self, number: int, why: int = 0, text: str = "", distrust: str = "") -> None:
         super().__init__(text or os.strerror(why or number))
         self.errno = number
+        self.distrust = distrust
         self.text = text or os.strerror(why or number)
 
 
@@ -149,11 +153,13 @@ class ConnPool:
                     raise ConnectError(HELD_DOWN, self._held_errno)
                 self._held_until = 0.0
         deadline = clock.mono() + timeout
-        number, text = errno.EADDRNOTAVAIL, ""
+        number, text, distrust = errno.EADDRNOTAVAIL, "", ""
         for family, address in self.endpoint.addresses():
             try:
                 sock = self._connect(family, address, deadline)
             except OSError as exc:
+                if isinstance(exc, ssl.SSLCertVerificationError):
+                    distrust = exc.verify_message
                 if isinstance(exc, ssl.SSLError):  # its number is one of OpenSSL's
                     number, text = errno.EPROTO, f"TLS: {exc.reason or exc}"
                     continue
@@ -163,7 +169,7 @@ class ConnPool:
                 continue
             return Connection(sock, self)
         self._hold_down(number)
-        raise ConnectError(number, text=text)
+        raise ConnectError(number, text=text, distrust=distrust)
 
     def _connect(self, family: socket.AddressFamily, address: str | tuple[str, int], deadline: float) -> socket.socket:
         left = deadline - clock.mono()

@@ -7,10 +7,11 @@ import os
 import select
 import socket
 import ssl
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from varnishpy.base import clock
+from varnishpy.base import clock, x509
 from varnishpy.base.endpoint import split_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,28 @@ class ConnState(Enum):
     USED = "used"  # a task
     IDLE = "idle"  # the pool, watched by the waiter
     CLOSED = "closed"
+
+
+@dataclass(slots=True, frozen=True)
+class BackendTls:
+    """What was agreed on with a TLS backend, and the certificate that it showed."""
+
+    version: str
+    cipher: str
+    alpn: str
+    sni: str
+    certificate: x509.Certificate | None
+
+
+def _agreed(sock: ssl.SSLSocket) -> BackendTls:
+    cipher = sock.cipher()
+    shown = sock.getpeercert(binary_form=True)
+    try:
+        certificate = x509.read(shown) if shown else None
+    except x509.X509Error:  # OpenSSL has taken it, for all that
+        certificate = None
+    alpn = sock.selected_alpn_protocol() or ""
+    return BackendTls(sock.version() or "", cipher[0] if cipher else "", alpn, sock.server_hostname or "", certificate)
 
 
 class Connection:
@@ -45,6 +68,11 @@ class Connection:
         self.state = ConnState.USED
         self.local = split_name(_name(sock, False))
         self.remote = split_name(_name(sock, True))
+
+    @property
+    def tls(self) -> BackendTls | None:
+        """Of a connection that speaks TLS; made when it is asked for."""
+        return _agreed(self.sock) if isinstance(self.sock, ssl.SSLSocket) else None
 
     def set_timeout(self, seconds: float) -> None:
         """How long one send or receive may take from now on; infinite for ever."""

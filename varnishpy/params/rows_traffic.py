@@ -106,6 +106,12 @@ CLIENT: list[Spec] = [
         "off",
         "Refuse a certificate for a name that another of the same listener is for already.",
     ),
+    row(
+        "tls_ja3",
+        "bool",
+        "off",
+        "Make the JA3 fingerprint of each TLS client from its ClientHello, for tls.ja3() of VMOD tls.",
+    ),
     row("tls_handshake_timeout", "duration", "8", "How long a TLS handshake with a client may take.", low="0"),
     row("max_esi_depth", "uint", "5", "How deep ESI includes may nest.", low="0", units="levels"),
     row("max_restarts", "uint", "4", "How often a request may restart.", low="0", units="restarts", flags=SLOW),

@@ -218,9 +218,9 @@ class Params:
         "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay",
         "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout",
         "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate",
-        "timeout_idle", "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "transit_buffer",
-        "uncacheable_ttl", "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer",
-        "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend",
+        "timeout_idle", "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "tls_ja3",
+        "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path",
+        "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend",
         "workspace_client", "workspace_session", "workspace_thread",
     )  # fmt: skip
 
@@ -336,6 +336,7 @@ class Params:
         self.timeout_linger: float = 0.05
         self.tls_err_dup_servername: bool = False
         self.tls_handshake_timeout: float = 8.0
+        self.tls_ja3: bool = False
         self.transit_buffer: int = 0
         self.uncacheable_ttl: float = 120.0
         self.vary_notice: int = 10

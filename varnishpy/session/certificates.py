@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from varnishpy.base import x509
 from varnishpy.params import params
 from varnishpy.session.tls_settings import CertificateSpec, FrontendPolicy, restrict
-from varnishpy.session.tls_socket import NamedSocket
+from varnishpy.session.tls_socket import CertifiedContext, NamedSocket
 
 _POLICY: Final = FrontendPolicy()
 
@@ -32,17 +32,22 @@ class CertError(Exception):
 class Certificate:
     """One loaded certificate with its private key.
 
-    ``names`` are the DNS names it is for, in lower case.
+    ``facts`` are those of the certificate itself, its names among them.
     """
 
     spec: CertificateSpec
-    names: tuple[str, ...]
+    facts: x509.Certificate
     contexts: tuple[ssl.SSLContext, ssl.SSLContext]  # without and with h2 in ALPN
 
     @property
     def ident(self) -> str:
         """Its name."""
         return self.spec.ident
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """DNS names that it is for, in lower case."""
+        return self.facts.names
 
     @property
     def frontend(self) -> str:
@@ -115,7 +120,7 @@ class CertStore:
         # a listener's own versions: what the handshake begins with decides, whichever certificate is chosen then
         made = self._restricted.get((frontend, http2))
         if made is None or made[0] is not default:
-            made = default, self._context(replace(default.spec, versions=versions), http2)
+            made = default, self._context(replace(default.spec, versions=versions), default.facts, http2)
             self._restricted[frontend, http2] = made
         return made[1]
 
@@ -212,14 +217,15 @@ class CertStore:
             self._table = _table(fresh)
 
     def _load(self, spec: CertificateSpec) -> Certificate:
-        contexts = self._context(spec, False), self._context(spec, True)
-        names = _names(spec.cert_file)
-        if not names:
+        facts = _facts(spec.cert_file)
+        contexts = self._context(spec, facts, False), self._context(spec, facts, True)
+        if not facts.names:
             raise CertError(f"Could not find valid SAN or CN in certificate {spec.cert_file}")
-        return Certificate(spec, names, contexts)
+        return Certificate(spec, facts, contexts)
 
-    def _context(self, spec: CertificateSpec, http2: bool) -> ssl.SSLContext:
+    def _context(self, spec: CertificateSpec, facts: x509.Certificate, http2: bool) -> ssl.SSLContext:
         context = _context(spec, http2)
+        context.certificate = facts
         context.sni_callback = self._choose
         return context
 
@@ -242,8 +248,8 @@ class CertStore:
         ]
 
 
-def _context(spec: CertificateSpec, http2: bool) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _context(spec: CertificateSpec, http2: bool) -> CertifiedContext:
+    context = CertifiedContext(ssl.PROTOCOL_TLS_SERVER)
     restrict(context, spec.versions)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if spec.server_order:
@@ -276,19 +282,8 @@ def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
         raise CertError(f"Invalid cipher list: '{ciphers}'") from None
 
 
-# -- the names in a certificate (RFC 5280): as much of DER as that takes -----------------------------------------------
-
-_SEQUENCE: Final = 0x30
-_OID: Final = 0x06
-_OCTETS: Final = 0x04
-_EXTENSIONS: Final = 0xA3
-_DNS_NAME: Final = 0x82
-_SAN_OID: Final = b"\x55\x1d\x11"
-_CN_OID: Final = b"\x55\x04\x03"
-
-
-def _names(cert_file: str) -> tuple[str, ...]:
-    """DNS names of the first certificate in a PEM file: subjectAltName, or else the subject's common name."""
+def _facts(cert_file: str) -> x509.Certificate:
+    """Of the first certificate in a PEM file."""
     try:
         text = Path(cert_file).read_text("latin-1")
     except OSError as error:
@@ -297,48 +292,7 @@ def _names(cert_file: str) -> tuple[str, ...]:
     end = text.find("-----END CERTIFICATE-----", begin)
     if begin < 0 or end < 0:
         raise CertError(f"Error loading certificate {cert_file}: no certificate in it")
-    der = ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")])
     try:
-        return _names_in(der)
-    except (IndexError, StopIteration):
-        raise CertError(f"Error loading certificate {cert_file}: malformed certificate") from None
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
-        tag, size = data[at], data[at + 1]
-        at += 2
-        if size & 0x80:
-            octets = size & 0x7F
-            size = int.from_bytes(data[at : at + octets], "big")
-            at += octets
-        if at + size > len(data):
-            raise IndexError
-        yield tag, data[at : at + size]
-        at += size
-
-
-def _names_in(der: bytes) -> tuple[str, ...]:
-    _, certificate = next(_elements(der))
-    _, body = next(_elements(certificate))
-    fields = list(_elements(body))
-    names: list[str] = []
-    for tag, value in fields:
-        if tag != _EXTENSIONS:
-            continue
-        _, extensions = next(_elements(value))
-        for _, extension in _elements(extensions):
-            parts = list(_elements(extension))
-            if parts[0] == (_OID, _SAN_OID) and parts[-1][0] == _OCTETS:
-                _, general_names = next(_elements(parts[-1][1]))
-                names += [value.decode("latin-1") for kind, value in _elements(general_names) if kind == _DNS_NAME]
-    if not names:
-        # serial, signature, issuer, validity, subject: the subject is the third SEQUENCE of names after the serial
-        sequences = [value for tag, value in fields if tag == _SEQUENCE]
-        for _, relative in _elements(sequences[3]):
-            for _, pair in _elements(relative):
-                parts = list(_elements(pair))
-                if parts[0] == (_OID, _CN_OID):
-                    names.append(parts[1][1].decode("latin-1"))
-    return tuple(dict.fromkeys(name.lower() for name in names))
+        return x509.read(ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")]))
+    except x509.X509Error as error:
+        raise CertError(f"Error loading certificate {cert_file}: {error}") from None

@@ -30,6 +30,7 @@ from varnishpy.threads.worker import TaskInfo
 
 if TYPE_CHECKING:
     from varnishpy.base.dumptext import DumpText
+    from varnishpy.base.x509 import Certificate
     from varnishpy.http.proxy_wire import ProxyHeader
     from varnishpy.request.env import Env
     from varnishpy.request.transport import Transport
@@ -79,6 +80,8 @@ class TlsInfo:
     cipher: str
     alpn: str
     sni: str
+    certificate: Certificate | None = None  # shown to the client
+    ja3: str = ""  # fingerprint of its ClientHello, if the parameter tls_ja3 asked for it
 
 
 class Session:

@@ -18,6 +18,7 @@ from varnishpy.log.tag_numbers import TLS as _TLS
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.handshake import HandshakeTransport
+from varnishpy.session.ja3 import LONGEST, fingerprint
 from varnishpy.session.session import TlsInfo
 from varnishpy.session.tls_socket import TlsSocket
 
@@ -56,9 +57,33 @@ class TlsTransport(HandshakeTransport):
             self._failed(wrk, sess, error)
             return
         sess.sock = sock
-        self._shake(sess, sock, clock.mono() + params.tls_handshake_timeout, wrk)
+        deadline = clock.mono() + params.tls_handshake_timeout
+        if params.tls_ja3:
+            self._look(sess, sock, deadline, wrk)
+        else:
+            self._shake(sess, sock, deadline, "", wrk)
 
-    def _shake(self, sess: Session, sock: TlsSocket, deadline: float, wrk: Worker) -> None:
+    def _look(self, sess: Session, sock: TlsSocket, deadline: float, wrk: Worker) -> None:
+        """Task: look at the ClientHello before OpenSSL takes it, once the whole of it is there."""
+        wrk.subject = sess
+        while True:
+            try:
+                octets = sock.peek(LONGEST)
+                found = None if octets is None else fingerprint(octets) if octets else ""
+                watched = sess.watch(partial(self._look, sess, sock, deadline))
+            except OSError as error:
+                self._failed(wrk, sess, error)
+                return
+            if found is not None or watched.hangup:
+                self._shake(sess, sock, deadline, found or "", wrk)
+                return
+            if clock.mono() >= deadline:
+                self._end(wrk, sess, "RX_TIMEOUT")
+                return
+            if watched.rest(deadline):
+                return
+
+    def _shake(self, sess: Session, sock: TlsSocket, deadline: float, ja3: str, wrk: Worker) -> None:
         """Task: go on with the handshake."""
         wrk.subject = sess
         try:
@@ -66,7 +91,7 @@ class TlsTransport(HandshakeTransport):
                 if clock.mono() >= deadline:
                     self._end(wrk, sess, "RX_TIMEOUT")
                     return
-                watched = sess.watch(partial(self._shake, sess, sock, deadline))
+                watched = sess.watch(partial(self._shake, sess, sock, deadline, ja3))
                 if events == select.POLLOUT:
                     watched.expect_room()
                 if watched.rest(deadline):
@@ -74,7 +99,7 @@ class TlsTransport(HandshakeTransport):
         except OSError as error:
             self._failed(wrk, sess, error)
             return
-        sess.tls = TlsInfo(sock.version, sock.cipher, sock.alpn, sock.server_name)
+        sess.tls = TlsInfo(sock.version, sock.cipher, sock.alpn, sock.server_name, sock.certificate, ja3)
         vsl(_TLS, sess.vxid, f"{sock.version} {sock.cipher} alpn={sock.alpn or '-'} sni={sess.tls.sni or '-'}")
         sess.t_idle = clock.now()
         http: Http1Transport = self.env.transports["HTTP1"]

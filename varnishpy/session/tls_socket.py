@@ -19,12 +19,20 @@ import ssl
 from collections.abc import Sequence
 from typing import Final
 
+from varnishpy.base.x509 import Certificate
+
 # The largest TLS record (RFC 8446 section 5.1): one write, one record, one MAC.
 _RECORD: Final = 16 * 1024
 # How long a read may wait for the socket to take what TLS itself must send first (a key update, say).
 _PROTOCOL_WAIT: Final = 5.0
 
 Buffer = bytes | bytearray | memoryview
+
+
+class CertifiedContext(ssl.SSLContext):
+    """A context that knows what is in its certificate, which OpenSSL's Python face does not tell."""
+
+    certificate: Certificate | None = None
 
 
 class NamedSocket(ssl.SSLSocket):
@@ -99,6 +107,19 @@ class TlsSocket:
     def server_name(self) -> str:
         """What the client asked for (RFC 6066), or ``""``."""
         return self._ssl.server_name if isinstance(self._ssl, NamedSocket) else ""
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate that the client was shown."""
+        context = self._ssl.context
+        return context.certificate if isinstance(context, CertifiedContext) else None
+
+    def peek(self, size: int) -> bytes | None:
+        """What lies encrypted in the kernel, without taking it; ``None``: nothing yet. :raises OSError:"""
+        try:
+            return socket.socket.recv(self._ssl, size, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
 
     def pending(self) -> int:
         """Decrypted octets at hand."""

@@ -301,6 +301,8 @@ class ExpressionWriter:
         for argument in function.arguments:
             if argument.private:
                 code = self._private(argument.private, key)
+            elif argument.parameter in given and argument.pieces:
+                code = self._pieces(given[argument.parameter])
             elif argument.parameter in given:
                 code = self.value(given[argument.parameter])
             else:
@@ -308,6 +310,10 @@ class ExpressionWriter:
                 continue
             out.append(code if positional else f"{argument.parameter}={code}")
         return ", ".join(out)
+
+    def _pieces(self, expr: Expr) -> str:
+        pieces = expr.pieces if isinstance(expr, Strings) else [expr]
+        return f"({', '.join(self.piece(each)[0] for each in pieces)},)"
 
     def _private(self, kind: str, key: str) -> str:
         if kind == "PRIV_VCL":

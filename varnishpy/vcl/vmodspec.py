@@ -42,6 +42,7 @@ REGEX = Annotated[Any, "REGEX"]
 STEVEDORE = Annotated[Any, "STEVEDORE"]
 SUB = Annotated[VclSub, "SUB"]
 STRANDS = Annotated[str, "STRANDS"]
+PIECES = Annotated[tuple[str | None, ...], "STRANDS", "PIECES"]  # a STRANDS as it was put together
 PRIV_CALL = Annotated[dict[Any, Any], "PRIV_CALL"]
 PRIV_VCL = Annotated[dict[Any, Any], "PRIV_VCL"]
 PRIV_TASK = Annotated[dict[Any, Any], "PRIV_TASK"]
@@ -73,6 +74,7 @@ class Argument:
     private: str = ""  # PRIV_...
     optional: bool = False
     choices: tuple[str, ...] = ()
+    pieces: bool = False  # not one string
 
 
 @dataclass(slots=True)
@@ -150,7 +152,8 @@ def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
         kind, private, choices = _vcl_type(hints[parameter.name], where)
         optional = parameter.default is not inspect.Parameter.empty
         given_name = "" if parameter.kind is inspect.Parameter.POSITIONAL_ONLY else parameter.name.rstrip("_")
-        arguments.append(Argument(given_name, parameter.name, kind, private, optional, choices))
+        pieces = "PIECES" in getattr(hints[parameter.name], "__metadata__", ())
+        arguments.append(Argument(given_name, parameter.name, kind, private, optional, choices, pieces))
     kind, _private, _choices = _vcl_type(hints.get("return"), where)
     allowed = methods.mask(getattr(function, "__vcl_restrict__", "all"))
     return Function(name.rstrip("_"), name, kind, arguments, allowed)

@@ -6,7 +6,7 @@ import re
 from base64 import b64decode, b64encode
 from typing import Literal
 
-from varnishpy.vmods.api import BLOB, BOOL, BYTES, INT, STRANDS, STRING, Ctx, VclFailure
+from varnishpy.vmods.api import BLOB, BOOL, BYTES, INT, PIECES, STRING, Ctx, VclFailure
 
 Encoding = Literal["IDENTITY", "BASE64", "BASE64URL", "BASE64URLNOPAD", "BASE64CF", "HEX", "URL"]
 Case = Literal["LOWER", "UPPER", "DEFAULT"]
@@ -41,6 +41,15 @@ _HEX = re.compile(r"[0-9A-Fa-f]*")
 
 class _Illegal(Exception):
     """Text that is not in the encoding."""
+
+
+def _begins(pieces: tuple[str | None, ...]) -> str:
+    """How a message quotes a text that was put together of *pieces*."""
+    return "(null)" if pieces[0] is None else pieces[0]
+
+
+def _joined(pieces: tuple[str | None, ...]) -> str:
+    return "".join(piece for piece in pieces if piece)
 
 
 def _decode(encoding: str, text: str, length: int = 0) -> bytes:
@@ -86,16 +95,17 @@ def _encode(encoding: str, case: str, data: bytes) -> str:
     return b64encode(data, above.encode("ascii")).decode("ascii").replace("=", pad)
 
 
-def decode(ctx: Ctx, decoding: Encoding = "IDENTITY", length: INT = 0, encoded: STRANDS = "") -> BLOB:
+def decode(ctx: Ctx, decoding: Encoding = "IDENTITY", length: INT = 0, encoded: PIECES = ("",)) -> BLOB:
     """The octets that text in an encoding stands for; *length*: only so many characters of it.
 
     Text that is not in the encoding fails the VCL. What is in base64 may lack its padding, or a part of it; padding
     stands only at the end.
     """
     try:
-        return _decode(decoding, encoded, length)
+        return _decode(decoding, _joined(encoded), length)
     except _Illegal:
-        raise VclFailure(f'vmod blob error: cannot decode, illegal encoding beginning with "{encoded}"') from None
+        said = f'vmod blob error: cannot decode, illegal encoding beginning with "{_begins(encoded)}"'
+        raise VclFailure(said) from None
 
 
 def encode(ctx: Ctx, encoding: Encoding = "IDENTITY", case: Case = "DEFAULT", blob: BLOB = None) -> STRING:
@@ -117,7 +127,7 @@ def transcode(
     encoding: Encoding = "IDENTITY",
     case: Case = "DEFAULT",
     length: INT = 0,
-    encoded: STRANDS = "",
+    encoded: PIECES = ("",),
 ) -> STRING:
     """From one encoding into another; fails as `decode` and `encode` do.
 
@@ -125,11 +135,12 @@ def transcode(
     single character of base64 becomes nothing.
     """
     _check_case(encoding, case)
-    if _too_short(decoding, encoded):
+    text = _joined(encoded)
+    if _too_short(decoding, text):
         return ""
     data = decode(ctx, decoding, length, encoded)
     if encoding == decoding and length <= 0 and encoding not in _WITH_CASE:
-        return ctx.account(encoded)
+        return ctx.account(text)
     return ctx.account(_encode(encoding, case, data or b""))
 
 
@@ -165,13 +176,14 @@ def sub(ctx: Ctx, blob: BLOB, /, length: BYTES, offset: BYTES = 0) -> BLOB:
 class blob:
     """A blob made once, when the VCL is loaded."""
 
-    def __init__(self, ctx: Ctx, vcl_name: str, decoding: Encoding = "IDENTITY", encoded: STRANDS = "") -> None:
+    def __init__(self, ctx: Ctx, vcl_name: str, decoding: Encoding = "IDENTITY", encoded: PIECES = ("",)) -> None:
         self._encoded: dict[tuple[str, str], str] = {}
         try:
-            self._data = b"" if _too_short(decoding, encoded) else _decode(decoding, encoded)
+            text = _joined(encoded)
+            self._data = b"" if _too_short(decoding, text) else _decode(decoding, text)
         except _Illegal:
             raise VclFailure(
-                f'vmod blob error: cannot create blob {vcl_name}, illegal encoding beginning with "{encoded}"'
+                f'vmod blob error: cannot create blob {vcl_name}, illegal encoding beginning with "{_begins(encoded)}"'
             ) from None
 
     def get(self, ctx: Ctx) -> BLOB:

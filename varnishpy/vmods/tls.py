@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varnishpy.vmods.api import BOOL, STRING, Ctx, restrict
+from varnishpy.vmods.api import BOOL, STRING, Ctx, VclFailure, restrict
 
 _WHERE = "client vcl_backend_response vcl_pipe"
 
@@ -43,3 +43,24 @@ def authority(ctx: Ctx) -> STRING:
 @restrict(_WHERE)
 def alpn(ctx: Ctx) -> STRING:
     return _info(ctx, "alpn")
+
+
+@restrict(_WHERE)
+def cert_sign(ctx: Ctx) -> STRING:
+    """How the certificate was signed (``RSA-SHA256``): the one shown to the client or, in the backend's, by it."""
+    certificate = getattr(_connection(ctx), "certificate", None)
+    return None if certificate is None else str(certificate.signature)
+
+
+@restrict(_WHERE)
+def cert_key(ctx: Ctx) -> STRING:
+    """The certificate's key: algorithm and bits (``RSA2048``)."""
+    certificate = getattr(_connection(ctx), "certificate", None)
+    return None if certificate is None else str(certificate.key)
+
+
+def ja3(ctx: Ctx) -> STRING:
+    """The fingerprint of the client's ClientHello, if the parameter tls_ja3 was on when it connected."""
+    if ctx.bo is not None and ctx.method != "pipe":
+        raise VclFailure("tls.ja3() can only be used in client context")
+    return _info(ctx, "ja3")

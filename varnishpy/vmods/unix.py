@@ -11,7 +11,7 @@ import struct
 from varnishpy.log.tags import Tag
 from varnishpy.vmods.api import INT, STRING, Ctx, VclFailure, restrict
 
-_ERROR = int(Tag.Error)
+_ERROR = int(Tag.VCL_Error)
 _CREDENTIALS = struct.Struct("iII")  # struct ucred, unix(7)
 
 
