@@ -45,7 +45,7 @@ def test_the_package_requires_all_that_it_imports() -> None:
     """But for what an extra brings (its VMODs say so), and pytest, which loads our plugin itself."""
     optional = {"pytest", "_pytest", "mypy_extensions"}  # base/compiled.py does without the latter
     needed = imported((ROOT / "varnishpy").rglob("*.py")) - set(sys.stdlib_module_names) - {"varnishpy", ""} - optional
-    extras = {name for extra in ("geoip", "test") for name in requirements("options.extras_require", extra)}
+    extras = {name for extra in ("geoip", "tier", "test") for name in requirements("options.extras_require", extra)}
     assert needed - set(requirements("options", "install_requires")) <= extras
     assert "h2" in requirements("options", "install_requires")
 

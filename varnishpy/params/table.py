@@ -17,6 +17,7 @@ from varnishpy.base.near import did_you_mean
 from varnishpy.params import values
 from varnishpy.params.rows_process import ALIASES
 from varnishpy.params.rows_process import ROWS as PROCESS_ROWS
+from varnishpy.params.rows_tier import ROWS as TIER_ROWS
 from varnishpy.params.rows_traffic import ROWS as TRAFFIC_ROWS
 from varnishpy.params.show import Described, describe, long_form, short_form
 from varnishpy.params.spec import Flag, Spec
@@ -38,7 +39,7 @@ class ParamTable:
         self._values: dict[str, Value] = {}
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        for spec in sorted(PROCESS_ROWS + TRAFFIC_ROWS, key=lambda spec: spec.name):
+        for spec in sorted(PROCESS_ROWS + TIER_ROWS + TRAFFIC_ROWS, key=lambda spec: spec.name):
             self._define(replace(spec))
         for name in self.specs:
             self._follow(name)

@@ -218,10 +218,12 @@ class Params:
         "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay",
         "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout",
         "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate",
-        "timeout_idle", "timeout_linger", "tls_err_dup_servername", "tls_handshake_timeout", "tls_ja3",
-        "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path",
-        "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend",
-        "workspace_client", "workspace_session", "workspace_thread",
+        "tier_bans", "tier_breaker_errors", "tier_breaker_pause", "tier_gap_purge", "tier_lease", "tier_log_length",
+        "tier_max_lag", "tier_max_life", "tier_max_object", "tier_purge_wait", "tier_queue", "tier_timeout",
+        "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_err_dup_servername",
+        "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature",
+        "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space",
+        "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session", "workspace_thread",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -332,6 +334,20 @@ class Params:
         self.thread_pools: int = 1
         self.thread_queue_limit: int = 20
         self.thread_stats_rate: int = 10
+        self.tier_bans: int = 1000
+        self.tier_breaker_errors: int = 5
+        self.tier_breaker_pause: float = 1.0
+        self.tier_gap_purge: bool = True
+        self.tier_lease: float = 5.0
+        self.tier_log_length: int = 100000
+        self.tier_max_lag: float = 10.0
+        self.tier_max_life: float = 604800.0
+        self.tier_max_object: int = 16777216
+        self.tier_purge_wait: float = 1.0
+        self.tier_queue: int = 67108864
+        self.tier_timeout: float = 0.05
+        self.tier_variants: int = 32
+        self.tier_wait: float = 0.0
         self.timeout_idle: float = 5.0
         self.timeout_linger: float = 0.05
         self.tls_err_dup_servername: bool = False

@@ -14,13 +14,14 @@ from varnishpy.stats.names import (
     MgtName,
     SmaName,
     SmfName,
+    TierName,
     VbeName,
     VcpName,
     WaiterName,
     XkeyName,
 )
 from varnishpy.stats.segments import Counters, Registry, Segment, StatsError
-from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, VBE, VCP, WAITER, XKEY
+from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, TIER, VBE, VCP, WAITER, XKEY
 from varnishpy.stats.task_counters import TaskCounters
 
 registry = Registry()
@@ -39,6 +40,7 @@ __all__ = [
     "MGT",
     "SMA",
     "SMF",
+    "TIER",
     "VBE",
     "VCP",
     "WAITER",
@@ -55,6 +57,7 @@ __all__ = [
     "SmfName",
     "StatsError",
     "TaskCounters",
+    "TierName",
     "VbeName",
     "VcpName",
     "WaiterName",

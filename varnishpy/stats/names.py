@@ -76,6 +76,12 @@ XkeyName = Literal[
     "g_keys", "g_bytes", "g_hashhead_bytes", "g_ochead_bytes", "g_oc_bytes",
 ]  # fmt: skip
 
+TierName = Literal[
+    "hit", "miss", "invalid", "behind", "corrupt", "put", "put_refused", "put_failed", "dropped", "error", "timeout",
+    "late", "opened", "octets_in", "octets_out", "waited", "sent", "queued", "applied", "gaps", "blind", "queue",
+    "queue_octets", "pending", "lag", "open",
+]  # fmt: skip
+
 DebugName = Literal[
     "count",
 ]  # fmt: skip

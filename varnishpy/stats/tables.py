@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MgtName,
         SmaName,
         SmfName,
+        TierName,
         VbeName,
         VcpName,
         WaiterName,
@@ -129,6 +130,37 @@ _XKEY = (
     gauge("g_oc_bytes", "Bytes for which object has which key", "", "debug", "bytes"),
 )
 
+_TIER = (
+    counter("hit", "Tier hits", "Fetches answered by the shared tier: the origin was not asked."),
+    counter("miss", "Tier misses", "Fetches for which the shared tier had nothing that could be used."),
+    counter("invalid", "Tier misses: invalidated", "An object was there, but purged or banned; also in miss.", "diag"),
+    counter(
+        "behind", "Tier misses: log not read", "A ban was there that this node had not read; also in miss.", "diag"
+    ),
+    counter("corrupt", "Tier misses: unreadable", "What the engine held was not what we wrote; also in miss.", "diag"),
+    counter("put", "Objects stored", "Objects stored in the shared tier."),
+    counter("put_refused", "Objects not stored: purged", "Purged between the request to the origin and the storing."),
+    counter("put_failed", "Objects not stored: errors", "The engine could not do it."),
+    counter("dropped", "Objects not stored: queue full", "The oldest of the queue, see the parameter tier_queue."),
+    counter("error", "Engine errors", "Calls that the engine refused or broke off."),
+    counter("timeout", "Engine timeouts", "Calls that it did not answer within tier_timeout."),
+    counter("late", "Engine late", "Calls that took longer than tier_timeout in all.", "diag"),
+    counter("opened", "Breaker opened", "Times that the engine was left alone after failures in a row.", "diag"),
+    counter("octets_in", "Octets read", "Octets of objects received from the engine.", format="bytes"),
+    counter("octets_out", "Octets written", "Octets of objects sent to the engine.", format="bytes"),
+    counter("waited", "Waited for another node", "Fetches that waited for another node's; see tier_wait."),
+    counter("sent", "Invalidations sent", "Purges, bans and key purges of this node that the log has acknowledged."),
+    counter("queued", "Invalidations queued", "Those that had to wait for the engine to come back."),
+    counter("applied", "Invalidations applied", "Those read from the log and applied here."),
+    counter("gaps", "Gaps in the log", "Times that invalidations had been missed; see tier_gap_purge."),
+    counter("blind", "Log unreadable", "Times that the log could not be read for tier_max_lag."),
+    gauge("queue", "Objects waiting", "Objects that wait to be stored."),
+    gauge("queue_octets", "Octets waiting", "Octets of those.", format="bytes"),
+    gauge("pending", "Invalidations waiting", "Invalidations of this node that the log does not have yet."),
+    gauge("lag", "Lag, milliseconds", "Since the log was last read to its end."),
+    gauge("open", "Breaker is open", "1: the engine is left alone."),
+)
+
 MAIN: CounterClass[MainName] = CounterClass("MAIN", "The cache process", 10, MAIN_COLUMNS)
 MGT: CounterClass[MgtName] = CounterClass("MGT", "The manager", 20, _MGT)
 MEMPOOL: CounterClass[MempoolName] = CounterClass("MEMPOOL", "Pools of memory", 30, _MEMPOOL)
@@ -139,7 +171,8 @@ LCK: CounterClass[LckName] = CounterClass("LCK", "Locks", 70, _LCK)
 WAITER: CounterClass[WaiterName] = CounterClass("WAITER", "Waiters", 80, _WAITER)
 VCP: CounterClass[VcpName] = CounterClass("VCP", "Pools of backend connections", 80, _VCP)
 XKEY: CounterClass[XkeyName] = CounterClass("XKEY", "Surrogate keys", 85, _XKEY)
+TIER: CounterClass[TierName] = CounterClass("TIER", "The tier that nodes share", 87, _TIER)
 DEBUG: CounterClass[DebugName] = CounterClass("DEBUG", "VMOD debug", 90, _DEBUG)
 
-_ALL: tuple[CounterClass[str], ...] = (MAIN, MGT, MEMPOOL, SMA, SMF, VBE, LCK, WAITER, VCP, XKEY, DEBUG)
+_ALL: tuple[CounterClass[str], ...] = (MAIN, MGT, MEMPOOL, SMA, SMF, VBE, LCK, WAITER, VCP, XKEY, TIER, DEBUG)
 CLASSES: dict[str, CounterClass[str]] = {klass.name: klass for klass in _ALL}
