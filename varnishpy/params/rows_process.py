@@ -284,7 +284,12 @@ MANAGEMENT: list[Spec] = [
         high="99999999b",
     ),
     row("cli_timeout", "timeout", "60", "How long the child may take to answer the manager."),
-    row("clock_step", "duration", "1", "A backward step of the clock larger than this is a panic.", low="0"),
+    row(
+        "clock_step",
+        "timeout",
+        "never",
+        "A backward step of the clock larger than this is a panic. Nothing but the age of objects depends on it.",
+    ),
     row(
         "ping_interval",
         "uint",

@@ -5,6 +5,8 @@ Made by tools/genviews (``make docs``) from the tables: do not edit.
 
 from __future__ import annotations
 
+from math import inf
+
 from varnishpy.params.tag_names import VSL_TAGS
 from varnishpy.params.values import PoolParam, Switches, TagMask
 
@@ -248,7 +250,7 @@ class Params:
         self.cli_limit: int = 65536
         self.cli_timeout: float = 60.0
         self.clock_skew: int = 10
-        self.clock_step: float = 1.0
+        self.clock_step: float = inf
         self.connect_timeout: float = 3.5
         self.debug = DebugBits()
         self.default_grace: float = 10.0

@@ -217,7 +217,7 @@ class Session:
         if self.table is not None:
             self.table.pop(self.vxid, None)
         duration = clock.now() - self.t_open
-        if duration < 0.0:  # the clock was set back: what objects age by, and all that is logged, is not to be trusted
+        if duration < 0.0:  # the clock was set back
             invariant(duration >= -params.clock_step, "clock step within clock_step")
             duration = 0.0
         vsl(SESS_CLOSE, self.vxid, f"{self.closed} {duration:.3f}")
