@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.builders import records_of_all_tags
 from tests.cache.cache_parts import Cache, counted
 from tests.waiting import wait_for
 from varnishpy import stats
+from varnishpy.base import clock
 from varnishpy.cache.ban_lurker import Lurker
 from varnishpy.cache.ban_spec import BanError, format_duration, parse_string, parse_words
 from varnishpy.cache.hash import Lookup
@@ -147,6 +149,28 @@ def test_only_older_objects_are_banned(cache: Cache) -> None:
     cache.insert("/new")
     assert found(cache, "/new") is Lookup.HIT
     assert found(cache, "/old") is Lookup.MISS
+    cache.settle()
+    cache.clear()
+
+
+@pytest.fixture
+def travels() -> Iterator[None]:
+    """The clock is right again afterwards."""
+    yield
+    clock.travel(-clock.travel(0.0))
+
+
+def test_ages_count_from_the_clock_as_it_is_when_a_ban_is_made(cache: Cache, travels: None) -> None:
+    """A list of bans that goes on behind a clock that was set back must not make objects older than they are."""
+    clock.travel(7200.0)
+    ban(cache, "obj.status == 999")
+    clock.travel(-7200.0)
+    cache.insert()
+    ban(cache, "obj.age > 60s")
+    assert found(cache) is Lookup.HIT
+    clock.travel(61.0)
+    ban(cache, "obj.age > 60s")
+    assert found(cache) is Lookup.MISS
     cache.settle()
     cache.clear()
 
@@ -296,6 +320,15 @@ def test_young_bans_are_left_to_requests(cache: Cache, lurker: Lurker) -> None:
     ban(cache, "obj.status == 200")
     assert 50 <= lurker.work() <= 60 or lurker.work() == pytest.approx(49.62)
     assert not oc.flags & OC_DYING
+    cache.clear()
+
+
+def test_the_lurker_does_not_wait_for_a_clock_that_was_set_back(cache: Cache, lurker: Lurker, travels: None) -> None:
+    table.set("ban_lurker_age", "0.1")
+    oc = cache.insert()
+    ban(cache, "obj.status == 200")
+    clock.travel(-3600.0)
+    wait_for(lambda: lurker.work() and oc.flags & OC_DYING, "the object's end")
     cache.clear()
 
 

@@ -30,13 +30,22 @@ if TYPE_CHECKING:
 
 
 class Ban:
-    """A ban in the list. ``completed``: nothing needs to be tested against it any more."""
+    """A ban in the list. ``completed``: nothing needs to be tested against it any more.
 
-    __slots__ = ("completed", "newer", "objcores", "older", "on_object", "on_request", "refcount", "tests", "time")
+    :param moment: when it was made, by which ages are counted
+    :param time: by which the list is sorted, and its name; later than *moment* if the clock was set back before
+    """
 
-    def __init__(self, tests: tuple[Test, ...], moment: float) -> None:
+    __slots__ = (
+        *("completed", "made", "moment", "newer", "objcores", "older", "on_object", "on_request", "refcount", "tests"),
+        "time",
+    )
+
+    def __init__(self, tests: tuple[Test, ...], moment: float, time: float) -> None:
         self.tests = tests
-        self.time = moment
+        self.moment = moment
+        self.time = time
+        self.made = clock.mono()
         self.completed = False
         self.on_request = any(test.field.on_request for test in tests)
         self.on_object = any(not test.field.on_request for test in tests)
@@ -48,7 +57,7 @@ class Ban:
     def matches(self, oc: ObjectCore, request: Message | None) -> tuple[bool, int]:
         """Do all conditions hold for an object? And how many had to be tested."""
         for number, test in enumerate(self.tests, 1):
-            if not test.holds(oc, request, self.time):
+            if not test.holds(oc, request, self.moment):
                 return False, number
         return True, len(self.tests)
 
@@ -75,7 +84,8 @@ class Bans:
 
     def __init__(self) -> None:
         self.cond = make_condition("ban")
-        first = Ban((), clock.now())
+        now = clock.now()
+        first = Ban((), now, now)
         first.completed = True
         self.newest: Ban = first  # read without the lock: replacing it is atomic
         self.oldest = first
@@ -102,9 +112,7 @@ class Bans:
             if self.stopping:
                 raise BanError("Shutting down")
             moment = clock.now()
-            if moment <= self.newest.time:  # the list is sorted by time, and the time is a ban's name
-                moment = self.newest.time + 1e-6
-            ban = Ban(tests, moment)
+            ban = Ban(tests, moment, max(moment, self.newest.time + 1e-6))
             ban.older = self.newest
             self.newest.newer = ban
             self.newest = ban

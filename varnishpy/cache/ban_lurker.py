@@ -78,7 +78,9 @@ class Lurker:
             bans.clean_tail()
             return _IDLE
         cutoff = params.ban_cutoff or None
+        # a ban is old enough by either clock: that of the wall may have been set back
         before = clock.now() - params.ban_lurker_age
+        made_before = clock.mono() - params.ban_lurker_age
         pause = _IDLE
         target: Ban | None = None  # the ban that objects are moved up to
         testing: list[Ban] = []  # newest first
@@ -93,7 +95,7 @@ class Lurker:
                     if target is not None:
                         target = ban.older
                 else:
-                    due = ban.time - before
+                    due = min(ban.moment - before, ban.made - made_before)
                     if due < 0:
                         testing.append(ban)
                         if target is None:
