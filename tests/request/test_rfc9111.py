@@ -352,3 +352,28 @@ def test_interim_responses_that_are_not(cache: Cache, setting: Setting, bit: str
     setting("feature", bit)
     cache.origin.on("/h", Answer(b"x", interim=[EARLY]))
     assert cache.get("/h", proto=proto).interim == []
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_what_is_purged_while_it_is_asked_about_is_fetched(cache: Cache, setting: Setting, compat: bool) -> None:
+    """Section 4.3.3: a 304 selects a stored response; where none is left, the request is made without condition."""
+    if compat:
+        setting("feature", "+cache_compat")
+    headers = {"Cache-Control": "max-age=5", "ETag": '"b"'}
+    gate = threading.Event()
+    cache.vcl("sub vcl_backend_response { set beresp.keep = 60s; set beresp.grace = 0s; }")
+    same = Answer(b"", status=304, headers=headers, gate=gate)
+    cache.origin.on("/k", Answer(b"one", headers=headers), same, Answer(b"two", headers=headers))
+    cache.get("/k")
+    grow_old(cache, 7)
+    second = cache.start("/k")
+    cache.origin.wait_requests(2)
+    for oc in cache.env.hash.all_objects():
+        if oc.stobj is not None:
+            cache.env.hash.kill(oc)
+    gate.set()
+    if compat:
+        assert second.wait().status == 503
+        return
+    assert second.wait().body == b"two"
+    assert [seen.get("if-none-match") for seen in cache.origin.requests] == [None, '"b"', None]

@@ -181,10 +181,13 @@ sub vcl_builtin_backend_refresh {
 	call vcl_refresh_status;
 }
 
-# the stale object may have been invalidated meanwhile
+# the stale object may have been invalidated meanwhile: then the whole of it is asked for, as the first time
 sub vcl_refresh_valid {
 	if (!obj_stale.is_valid) {
-		return (error(503, "Invalid object for refresh"));
+		if (feature.cache_compat) {
+			return (error(503, "Invalid object for refresh"));
+		}
+		return (retry);
 	}
 }
 
