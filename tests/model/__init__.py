@@ -1,0 +1,1 @@
+"""A model of the cache, and the real one beside it."""
