@@ -1,104 +1,128 @@
-"""``varnishpy log``: show the log as varnishlog(1) does, or with ``--json`` as varnishlog-json(1)."""
+"""``varnishpy log``: the log as varnishlog(1) shows it, as varnishlog-json(1) (``--json``), or as HAR (``--har``)."""
 
 from __future__ import annotations
 
 import io
-import sys
-from typing import BinaryIO
+from typing import Protocol
 
 from varnishpy.log.cursor import FILE_IDS
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.printing import print_group
 from varnishpy.log.record import encode
+from varnishpy.log.selection import Selection
 from varnishpy.tools.follow import Follower, pick
+from varnishpy.tools.log_har import HarForm
 from varnishpy.tools.log_json import GROUPINGS, JsonForm
+from varnishpy.tools.output import OUTPUT_OPTIONS, Output, check_output, open_output
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy log"
 OPTIONS = pick(
     "bcCdDEghiIkLnPQqrRtTvVxX",
-    Option("a", "[-a]", "Append to file"),
+    *OUTPUT_OPTIONS,
     Option("A", "[-A]", "Text output"),
+    Option("H", "[-H]", "HAR output: a document for browsers' developer tools", "har"),
     Option("j", "[-j]", "JSON output, one object a line; -g: probe, request or vxid", "json"),
     Option("p", "[-p]", "Pretty-print JSON output"),
     Option("u", "[-u]", "Unbuffered output"),
-    Option("w:", "[-w <filename>]", "Output filename"),
 )
 
+# what says how the output looks: no two of them go together
+_FORMS = {"A": "-A", "v": "-v", "H": "--har", "j": "--json"}
 
-class _Output:
-    """Where groups go: text or JSON to stdout or a file, or records in binary form to a file."""
 
-    def __init__(self, follower: Follower, path: str | None, append: bool, form: JsonForm | None) -> None:
+class Form(Protocol):
+    """How groups are written."""
+
+    def head(self) -> bytes:
+        """What stands at the beginning of the output."""
+
+    def render(self, group: list[Transaction], selection: Selection) -> bytes:
+        """A group."""
+
+    def tail(self) -> bytes:
+        """What stands at the end."""
+
+
+class _Text:
+    """As varnishlog prints."""
+
+    def head(self) -> bytes:
+        return b""
+
+    def render(self, group: list[Transaction], selection: Selection) -> bytes:
+        text = io.StringIO()
+        print_group(group, selection, text)
+        return text.getvalue().encode("latin-1", "replace")
+
+    def tail(self) -> bytes:
+        return b""
+
+
+class _Binary:
+    """The records as they are in the log, in the layout that it has."""
+
+    def __init__(self, follower: Follower) -> None:
         self._follower = follower
-        self._path = path
-        self._form = form
-        self.text = path is None
-        self.unbuffered = False
-        self._file: BinaryIO = self._open(append)
-        self._headed = False
 
-    def _open(self, append: bool) -> BinaryIO:
-        if self._path is None or self._path == "-":
-            return sys.stdout.buffer
-        try:
-            return open(self._path, "ab" if append else "wb")
-        except OSError as error:
-            raise ToolError(f"Cannot open output file ({error.strerror})") from None
+    def head(self) -> bytes:
+        return FILE_IDS[self._follower.layout]
+
+    def render(self, group: list[Transaction], selection: Selection) -> bytes:
+        layout = self._follower.layout
+        records = (record for transaction in group for record in transaction.records)
+        return b"".join(encode(record, layout) for record in records if selection.matches(record))
+
+    def tail(self) -> bytes:
+        return b""
+
+
+class _Writer:
+    """Writes groups in a form: its head with the first of them, its tail when the output ends or is rotated away."""
+
+    def __init__(self, form: Form, output: Output, selection: Selection, unbuffered: bool) -> None:
+        self._form = form
+        self._output = output
+        self._selection = selection
+        self._unbuffered = unbuffered
+        self._begun = False
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            if self._output.fresh:
+                self._output.write(self._form.head())
 
     def group(self, group: list[Transaction]) -> None:
         """Write one group."""
-        selection = self._follower.selection
-        if self._form is not None:
-            self._file.write(self._form.render(group, selection))
-        elif self.text:
-            text = io.StringIO()
-            print_group(group, selection, text)
-            self._file.write(text.getvalue().encode("latin-1", "replace"))
-        else:
-            layout = self._follower.layout
-            if not self._headed:
-                self._headed = True
-                if self._file is sys.stdout.buffer or not self._file.tell():
-                    self._file.write(FILE_IDS[layout])
-            for transaction in group:
-                for record in transaction.records:
-                    if selection.matches(record):
-                        self._file.write(encode(record, layout))
-        if self.unbuffered:
-            self._file.flush()
-
-    def flush(self) -> None:
-        """Write out what is buffered."""
-        self._file.flush()
+        self._begin()
+        self._output.write(self._form.render(group, self._selection))
+        if self._unbuffered:
+            self._output.flush()
 
     def reopen(self) -> None:
         """After the file was rotated away."""
-        if self._file is not sys.stdout.buffer:
-            self._file.close()
-            self._file = self._open(True)
-            self._headed = False
+        self._end()
+        self._output.reopen()
+
+    def _end(self) -> None:
+        if tail := self._form.tail():  # a document is one even if it has nothing to show
+            self._begin()
+            self._output.write(tail)
+        self._begun = False
 
     def close(self) -> None:
-        """Flush and close."""
-        self._file.flush()
-        if self._file is not sys.stdout.buffer:
-            self._file.close()
+        """End what is written."""
+        self._end()
+        self._output.close()
 
 
-def _json_form(given: list[tuple[str, str]], follower: Follower) -> JsonForm | None:
-    """How JSON is written, if it is asked for; of single transactions only clients' are shown unless sides are given.
+def _json_form(given: list[tuple[str, str]], follower: Follower) -> JsonForm:
+    """How JSON is written; of single transactions only clients' are shown unless sides are given.
 
-    :raises ToolError: for options that do not go together
+    :raises ToolError: for a grouping that it does not have
     """
     letters = {letter for letter, _ in given}
-    if "j" not in letters:
-        if "p" in letters:
-            raise ToolError("-p goes only with --json")
-        return None
-    for letter in "Av":
-        if letter in letters:
-            raise ToolError(f"-{letter} does not go with --json")
     grouping = [value.lower() for letter, value in given if letter == "g"][-1:] or ["vxid"]
     if grouping[0] not in GROUPINGS:
         raise ToolError(f"Unknown grouping type for --json: {grouping[0]}")
@@ -108,33 +132,43 @@ def _json_form(given: list[tuple[str, str]], follower: Follower) -> JsonForm | N
     return JsonForm(grouping[0], "p" in letters)
 
 
+def _form(given: list[tuple[str, str]], follower: Follower) -> Form:
+    """How groups are written. :raises ToolError: for options that do not go together"""
+    letters = {letter for letter, _ in given}
+    chosen = [name for letter, name in _FORMS.items() if letter in letters]
+    if ("H" in letters or "j" in letters) and len(chosen) > 1:
+        raise ToolError(f"{chosen[0]} does not go with {chosen[1]}")
+    if "p" in letters and "j" not in letters:
+        raise ToolError("-p goes only with --json")
+    if "j" in letters:
+        return _json_form(given, follower)
+    if "H" in letters:
+        for letter, name in (("a", "-a"), ("S", "-S")):
+            if letter in letters:
+                raise ToolError(f"{name} does not go with --har: that is one document")
+        if not letters & set("bcEg"):
+            follower.selection.client = True
+        return HarForm()
+    return _Binary(follower) if "w" in letters and "A" not in letters else _Text()
+
+
 def _run(argv: list[str]) -> None:
     follower = Follower()
-    path: str | None = None
     given = parse(PROGRAM, OPTIONS, argv)
-    form = _json_form(given, follower)
+    form = _form(given, follower)
     for letter, value in given:
-        if letter == "w":
-            path = value
-        elif form is None or letter != "g":
+        if letter != "g" or not isinstance(form, JsonForm):
             follower.option(letter, value)
-    if follower.daemon and path is None:
-        raise ToolError("Missing -w option")
-    if follower.daemon and path == "-":
-        raise ToolError("Daemon cannot write to stdout")
+    check_output(given, follower)
     follower.setup()
-    letters = {letter for letter, _ in given}
-    output = _Output(follower, path, "a" in letters, form)
-    output.text |= "A" in letters
-    output.unbuffered = "u" in letters
-    follower.on_group = output.group
-    follower.on_idle = output.flush
-    if path not in (None, "-") and follower.daemon:
-        follower.on_hup = output.reopen
+    writer = _Writer(form, open_output(given, follower, PROGRAM), follower.selection, ("u", "") in given)
+    follower.on_group = writer.group
+    if follower.on_hup is not None:
+        follower.on_hup = writer.reopen
     try:
         follower.run()
     finally:
-        output.close()
+        writer.close()
 
 
 main = tool(_run)

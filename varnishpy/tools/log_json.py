@@ -122,34 +122,35 @@ class _Headers:
                 return
 
     def fields(self) -> Iterator[tuple[str, str]]:
-        """Names in lower case, and values."""
+        """Names and values."""
         for line in self._lines:
             name, _, value = line.removeprefix(":").partition(":")
-            yield name.lower(), _text(value.lstrip())
+            yield _text(name), _text(value.lstrip(" \t"))
 
     def combined(self) -> dict[str, object]:
-        """Values by name; those of one name are joined."""
+        """Values by name in lower case; those of one name are joined."""
         joined: dict[str, object] = {}
-        for name, value in self.fields():
+        for written, value in self.fields():
+            name = written.lower()
             separator = ";" if name == "cookie" else ","
             joined[name] = f"{joined[name]}{separator}{value}" if name in joined else value
         return joined
 
 
-class _Digest:
+class Digest:
     """Reads the records of one transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._client = transaction.kind == "req"
         self._vxid = transaction.vxid
-        self._request: Object = {"headers": {}}
-        self._response: Object = {"headers": {}}
-        self._timeline: list[Object] = []
+        self.request: Object = {"headers": {}}
+        self.response: Object = {"headers": {}}
+        self._timeline: list[tuple[str, float]] = []
         self._made: Object = {
             "side": "client" if self._client else "backend",
-            "req": self._request,
-            "resp": self._response,
-            "timeline": self._timeline,
+            "req": self.request,
+            "resp": self.response,
+            "timeline": [],
         }
         self._lists: dict[str, list[object]] = {}
         self._handling = "incomplete"
@@ -188,7 +189,7 @@ class _Digest:
         elif tag in _REQUEST_UNSETS:
             self._request_headers.unset(text)
         else:
-            self._request[_REQUEST_PARTS[tag]] = _text(text)
+            self.request[_REQUEST_PARTS[tag]] = _text(text)
 
     def _read_response(self, tag: int, text: str) -> None:
         if tag in _RESPONSE_HEADERS:
@@ -197,12 +198,12 @@ class _Digest:
             self._response_headers.unset(text)
         else:
             part = _RESPONSE_PARTS[tag]
-            self._response[part] = _number(text) if part == "status" else _text(text)
+            self.response[part] = _number(text) if part == "status" else _text(text)
 
     def _account(self, parts: list[str]) -> None:
         if len(parts) != 6:
             return
-        for message, head, body in ((self._request, parts[0], parts[1]), (self._response, parts[3], parts[4])):
+        for message, head, body in ((self.request, parts[0], parts[1]), (self.response, parts[3], parts[4])):
             message["hdrBytes"] = _number(head)
             message["bodyBytes"] = _number(body)
 
@@ -232,7 +233,7 @@ class _Digest:
         elif tag == Tag.Link and len(parts) >= 3:
             self._append("links", {"type": parts[0], "id": parts[1], "reason": parts[2]})
         elif tag == Tag.Timestamp and len(parts) >= 2 and (moment := _real(parts[1])) is not None:
-            self._timeline.append({"name": _text(parts[0].removesuffix(":")), "timestamp": moment})
+            self._timeline.append((_text(parts[0].removesuffix(":")), moment))
         elif tag == Tag.BackendOpen and len(parts) >= 7:
             self._made["backend"] = {
                 "name": _backend_name(parts[1]),
@@ -248,24 +249,44 @@ class _Digest:
         elif tag == Tag.End and text == "synth":
             self._made["error"] = "truncated log"
 
+    def request_fields(self) -> list[tuple[str, str]]:
+        """The header fields of the request, one by one, as `made` has them."""
+        return list(self._request_headers.fields())
+
+    def response_fields(self) -> list[tuple[str, str]]:
+        """Those of the response."""
+        return list(self._response_headers.fields())
+
+    def times(self) -> dict[str, float]:
+        """When what happened for the last time, in seconds of the wall clock."""
+        return dict(self._timeline)
+
     def made(self) -> Object:
         """The object, after the last record."""
         self._made["handling"] = self._handling
-        self._request["headers"] = self._request_headers.combined()
+        self._made["timeline"] = [{"name": name, "timestamp": moment} for name, moment in self._timeline]
+        self.request["headers"] = self._request_headers.combined()
         headers = self._response_headers.combined()
         if headers.pop("set-cookie", None) is not None:
-            self._response["set-cookie"] = [v for name, v in self._response_headers.fields() if name == "set-cookie"]
-        self._response["headers"] = headers
+            self.response["set-cookie"] = [
+                v for name, v in self._response_headers.fields() if name.lower() == "set-cookie"
+            ]
+        self.response["headers"] = headers
         return self._made
 
 
 def transaction_object(transaction: Transaction, selection: Selection) -> Object:
     """The object of a client's or backend's transaction, from the records that the selection shows."""
-    digest = _Digest(transaction)
+    return digest_of(transaction, selection).made()
+
+
+def digest_of(transaction: Transaction, selection: Selection) -> Digest:
+    """What the records that the selection shows say of a transaction."""
+    digest = Digest(transaction)
     for record in transaction.records:
         if selection.matches(record):
             digest.read(record)
-    return digest.made()
+    return digest
 
 
 def probe_object(record: Record) -> Object | None:
@@ -297,6 +318,14 @@ class JsonForm:
     def __init__(self, grouping: str, pretty: bool) -> None:
         self._grouping = grouping
         self._pretty = pretty
+
+    def head(self) -> bytes:
+        """Nothing: each line stands for itself."""
+        return b""
+
+    def tail(self) -> bytes:
+        """Nothing."""
+        return b""
 
     def render(self, group: list[Transaction], selection: Selection) -> bytes:
         """The text of a group, in UTF-8; nothing if it has nothing to show."""

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import BinaryIO
 
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.query import nth_field
 from varnishpy.log.record import Record
 from varnishpy.log.tags import TAGS, Tag
 from varnishpy.tools.follow import Follower, pick
-from varnishpy.tools.ncsa_format import DEFAULT_FORMAT, Format, FormatError, HeaderWatch, Line, after_prefix
+from varnishpy.tools.ncsa_format import (
+    DEFAULT_FORMAT,
+    JSON_FORMAT,
+    Format,
+    FormatError,
+    HeaderWatch,
+    Line,
+    after_prefix,
+)
+from varnishpy.tools.output import OUTPUT_OPTIONS, check_output, open_output
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy ncsa"
 OPTIONS = pick(
     "CdDghLnPQqrRtV",
-    Option("a", "[-a]", "Append to file"),
+    *OUTPUT_OPTIONS,
     Option("b", "[-b]", "Backend mode"),
     Option("c", "[-c]", "Client mode"),
     Option("E", "[-E]", "Show ESI requests"),
     Option("F:", "[-F <format>]", "Set output format"),
     Option("f:", "[-f <formatfile>]", "Read output format from file"),
     Option("j", "[-j]", "Make output JSON-compatible"),
+    Option("J", "[-J]", "A JSON object for each request, with the usual fields", "json"),
     Option("k:", "[-k <num>]", "Limit transactions"),
-    Option("w:", "[-w <filename>]", "Output filename"),
 )
 
+_BLANKS = " \t\n\v\f\r"  # what C takes for blank; Python takes more, the last octet of an "à" for instance
 _METHODS = frozenset({Tag.ReqMethod, Tag.BereqMethod})
 _URLS = frozenset({Tag.ReqURL, Tag.BereqURL})
 _PROTOCOLS = frozenset({Tag.ReqProtocol, Tag.BereqProtocol})
@@ -79,7 +87,7 @@ class _Digest:
         else:
             wanted = True
         if wanted:
-            values[key] = text.strip()
+            values[key] = text.strip(_BLANKS)
 
     def _fields(self, text: str, *wanted: tuple[int, str]) -> None:
         parts = text.split()
@@ -175,15 +183,6 @@ class _Digest:
                     self._keep(watch, nth_field(text, watch.field) if watch.field else text, "once")
 
 
-def _open(path: str | None, append: bool) -> BinaryIO:
-    if path is None or path == "-":
-        return sys.stdout.buffer
-    try:
-        return open(path, "ab" if append else "wb")
-    except OSError as error:
-        raise ToolError(f"Can't open output file ({error.strerror})") from None
-
-
 def _format_from(path: str) -> str:
     try:
         with Path(path).open(encoding="utf-8") as file:
@@ -198,36 +197,31 @@ def _format_from(path: str) -> str:
 def _run(argv: list[str]) -> None:
     follower = Follower()
     text: str | None = None
-    path: str | None = None
-    append = as_json = sided = False
-    for letter, value in parse(PROGRAM, OPTIONS, argv):
-        if letter in "Ff":
+    as_json = sided = False
+    given = parse(PROGRAM, OPTIONS, argv)
+    for letter, value in given:
+        if letter in "FfJ":
             if text is not None:
                 raise ToolError("Format already set")
-            text = value if letter == "F" else _format_from(value)
-        elif letter == "a":
-            append = True
+            text = JSON_FORMAT if letter == "J" else value if letter == "F" else _format_from(value)
+            as_json = as_json or letter == "J"
         elif letter == "j":
             as_json = True
-        elif letter == "w":
-            path = value
-        else:
+        elif letter not in "aSw":
             sided = sided or letter in "bcE"
             follower.option(letter, value)
     if not sided:
         follower.selection.client = True
-    if follower.daemon and path is None:
-        raise ToolError("Missing -w option")
-    if follower.daemon and path == "-":
-        raise ToolError("Daemon cannot write to stdout")
+    check_output(given, follower)
     if follower.mode not in ("vxid", "request"):
         raise ToolError(f"Invalid grouping mode: {follower.mode}")
     try:
-        form = Format(DEFAULT_FORMAT if text is None else text, as_json)
+        wire = None if text is None else text.encode("utf-8", "surrogateescape").decode("latin-1")
+        form = Format(DEFAULT_FORMAT if wire is None else wire, as_json)
     except FormatError as error:
         raise ToolError(str(error)) from None
     follower.setup()
-    output = _open(path, append)
+    output = open_output(given, follower, PROGRAM)
 
     def group(transactions: list[Transaction]) -> None:
         for transaction in transactions:
@@ -238,19 +232,11 @@ def _run(argv: list[str]) -> None:
             if line is not None:
                 output.write(form.render(line).encode("latin-1", "replace") + b"\n")
 
-    def reopen() -> None:
-        nonlocal output
-        output.close()
-        output = _open(path, True)
-
     follower.on_group = group
-    follower.on_idle = lambda: output.flush()
-    if path not in (None, "-"):
-        follower.on_hup = reopen
     try:
         follower.run()
     finally:
-        output.flush()
+        output.close()
 
 
 main = tool(_run)

@@ -19,6 +19,13 @@ from varnishpy.log.selection import TagPatternError, match_tags
 from varnishpy.log.tags import TAGS
 
 DEFAULT_FORMAT = '%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-agent}i"'
+#: of ``--json``: numbers are numbers, everything else is a string, empty if it is not known
+JSON_FORMAT = (
+    '{"time":"%{%Y-%m-%dT%T}t.%{usec_frac}t%{%z}t","side":"%{Varnish:side}x","vxid":%{Varnish:vxid}x,"client":"%h",'
+    '"user":"%u","method":"%m","host":"%{Host}i","path":"%U","query":"%q","protocol":"%H","status":%s,'
+    '"bytes":%b,"received":%I,"sent":%O,"microseconds":%D,"first_byte":%{Varnish:time_firstbyte}x,'
+    '"handling":"%{Varnish:handling}x","referer":"%{Referer}i","user_agent":"%{User-agent}i"}'
+)
 CLF_TIME = "[%d/%b/%Y:%T %z]"
 
 
