@@ -367,6 +367,16 @@ def test_backend_fields() -> None:
     assert bench.vcl.default_director is bench.host.backends["a"]
 
 
+def test_empty_hosts_and_ports_are_what_the_c_program_takes_them_for() -> None:
+    bench = Bench(
+        'vcl 4.1; backend a { .host = ""; .port = "8080"; } backend b { .host = "127.0.0.1"; .port = ""; }'
+        "sub vcl_recv { set req.backend_hint = b; }"
+    )
+    a, b = (bench.host.specs[name] for name in "ab")
+    assert (a.ipv4, a.ipv6, a.host_header) == (("0.0.0.0", 8080), ("::", 8080), "")
+    assert (b.ipv4, b.ipv6) == (("127.0.0.1", 0), None)
+
+
 def test_none_is_no_backend() -> None:
     bench = Bench("vcl 4.1;\nbackend n none;\nsub vcl_recv { if (!req.backend_hint) { return (pass); } }")
     assert bench.returns() == "pass"

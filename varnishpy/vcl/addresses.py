@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.ipaddr import normal
@@ -77,6 +78,11 @@ def resolve(unit: Unit, token: Token, text: str, default_port: str, what: str, m
             token,
         )
     return found
+
+
+def resolve_all(unit: Unit, token: Token, texts: Iterable[str], default_port: str, what: str) -> list[tuple[str, int]]:
+    """The addresses of a backend's hosts, each as :func:`resolve` has them: at most one of each family."""
+    return [found for text in texts for found in resolve(unit, token, text, default_port, what, 2)]
 
 
 def resolve_one(unit: Unit, token: Token, text: str, default_port: str, what: str) -> tuple[str, int]:

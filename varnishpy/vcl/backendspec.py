@@ -319,10 +319,13 @@ def _finish(
         _check_path(unit, places["path"], path)
     else:
         assert host is not None
-        for field in ("host", "port"):
-            if values.get(field) == "":
-                unit.report.fail(f"Backend .{field} is empty.\n", places[field])
-        for found in addresses.resolve(unit, places["host"], host, values.get("port", "80"), "Backend host", 2):
+        # as with the C program, an empty host is every address of this machine, and an empty port is port 0
+        empty = [field for field in ("host", "port") if values.get(field) == ""]
+        for field in empty:
+            unit.report.add(f"Warning: backend {name.text} has an empty .{field}\n")
+        port = values.get("port", "80") or "0"
+        hosts = ("0.0.0.0", "[::]") if "host" in empty else (host,)
+        for found in addresses.resolve_all(unit, places["host"], hosts, port, "Backend host"):
             if ":" in found[0]:
                 ipv6 = found
             else:
