@@ -50,7 +50,8 @@ class Instance:
         settings = {"feature": "+http2", "thread_pool_min": 10, "thread_pools": 1, "ban_lurker_sleep": 0.01}
         command = [sys.executable, "-m", "varnishpy", "-F", "-n", str(directory), "-f", str(program)]
         command += ["-a", "http=127.0.0.1:0", "-a", f"https=127.0.0.1:0,HTTPS,cert={_CERTIFICATE}", "-l", "8m"]
-        for name, value in {**settings, **parameters}.items():
+        # a test's own come after ours: its bits of ``feature`` are added to those that are on
+        for name, value in (*settings.items(), *parameters.items()):
             command += ["-p", f"{name}={value}"]
         environment = {**os.environ, STAND_INS: json.dumps(dict(stand_ins))}
         self._said: list[str] = []
