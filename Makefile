@@ -59,6 +59,7 @@ lint: $(STAMP) ## ruff, mypy, generated files up to date
 	$(BIN)/mypy
 	$(BIN)/python tools/genviews --check
 	$(BIN)/python tools/gendocs --check
+	$(BIN)/python tools/genman --check
 
 format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix setup.py varnishpy tests tools/*
@@ -99,6 +100,7 @@ bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews
 	$(BIN)/python tools/gendocs
+	$(BIN)/python tools/genman
 
 clean: pure ## remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -32,6 +32,7 @@ SUBCOMMANDS: Final = {
     "test": Subcommand("varnishpy.vtc.cli", "run test scripts (varnishtest)"),
     "explain": Subcommand("varnishpy.kit.explain_cli", "what a VCL program does with a request, line by line"),
     "new-vmod": Subcommand("varnishpy.tools.new_vmod", "begin a VMOD: module, project file and test"),
+    "completion": Subcommand("varnishpy.tools.completion", "a completion script for bash, zsh or fish"),
 }
 
 _EXAMPLES: Final = """Examples:

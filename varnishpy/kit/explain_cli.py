@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
@@ -16,36 +17,80 @@ from varnishpy.kit.exchange import CLIENT_IP
 from varnishpy.kit.explain import ExplainError, Outcome, Theatre, parse_answer
 from varnishpy.kit.program import ProgramError
 from varnishpy.kit.recorder import Run, Step
+from varnishpy.tools.usage import Option, ToolError, parse_words, usage
 
-_EXAMPLES = """
-examples:
-  varnishpy explain default.vcl 'GET /x' -H 'Cookie: a=b'
-  varnishpy explain default.vcl /x --times 2                  # the second time it may be a hit
-  varnishpy explain default.vcl 'PURGE /x' --client-ip 10.0.0.1
-  varnishpy explain default.vcl /x --origin 'status=404 cache-control="max-age=10" body="not here"'
+PROGRAM: Final = "varnishpy explain"
+OPTIONS: Final = [
+    Option("", "[--builtin]", "Show the builtin VCL's lines, too", "builtin"),
+    Option(":", "[--client-ip <ip>]", f"Who asks (default: {CLIENT_IP})", "client-ip"),
+    Option("H:", "[-H <'name: value'>]", "A header sent; may be given many times", "header"),
+    Option("h", "[-h]", "Usage help", "help"),
+    Option("", "[--https]", "The client speaks TLS", "https"),
+    Option("I:", "[-I <dir>]", "Where includes are found; may be given many times", "vcl-path"),
+    Option("", "[--json]", "Print JSON", "json"),
+    Option(":", "[--origin <answer>]", 'What every origin answers: status=404 cache-control="max-age=10"', "origin"),
+    Option(":", "[--sick <backend>]", "This backend is sick; may be given many times", "sick"),
+    Option(":", "[--times <number>]", "Ask so many times in a row (default: 1)", "times"),
+    Option("V", "[-V]", "Version", "version"),
+    Option(":", "[--vmod-path <dir>]", "Where VMODs are found; may be given many times", "vmod-path"),
+]
+EXAMPLES: Final = """
+varnishpy explain default.vcl 'GET /x' -H 'Cookie: a=b'
+varnishpy explain default.vcl /x --times 2
+varnishpy explain default.vcl 'PURGE /x' --client-ip 10.0.0.1
+varnishpy explain default.vcl /x --origin 'status=404 cache-control="max-age=10" body="not here"'
 """
+WORDS: Final = "file ['METHOD ]URL[']"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="varnishpy explain",
-        description="Tell line by line what a VCL program does with a request; no origin is contacted.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, help="the VCL program")
-    parser.add_argument("request", help="'METHOD URL', or the URL alone for a GET")
-    parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header sent")
-    parser.add_argument("--client-ip", default=CLIENT_IP, metavar="IP", help="who asks (%(default)s)")
-    parser.add_argument("--https", action="store_true", help="the client speaks TLS")
-    parser.add_argument("--origin", default="", metavar="ANSWER", help="what every origin answers: name=value ...")
-    parser.add_argument("--sick", action="append", default=[], metavar="BACKEND", help="this backend is sick")
-    parser.add_argument("--times", type=int, default=1, metavar="N", help="ask so many times in a row (%(default)s)")
-    parser.add_argument("--builtin", action="store_true", help="show the builtin VCL's lines, too")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("-I", "--vcl-path", action="append", default=[], metavar="DIR", help="where includes are found")
-    parser.add_argument("--vmod-path", action="append", default=[], metavar="DIR", help="where VMODs are found")
-    return parser
+@dataclass(slots=True)
+class _Question:
+    """The command line."""
+
+    file: Path
+    request: str
+    headers: list[str] = field(default_factory=list)
+    client_ip: str = CLIENT_IP
+    https: bool = False
+    origin: str = ""
+    sick: list[str] = field(default_factory=list)
+    times: int = 1
+    builtin: bool = False
+    json: bool = False
+    vcl_path: list[str] = field(default_factory=list)
+    vmod_path: list[str] = field(default_factory=list)
+
+
+def _parse(argv: Sequence[str]) -> _Question:
+    given, words = parse_words(PROGRAM, OPTIONS, list(argv), WORDS, 2, anywhere=True)
+    if len(words) != 2:
+        raise ToolError(f"{PROGRAM}: a file and a request\n{usage(PROGRAM, OPTIONS, WORDS)}", 2)
+    asked = _Question(Path(words[0]), words[1])
+    for key, value in given:
+        match key:
+            case "H":
+                asked.headers.append(value)
+            case "client-ip":
+                asked.client_ip = value
+            case "https":
+                asked.https = True
+            case "origin":
+                asked.origin = value
+            case "sick":
+                asked.sick.append(value)
+            case "times":
+                if not value.isdecimal() or not int(value):
+                    raise ToolError(f"{PROGRAM}: --times: a number of at least 1, not {value!r}", 2)
+                asked.times = int(value)
+            case "builtin":
+                asked.builtin = True
+            case "json":
+                asked.json = True
+            case "I":
+                asked.vcl_path.append(value)
+            case "vmod-path":
+                asked.vmod_path.append(value)
+    return asked
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -66,15 +111,16 @@ def _request(text: str) -> tuple[str, str]:
 
 def main(argv: Sequence[str]) -> int:
     """0: explained; 1: the program does not compile, or there was no answer; 2: usage."""
-    options = _parser().parse_args(argv)
     try:
+        options = _parse(argv)
         if not options.file.is_file():
             raise ExplainError(f"{options.file}: there is no such file")
-        if options.times < 1:
-            raise ExplainError("--times: at least 1")
         method, url = _request(options.request)
-        headers = [_header(text) for text in options.header]
+        headers = [_header(text) for text in options.headers]
         answer = parse_answer(options.origin)
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        return error.status
     except ExplainError as error:
         print(f"varnishpy explain: {error}", file=sys.stderr)
         return 2

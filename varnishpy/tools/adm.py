@@ -27,6 +27,7 @@ OPTIONS = [
     Option("t:", "[-t <seconds>]", "Seconds to wait (default: 5)"),
     Option("V", "[-V]", "Version", "version"),
 ]
+WORDS = "[command [word ...]]"
 
 
 class AdmError(Exception):
@@ -108,7 +109,7 @@ def _authenticate(sock: socket.socket, secret: str | None, timeout: float) -> No
 def main(argv: list[str]) -> int:
     """Run the tool; returns the exit status: 0, 1 for a failed command or a wrong option, 2 for no connection."""
     try:
-        given, command = parse_words(PROGRAM, OPTIONS, argv, "[command [word ...]]")
+        given, command = parse_words(PROGRAM, OPTIONS, argv, WORDS)
         options = dict(given)  # of one given twice the last counts
         plain = "p" in options
         timeout = _seconds(options.get("t", "5"))

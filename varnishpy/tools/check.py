@@ -19,7 +19,7 @@ OPTIONS = [
     Option("p:", "[-p <name=value>]", "A parameter, such as vcl_path; may be given many times"),
     Option("V", "[-V]", "Version", "version"),
 ]
-_WORDS = "file [file ...]"
+WORDS = "file [file ...]"
 
 
 def _check(path: str) -> bool:
@@ -41,9 +41,9 @@ def _check(path: str) -> bool:
 def main(argv: list[str]) -> int:
     """Run the tool: 0 all files compile, 1 one does not, 2 wrong usage."""
     try:
-        given, files = parse_words(PROGRAM, OPTIONS, argv, _WORDS, 2)
+        given, files = parse_words(PROGRAM, OPTIONS, argv, WORDS, 2)
         if not files:
-            raise ToolError(f"{PROGRAM}: no file to check\n{usage(PROGRAM, OPTIONS, _WORDS)}", 2)
+            raise ToolError(f"{PROGRAM}: no file to check\n{usage(PROGRAM, OPTIONS, WORDS)}", 2)
         for letter, value in given:
             name, _, text = value.partition("=")
             if letter == "p":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import keyword
 import sys
 from pathlib import Path
 from typing import Final
 
+from varnishpy.tools.usage import Option, ToolError, parse_words, tool, usage
 from varnishpy.vcl.vmodfind import ENTRY_POINTS, built_in
+
+PROGRAM: Final = "varnishpy new-vmod"
+OPTIONS: Final = [Option("h", "[-h]", "Usage help", "help"), Option("V", "[-V]", "Version", "version")]
+WORDS: Final = "name [folder]"
 
 _MODULE: Final = '''"""VMOD {name}."""
 
@@ -84,30 +88,30 @@ def test_{name}(varnishpy):
 _FILES: Final = {"{name}.py": _MODULE, "pyproject.toml": _PROJECT, "tests/test_{name}.py": _TEST}
 
 
-def _name(text: str) -> str:
+def _check_name(text: str) -> None:
+    """Can it be the name of a VMOD? :raises ToolError:"""
     if not text.isidentifier() or keyword.iskeyword(text) or text.startswith("_"):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a VMOD: letters, digits and _ are")
+        raise ToolError(f"{PROGRAM}: {text!r} cannot be the name of a VMOD: letters, digits and _ are", 2)
     if text in built_in():
-        raise argparse.ArgumentTypeError(f"{text} is built in")
+        raise ToolError(f"{PROGRAM}: {text} is built in", 2)
     if text in sys.stdlib_module_names:
-        raise argparse.ArgumentTypeError(f"{text} is a module of Python's own")
-    return text
+        raise ToolError(f"{PROGRAM}: {text} is a module of Python's own", 2)
 
 
-def main(argv: list[str]) -> int:
+@tool
+def main(argv: list[str]) -> None:
     """The subcommand; 1 if the folder is there already."""
-    parser = argparse.ArgumentParser(prog="varnishpy new-vmod", description=__doc__)
-    parser.add_argument("name", type=_name, help="what VCL imports")
-    parser.add_argument("folder", nargs="?", type=Path, help="where to put it (default: ./NAME)")
-    options = parser.parse_args(argv)
-    folder: Path = options.folder or Path(options.name)
+    _, words = parse_words(PROGRAM, OPTIONS, argv, WORDS, 2, anywhere=True)
+    if len(words) not in (1, 2):
+        raise ToolError(f"{PROGRAM}: a name, and perhaps a folder\n{usage(PROGRAM, OPTIONS, WORDS)}", 2)
+    name = words[0]
+    _check_name(name)
+    folder = Path(words[1] if len(words) == 2 else name)
     if folder.exists():
-        print(f"{folder} is there already", file=sys.stderr)
-        return 1
+        raise ToolError(f"{folder} is there already")
     for place, text in _FILES.items():
-        path = folder / place.format(name=options.name)
+        path = folder / place.format(name=name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(name=options.name, group=ENTRY_POINTS))
+        path.write_text(text.format(name=name, group=ENTRY_POINTS))
         print(path)
     print(f"\nTest it: pytest {folder}\nInstall it: pip install -e {folder}")
-    return 0

@@ -23,6 +23,7 @@ OPTIONS = [
     Option("n:", "[-n <dir>]", "Working directory of the instance"),
     Option("V", "[-V]", "Version", "version"),
 ]
+WORDS = "[file]"
 _OURS = re.compile(r"(boot|reload_\d+)\Z")
 _PATIENCE = 5.0
 
@@ -70,7 +71,7 @@ def _reload(sock: socket.socket, file: str | None) -> None:
 def main(argv: list[str]) -> int:
     """Run the tool: 0 done, 1 the program was not taken, 2 no connection."""
     try:
-        given, files = parse_words(PROGRAM, OPTIONS, argv, "[file]")
+        given, files = parse_words(PROGRAM, OPTIONS, argv, WORDS)
         if len(files) > 1:
             raise ToolError(f"{PROGRAM}: one file at most")
         with connect(dict(given).get("n"), None, None, _PATIENCE) as sock:

@@ -13,7 +13,7 @@ from pathlib import Path
 from varnishpy.tools.usage import Option, ToolError, parse_words, tool, usage
 
 PROGRAM = "varnishpy statdiff"
-OPERANDS = "<file1> <file2>"
+WORDS = "<file1> <file2>"
 OPTIONS = [Option("h", "[-h]", "Usage help"), Option("V", "[-V]", "Version")]
 
 #: what `varnishpy stat -1` has in place of the rate of a gauge
@@ -83,10 +83,10 @@ def differences(old: dict[str, _Figures], new: dict[str, _Figures]) -> list[str]
 
 
 def _run(argv: list[str]) -> None:
-    _, files = parse_words(PROGRAM, OPTIONS, argv, OPERANDS)
+    _, files = parse_words(PROGRAM, OPTIONS, argv, WORDS)
     if len(files) != 2:
         amount = "not enough" if len(files) < 2 else "too many"
-        raise ToolError(f"Error: {amount} arguments.\n\n{usage(PROGRAM, OPTIONS, OPERANDS)}")
+        raise ToolError(f"Error: {amount} arguments.\n\n{usage(PROGRAM, OPTIONS, WORDS)}")
     old, new = (read_figures(path) for path in files)
     lines = [f"--- {files[0]}", f"+++ {files[1]}", *differences(old, new)]
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -21,12 +21,25 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: ``letter`` with a colon if it takes a value, its synopsis, one line of meaning, a long name."""
+    """One option: ``letter`` with a colon if it takes a value, its synopsis, one line of meaning, a long name.
+
+    Without a letter (``""``, or ``":"`` with a value) the long name is all it has.
+    """
 
     letter: str
     synopsis: str
     text: str
     long: str = ""
+
+    @property
+    def key(self) -> str:
+        """What `parse` calls it: its letter, or its long name if it has no letter."""
+        return self.letter.rstrip(":") or self.long
+
+    @property
+    def value(self) -> str:
+        """What its value is, ``""`` if it takes none: the word in angle brackets of the synopsis."""
+        return self.synopsis.partition("<")[2].rpartition(">")[0] if self.letter.endswith(":") else ""
 
 
 # names that scripts look for in the first line of a usage text
@@ -42,7 +55,7 @@ def usage(program: str, options: Sequence[Option], words: str = "") -> str:
     lines = [f"Usage: {known} {rest}", f"       {program} {rest}"] if known else [f"Usage: {program} {rest}"]
     lines += ["", "Options:"]
     for option in options:
-        also = f" (--{option.long})" if option.long else ""
+        also = f" (--{option.long})" if option.long and option.key != option.long else ""
         lines.append(f" {option.synopsis:<25} {option.text}{also}")
     return "\n".join(lines)
 
@@ -66,31 +79,38 @@ def parse(program: str, options: Sequence[Option], argv: list[str], error_status
 
 
 def parse_words(
-    program: str, options: Sequence[Option], argv: list[str], words: str = "", error_status: int = 1
+    program: str,
+    options: Sequence[Option],
+    argv: list[str],
+    words: str = "",
+    error_status: int = 1,
+    anywhere: bool = False,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Like `parse`, with the words that follow the options.
 
     :param words: how these are shown in the usage text; what follows the first of them is no option, whatever it looks
         like. If empty, options may stand anywhere.
+    :param anywhere: options may stand between and behind the words, too
     """
-    letters = "".join(option.letter for option in options)
+    letters = "".join(option.letter for option in options if option.letter.strip(":"))
     if argv == ["--optstring"]:
         print(letters)
         raise SystemExit(0)
-    long = _LONG | {option.long: option.letter for option in options if option.long}
-    names = [name + ("=" if letter.endswith(":") else "") for name, letter in long.items()]
+    long = _LONG | {option.long: option.key for option in options if option.long}
+    valued = {option.long for option in options if option.letter.endswith(":")}
+    names = [name + ("=" if name in valued else "") for name in long]
     try:
-        given, rest = (getopt.getopt if words else getopt.gnu_getopt)(argv, letters, names)
+        given, rest = (getopt.getopt if words and not anywhere else getopt.gnu_getopt)(argv, letters, names)
     except getopt.GetoptError as error:
         near = did_you_mean(error.opt, long) if len(error.opt) > 1 else ""
         near = near.replace("mean ", "mean --")
         raise ToolError(f"{program}: {error.msg}.{near}\n{usage(program, options, words)}", error_status) from None
-    result = [(long[name[2:]][0] if name.startswith("--") else name[1:], value) for name, value in given]
-    for letter, _ in result:
-        if letter == "h":
+    result = [(long[name[2:]] if name.startswith("--") else name[1:], value) for name, value in given]
+    for key, _ in result:
+        if key == "h":
             print(usage(program, options, words))
             raise SystemExit(0)
-        if letter == "V":
+        if key == "V":
             print(version(program))
             raise SystemExit(0)
     return result, rest

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import getopt
 import os
 import random
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from varnishpy.kit.coverage_run import CoverageRun
+from varnishpy.tools.usage import Option, ToolError, parse_words, usage
 
 from . import dialect, numbers, warm
 from .errors import ScriptError
@@ -21,36 +22,39 @@ from .text import Source
 from .watching import watch
 
 USAGE_ERROR = 2
-_USAGE = """\
-usage: varnishpy test [options] file|folder ...
-    -b size                      # size of a test's log buffer (default: 1M)
-    -D name=value                # Define macro; -D varnishd=PROGRAM tests that program
-    -i                           # we are in the source tree: 'feature topbuild' holds
-    -j jobs                      # run so many tests at a time
-    -k                           # go on after a failure
-    -L                           # keep the directories of all tests
-    -l                           # keep the directories of tests that fail
-    -n iterations                # run the tests so many times
-    -p name=value                # set a parameter of the daemon under test
-    -q                           # quiet: report failures only
-    -t seconds                   # how long a test may take (default: 60)
-    -v                           # verbose: show the whole log of every test
-    -x                           # stop at the first failure (as without -k)
-    -W                           # also tell about things a script should not do (with --check)
-    --check                      # only look for mistakes in the scripts
-    --explain                    # only say what the scripts do
-    --junit file                 # write the results as JUnit XML
-    --language name              # of the scripts: current or 7.1 (default: that of the daemon)
-    --seed number                # make what is random the same every time
-    --shuffle                    # run the tests in an order drawn by lot (--seed repeats it)
-    --watch                      # run again whenever a script or a file beside it has changed
-    --github                     # failures as annotations, too (so by itself in a workflow of that code host)
-    --no-progress                # no progress line on a terminal
-    --vcl-cov                    # tell which lines and branches of VCL files were passed
-    --vcl-cov-report kind[:path] # also write it: html, lcov or xml (may be given several times)
-    --vcl-cov-fail-under number  # fail if less than so many per cent were passed
-    --compat                     # exit as vtest(1) does: 2 for a failed test without -k
-"""
+PROGRAM: Final = "varnishpy test"
+OPTIONS: Final = [
+    Option("b:", "[-b <size>]", "Size of a test's log buffer (default: 1M)"),
+    Option("D:", "[-D <name=value>]", "Define a macro; -D varnishd=PROGRAM tests that program"),
+    Option("h", "[-h]", "Usage help", "help"),
+    Option("i", "[-i]", "We are in the source tree: 'feature topbuild' holds"),
+    Option("j:", "[-j <jobs>]", "Run so many tests at a time"),
+    Option("k", "[-k]", "Go on after a failure"),
+    Option("L", "[-L]", "Keep the directories of all tests"),
+    Option("l", "[-l]", "Keep the directories of tests that fail"),
+    Option("n:", "[-n <iterations>]", "Run the tests so many times"),
+    Option("p:", "[-p <name=value>]", "Set a parameter of the daemon under test"),
+    Option("q", "[-q]", "Quiet: report failures only"),
+    Option("t:", "[-t <seconds>]", "How long a test may take (default: 60)"),
+    Option("V", "[-V]", "Version", "version"),
+    Option("v", "[-v]", "Verbose: show the whole log of every test"),
+    Option("W", "[-W]", "Also tell about things a script should not do (with --check)"),
+    Option("x", "[-x]", "Stop at the first failure (as without -k)"),
+    Option("", "[--check]", "Only look for mistakes in the scripts", "check"),
+    Option("", "[--compat]", "Exit as vtest(1) does: 2 for a failed test without -k", "compat"),
+    Option("", "[--explain]", "Only say what the scripts do", "explain"),
+    Option("", "[--github]", "Failures as annotations, too (by itself in a workflow of that code host)", "github"),
+    Option(":", "[--junit <file>]", "Write the results as JUnit XML", "junit"),
+    Option(":", "[--language <name>]", "Of the scripts: current or 7.1 (default: that of the daemon)", "language"),
+    Option("", "[--no-progress]", "No progress line on a terminal", "no-progress"),
+    Option(":", "[--seed <number>]", "Make what is random the same every time", "seed"),
+    Option("", "[--shuffle]", "Run the tests in an order drawn by lot (--seed repeats it)", "shuffle"),
+    Option("", "[--vcl-cov]", "Tell which lines and branches of VCL files were passed", "vcl-cov"),
+    Option(":", "[--vcl-cov-fail-under <number>]", "Fail if fewer per cent were passed", "vcl-cov-fail-under"),
+    Option(":", "[--vcl-cov-report <kind[:path]>]", "Also write it: html, lcov or xml", "vcl-cov-report"),
+    Option("", "[--watch]", "Run again whenever a script or a file beside it has changed", "watch"),
+]
+WORDS: Final = "file|folder ..."
 
 
 class UsageError(Exception):
@@ -111,21 +115,18 @@ class Command:
         duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
         if duration:
             settings.max_duration = self._number("VTEST_DURATION", duration)
-        long = ["check", "explain", "junit=", "language=", "seed=", "no-progress", "compat", "help"]
-        long += ["shuffle", "watch", "github"]
-        long += ["vcl-cov", "vcl-cov-report=", "vcl-cov-fail-under="]
         try:
-            found, self.words = getopt.gnu_getopt(list(argv), "b:D:hij:kLln:p:qt:vWx", long)
-        except getopt.GetoptError as error:
+            found, self.words = parse_words(PROGRAM, OPTIONS, list(argv), WORDS, USAGE_ERROR, anywhere=True)
+        except ToolError as error:
             raise UsageError(str(error)) from None
-        for option, value in found:
-            self._take(option, value)
+        for key, value in found:
+            self._take(key, value)
 
     @staticmethod
     def _number(option: str, value: str) -> int:
         number = numbers.whole_unsigned(value)
         if not number:
-            raise UsageError(f"{option}: expected a number above 0, not {value!r}")
+            raise UsageError(f"{PROGRAM}: {option}: expected a number above 0, not {value!r}")
         return number
 
     @staticmethod
@@ -135,7 +136,7 @@ class Command:
         except ValueError:
             number = -1.0
         if not 0 <= number <= 100:
-            raise UsageError(f"{option}: expected a number from 0 to 100, not {value!r}")
+            raise UsageError(f"{PROGRAM}: {option}: expected a number from 0 to 100, not {value!r}")
         return number
 
     @staticmethod
@@ -143,80 +144,80 @@ class Command:
         """A file that can be written: better to hear now than after all tests that it cannot."""
         target = Path(name)
         if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
-            raise UsageError(f"{option}: cannot write {name!r}")
+            raise UsageError(f"{PROGRAM}: {option}: cannot write {name!r}")
         return name
 
-    def _take(self, option: str, value: str) -> None:
+    def _take(self, key: str, value: str) -> None:
+        option = f"-{key}" if len(key) == 1 else f"--{key}"
         options, settings = self.options, self.options.settings
-        match option:
-            case "-b":
+        match key:
+            case "b":
                 try:
                     options.buffer_size = max(numbers.size(value), 4096)
                 except ValueError as error:
-                    raise UsageError(f"Cannot parse b opt '{value}': {error}") from None
-            case "-D":
+                    raise UsageError(f"{PROGRAM}: Cannot parse b opt '{value}': {error}") from None
+            case "D":
                 name, equals, text = value.partition("=")
                 if not equals or not name:
-                    raise UsageError(f"Cannot parse D opt '{value}': expected name=value")
+                    raise UsageError(f"{PROGRAM}: Cannot parse D opt '{value}': expected name=value")
                 settings.macros[name] = text
-            case "-i":
+            case "i":
                 settings.in_build_tree = True
                 root = str(Path(__file__).resolve().parents[2])
                 settings.macros.setdefault("topsrc", root)
                 settings.macros.setdefault("topbuild", root)
-            case "-j":
+            case "j":
                 options.jobs = self._number(option, value)
-            case "-k":
+            case "k":
                 options.keep_going = True
-            case "-x":
+            case "x":
                 options.keep_going = False
-            case "-L":
+            case "L":
                 options.keep_always = True
-            case "-l":
+            case "l":
                 options.keep_on_failure = True
-            case "-n":
+            case "n":
                 options.iterations = self._number(option, value)
-            case "-p":
+            case "p":
                 settings.parameters.append(value)
-            case "-q":
+            case "q":
                 self.verbosity = max(self.verbosity - 1, 0)
-            case "-v":
+            case "v":
                 self.verbosity = min(self.verbosity + 1, 2)
-            case "-t":
+            case "t":
                 settings.max_duration = float(self._number(option, value))
-            case "-W":
+            case "W":
                 self.warnings = True
-            case "--check" | "--explain":
-                self.mode = option
-            case "--junit":
+            case "check" | "explain":
+                self.mode = key
+            case "junit":
                 self.junit = self._writable(option, value)
-            case "--language":
+            case "language":
                 if value not in dialect.DIALECTS:
-                    raise UsageError(f"--language: expected one of {', '.join(dialect.DIALECTS)}, not {value!r}")
+                    known = ", ".join(dialect.DIALECTS)
+                    raise UsageError(f"{PROGRAM}: --language: expected one of {known}, not {value!r}")
                 settings.language = dialect.DIALECTS[value]
-            case "--seed":
+            case "seed":
                 number = numbers.whole_unsigned(value)
                 if number is None:
-                    raise UsageError(f"--seed: expected a number, not {value!r}")
+                    raise UsageError(f"{PROGRAM}: --seed: expected a number, not {value!r}")
                 options.seed = number
-            case "--no-progress":
+            case "no-progress":
                 self.progress = False
-            case "--compat":
+            case "compat":
                 self.compat = True
-            case "--shuffle":
+            case "shuffle":
                 self.shuffle = True
-            case "--watch":
+            case "watch":
                 self.watch = True
-            case "--github":
+            case "github":
                 self.annotate = True
-            case "--vcl-cov":
+            case "vcl-cov":
                 self.coverage.wanted = True
-            case "--vcl-cov-report":
+            case "vcl-cov-report":
                 self.coverage.reports.append(value)
-            case "--vcl-cov-fail-under":
+            case "vcl-cov-fail-under":
                 self.coverage.least = self._percentage(option, value)
-            case "-h" | "--help":
-                raise UsageError("")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -224,13 +225,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         command = Command(argv)
         if not command.words:
-            raise UsageError("no file to test")
+            raise UsageError(f"{PROGRAM}: no file to test\n{usage(PROGRAM, OPTIONS, WORDS)}")
     except UsageError as error:
-        if str(error):
-            print(f"varnishpy test: {error}", file=sys.stderr)
-            print(_USAGE, end="", file=sys.stderr)
-            return USAGE_ERROR
-        print(_USAGE, end="")
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    except SystemExit:  # -h and -V
         return 1 if "--compat" in argv else 0
     if not command.watch:
         return _once(command)
@@ -254,11 +253,11 @@ def _once(command: Command) -> int:
         except ScriptError as error:
             print(error, file=sys.stderr)
             unreadable += 1
-    if command.mode == "--check":
+    if command.mode == "check":
         from . import check
 
         return check.main(sources, command.options.settings, command.warnings) or (USAGE_ERROR if unreadable else 0)
-    if command.mode == "--explain":
+    if command.mode == "explain":
         from . import explain
 
         return explain.main(sources, command.options.settings) or (USAGE_ERROR if unreadable else 0)
