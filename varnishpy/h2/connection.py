@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """See the module text. Times are wall-clock seconds."""
+    """See the module text. Times are monotonic seconds: a step of the wall clock ends no session."""
 
     __slots__ = (
         # the world

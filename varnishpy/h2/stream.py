@@ -46,7 +46,7 @@ MEMORY: Final = 128  # how many stream numbers back a session knows what closed 
 
 
 class Stream:
-    """One request and its response. Times are wall-clock seconds, windows octets."""
+    """One request and its response. Times are monotonic seconds, windows octets."""
 
     __slots__ = (
         "async_error",

@@ -91,7 +91,7 @@ def describe(h2: Connection) -> dict[str, object]:
             }
         )
     return {
-        "idle": round(max(0.0, clock.now() - h2.t_idle), 3) if not h2.streams else 0.0,
+        "idle": round(max(0.0, clock.mono() - h2.t_idle), 3) if not h2.streams else 0.0,
         "open_streams": h2.open_streams,
         "highest_stream": h2.highest_stream,
         "tx_window": h2.windows.tx,

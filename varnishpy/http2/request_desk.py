@@ -9,6 +9,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base import clock
 from varnishpy.base.panic import Panic
 from varnishpy.base.workspace import make_workspace
 from varnishpy.h2.ending import reset
@@ -40,7 +41,7 @@ _PRIORITY_STR: Final = Priority.STR
 class RequestDesk:
     """The part of a session that deals with requests; the engine's `Desk`."""
 
-    __slots__ = ("_env", "_h2", "_opening", "_opening_at", "_role", "_sess", "_starting", "_transport")
+    __slots__ = ("_env", "_h2", "_opening", "_opening_at", "_opening_time", "_role", "_sess", "_starting", "_transport")
 
     def __init__(self, transport: Http2Transport, sess: Session, h2: Connection, role: Role) -> None:
         self._transport = transport
@@ -49,7 +50,8 @@ class RequestDesk:
         self._h2 = h2
         self._role = role
         self._starting: deque[Stream] = deque()  # made requests of, and not yet run or given to the pool
-        self._opening_at = 0.0  # requests that arrive at one moment have the same first records
+        self._opening_at = 0.0  # requests that arrive at one moment (monotonic time) have the same first records
+        self._opening_time = 0.0  # that moment as wall-clock time
         self._opening: Records | None = None
 
     @property
@@ -130,22 +132,23 @@ class RequestDesk:
         req.transport_priv = stream
         stream.request = req
         h2.log.put(LINK, f"req {vxid} rxreq")
-        t_open = stream.t_open
-        now = h2.now
-        req.t_first = t_open
-        if t_open == self._opening_at == now:
+        if stream.t_open == self._opening_at == h2.now:
+            now = t_open = self._opening_time
             opening = self._opening
             if opening is None:
                 opening = self._opening = self._make_opening(now)
             log.t_first = log.t_prev = now
             log.put_records(opening)
         else:
-            self._opening_at = now
+            now = self._opening_time = clock.now()
+            t_open = now - (h2.now - stream.t_open)
+            self._opening_at = h2.now
             self._opening = None
             log.begin("req", self._sess.vxid, "rxreq")
             log.start_clock(t_open)
             log.timestamp("Start", t_open)
             log.timestamp("Req", now)
+        req.t_first = t_open
         req.t_req = req.t_prev = now
         req.acct.req_hdrbytes = size
         message = req.http

@@ -78,7 +78,7 @@ class Http2Session:
         self._transport = transport
         self._env = transport.env
         self._sess = sess
-        self.h2 = Connection(self, sess.vxid, clock.now())
+        self.h2 = Connection(self, sess.vxid, clock.mono())
         self._role = Role(self.h2)
         self.line = SocketDesk(sess, self.h2, self._role)
         self.desk = RequestDesk(transport, sess, self.h2, self._role)
@@ -183,7 +183,7 @@ class Http2Session:
         sess = self._sess
         self._role.take(wrk)
         self._turn = 0
-        h2.now = clock.now()
+        h2.now = clock.mono()
         h2.send_timeout_of = sess.send_timeout
         h2.idle_timeout_of = sess.timeout_idle
         self.line.deadline = h2.now + h2.idle_timeout()
@@ -298,7 +298,7 @@ class Http2Session:
                 self._turn = INLINE_TURN
                 break
         h2 = self.h2
-        h2.now = h2.t_idle = clock.now()
+        h2.now = h2.t_idle = clock.mono()
         return True
 
     def _give_away(self) -> None:
@@ -378,7 +378,7 @@ class Http2Session:
             wrk.unblocked()
         h2.inbox.awake()
         h2.stats.h2_polls += 1
-        now = h2.now = clock.now()
+        now = h2.now = clock.mono()
         self.line.deadline = now + h2.idle_timeout()
         if readable:
             self._receive()
@@ -418,7 +418,7 @@ class Http2Session:
         h2.log.flush()
         h2.parser.compact()
         h2.transmitter.compact()
-        when = clock.NEVER if due == clock.NEVER else clock.mono() + max(0.0, due - h2.now)
+        when = max(due, clock.mono())
         try:
             watched = sess.watch(self._stirred)
         except OSError:
@@ -450,7 +450,7 @@ class Http2Session:
 
     def _look(self) -> bool:
         h2 = self.h2
-        h2.now = clock.now()
+        h2.now = clock.mono()
         self._drain_socket()
         h2.take_inbox()
         if h2.now >= h2.next_due and h2.error is None:
@@ -472,7 +472,7 @@ class Http2Session:
         h2.assert_session_thread()
         self.desk.abandon_starting()
         h2.take_inbox()
-        h2.now = clock.now()
+        h2.now = clock.mono()
         error = h2.error or CE.NO_ERROR
         alive = error is not CE.IO_ERROR
         if not alive and not self.line.ended_by_client:

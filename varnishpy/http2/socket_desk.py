@@ -36,7 +36,7 @@ class TlsSocket(Protocol):
 class SocketDesk:
     """The part of a session that deals with its socket; the engine's `Line`.
 
-    ``deadline`` is the wall-clock time until which a wait for the socket may last.
+    ``deadline`` is the monotonic time until which a wait for the socket may last.
     """
 
     __slots__ = ("_h2", "_role", "_sess", "_tls", "deadline", "ended_by_client")
@@ -146,7 +146,7 @@ class SocketDesk:
 
     def _await(self, event: int, deadline: float) -> bool:
         """Wait for the socket. False: the deadline has passed."""
-        left = deadline - clock.now()
+        left = deadline - clock.mono()
         if left <= 0:
             return False
         with self._role.worker.blocking():
@@ -176,7 +176,7 @@ class SocketDesk:
             if not PREFACE.startswith(data[: len(PREFACE)]):
                 return None
             if len(data) >= len(PREFACE):
-                self._h2.now = clock.now()
+                self._h2.now = clock.mono()
                 return data[len(PREFACE) :]
             try:
                 more = self._sess.sock.recv(RECEIVE_SIZE)
@@ -196,10 +196,10 @@ class SocketDesk:
         """
         self._h2.assert_session_thread()
         sock = self._sess.sock
-        deadline = clock.now() + linger
+        deadline = clock.mono() + linger
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - clock.now()) > 0:
+            while (left := deadline - clock.mono()) > 0:
                 with self._role.worker.blocking():
                     ready = wait_for(self._sess.fd, selectors.EVENT_READ, left)
                 if not ready or not sock.recv(RECEIVE_SIZE):
