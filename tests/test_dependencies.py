@@ -30,6 +30,11 @@ def names(text: str) -> list[str]:
     return [re.split(r"[<>=~\[; ]", line)[0] for line in lines if line and not line.startswith("#")]
 
 
+def package(name: str) -> str:
+    """What a requirement is imported as."""
+    return "opentelemetry" if name.startswith("opentelemetry-") else name.replace("-", "_")
+
+
 def requirements(section: str, option: str) -> list[str]:
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
@@ -45,7 +50,11 @@ def test_the_package_requires_all_that_it_imports() -> None:
     """But for what an extra brings (its VMODs say so), and pytest, which loads our plugin itself."""
     optional = {"pytest", "_pytest", "mypy_extensions"}  # base/compiled.py does without the latter
     needed = imported((ROOT / "varnishpy").rglob("*.py")) - set(sys.stdlib_module_names) - {"varnishpy", ""} - optional
-    extras = {name for extra in ("geoip", "tier", "test") for name in requirements("options.extras_require", extra)}
+    extras = {
+        package(name)
+        for extra in ("geoip", "otel", "tier", "test")
+        for name in requirements("options.extras_require", extra)
+    }
     assert needed - set(requirements("options", "install_requires")) <= extras
     assert "h2" in requirements("options", "install_requires")
 
@@ -61,4 +70,4 @@ def test_tests_use_all_that_they_require() -> None:
         elif name.startswith("types-"):
             assert name.removeprefix("types-") in used
         else:
-            assert name.replace("-", "_") in used, name
+            assert package(name) in used, name

@@ -18,6 +18,7 @@ from varnishpy.request.conditional import strong_last_modified
 from varnishpy.request.fetchstate import error_once, set_state, timestamp
 from varnishpy.request.header_rules import FETCH, PASS, connection_options, count_hop, filter_headers, kept_for_trailers
 from varnishpy.request.reqbody import CachedBody, take_body
+from varnishpy.request.trace_context import pass_trace_on
 from varnishpy.request.transport import BodyError
 from varnishpy.request.vclstep import run_backend_vcl
 from varnishpy.stats.latency import OF_FETCH
@@ -130,6 +131,8 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     if bo.retries > 0:
         bereq.unset("x-varnish")
     bereq.set("X-Varnish", str(bo.vxid))
+    if params.feature.trace_context:
+        pass_trace_on(bereq, bo.log)
     if bo.bereq_body is None and bo.client_req is None:  # nothing will be sent: say so, or say nothing
         if bereq.method in _BODYLESS_METHODS:
             bereq.unset("content-length")

@@ -52,6 +52,7 @@ from varnishpy.request.pipe import step_pipe
 from varnishpy.request.reqbody import ask_for_body, ignore_body, setup_body
 from varnishpy.request.request import STEP_DISEMBARK, STEP_DONE, Request, Step
 from varnishpy.request.rollback import rollback_request
+from varnishpy.request.trace_context import enter_trace
 from varnishpy.request.vclstep import run_vcl
 from varnishpy.request.via import add_via, forwarded_field
 from varnishpy.storage.boc import BOC_FINISHED
@@ -219,6 +220,8 @@ def _prepare(req: Request, client: str) -> None:
         req.client_identity = None
         req.storage_hint = None
         req.vcl_trace = params.feature.trace
+        if params.feature.trace_context:
+            enter_trace(req)
     req.is_hit = False
     req.is_hitmiss = False
     req.is_hitpass = False

@@ -27,6 +27,7 @@ from varnishpy.request.finish_fetch import log_end
 from varnishpy.request.header_rules import CLOSE, filter_headers
 from varnishpy.request.reqbody import take_body
 from varnishpy.request.request import Request, Step
+from varnishpy.request.trace_context import pass_trace_on
 from varnishpy.request.vclstep import client_left
 from varnishpy.vcl.context import Ctx, end_task
 
@@ -93,6 +94,8 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     bereq.headers = filter_headers(req.http.headers, 0, req.hop_headers)
     bereq.log_request()
     bereq.add("X-Varnish", str(req.vxid))
+    if params.feature.trace_context:
+        pass_trace_on(bereq, bo.log)
     bereq.set_field(CLOSE)
     if req.want100cont:
         bereq.set("Expect", "100-continue")

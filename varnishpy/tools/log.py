@@ -23,6 +23,7 @@ OPTIONS = pick(
     Option("A", "[-A]", "Text output"),
     Option("H", "[-H]", "HAR output: a document for browsers' developer tools", "har"),
     Option("j", "[-j]", "JSON output, one object a line; -g: probe, request or vxid", "json"),
+    Option("O:", "[-O <url>]", "Send traces to an OpenTelemetry collector, e.g. http://127.0.0.1:4318", "otlp"),
     Option("p", "[-p]", "Pretty-print JSON output"),
     Option("u", "[-u]", "Unbuffered output"),
 )
@@ -152,9 +153,39 @@ def _form(given: list[tuple[str, str]], follower: Follower) -> Form:
     return _Binary(follower) if "w" in letters and "A" not in letters else _Text()
 
 
+def _export(given: list[tuple[str, str]], follower: Follower) -> None:
+    """``--otlp``: send spans in place of writing. :raises ToolError:"""
+    surplus = sorted(letter for letter, _ in given if letter in "aAHjpSuvw")
+    if surplus:
+        raise ToolError(f"-{surplus[0]} does not go with --otlp, which writes nothing")
+    url = dict(given)["O"]
+    if not url.startswith(("http://", "https://")):
+        raise ToolError(f"--otlp takes the URL of a collector, such as http://127.0.0.1:4318 ({url})")
+    if follower.mode != "request" and any(letter == "g" for letter, _ in given):
+        raise ToolError("--otlp needs whole requests: -g request, or no -g")
+    follower.mode = "request"
+    try:
+        from varnishpy.tools.otlp import OtlpExport
+    except ImportError as error:
+        raise ToolError(f"--otlp needs an extra: pip install 'varnishpy[otel]' ({error})") from None
+    follower.setup()
+    export = OtlpExport(url, follower.instance or "varnishpy", follower.selection)
+    follower.on_group = export.group
+    try:
+        follower.run()
+    finally:
+        export.close()
+
+
 def _run(argv: list[str]) -> None:
     follower = Follower()
     given = parse(PROGRAM, OPTIONS, argv)
+    if any(letter == "O" for letter, _ in given):
+        for letter, value in given:
+            if letter != "O":
+                follower.option(letter, value)
+        _export(given, follower)
+        return
     form = _form(given, follower)
     for letter, value in given:
         if letter != "g" or not isinstance(form, JsonForm):
