@@ -20,10 +20,11 @@ from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import CLIENT, TaskLog, configure, set_sink
 from varnishpy.request.env import Env
 from varnishpy.request.request import Request
-from varnishpy.session.session import ListenInfo, Session
+from varnishpy.session.session import Session
 from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.storage.object import StoredObject
 from varnishpy.threads import Pool, PoolSet, Waiter, Worker
+from varnishpy.vcl.tasks import ListenInfo
 from varnishpy.vcl.values import SockAddr
 
 

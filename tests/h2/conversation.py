@@ -61,7 +61,7 @@ class FakeRequest:
     """What the engine needs of a request."""
 
     def __init__(self, stream: Stream) -> None:
-        self.transport_priv = stream
+        self.stream = stream
         self.acct = Accounting()
         self.log = FakeLog()
         self.doclose: str | None = None

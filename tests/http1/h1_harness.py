@@ -12,9 +12,10 @@ from varnishpy.http1.transport import Http1Transport
 from varnishpy.log.memory import MemoryLog
 from varnishpy.log.tags import Tag
 from varnishpy.request.request import Request, Step
-from varnishpy.session.session import ListenInfo, Session
+from varnishpy.session.session import Session
 from varnishpy.storage.source import BytesSource, Source
 from varnishpy.threads import Pool, PoolSet, Priority, Waiter, Worker
+from varnishpy.vcl.tasks import ListenInfo
 
 Run = Callable[[Worker, Request], Step]
 

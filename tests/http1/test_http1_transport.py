@@ -13,8 +13,10 @@ from tests.http1.h1_harness import Harness, echo, respond
 from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.log.tags import Tag
+from varnishpy.request.env import Env
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
+from varnishpy.session.handshake import HandshakeTransport
 from varnishpy.storage.source import END, LATER, Source, SourceError
 from varnishpy.threads import Worker
 
@@ -493,10 +495,11 @@ def test_a_bug_in_a_request_closes_its_connection_only(harness: Harness) -> None
     assert other.response()[1] == b"fine"
 
 
-class FakeHttp2:
+class FakeHttp2(HandshakeTransport):
     name = "HTTP/2"
 
-    def __init__(self) -> None:
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
         self.got: list[tuple[Any, ...]] = []
         self.done = threading.Event()
 
@@ -512,7 +515,7 @@ class FakeHttp2:
 
 
 def test_prior_knowledge(harness: Harness, setting: Setting) -> None:
-    fake = harness.env.transports["HTTP2"] = FakeHttp2()
+    fake = harness.env.transports["HTTP2"] = FakeHttp2(harness.env)
     setting("feature", "+http2")
     peer = harness.connect()
     peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nframes")
@@ -528,7 +531,7 @@ def test_prior_knowledge_switched_off(harness: Harness) -> None:
 
 
 def test_upgrade(harness: Harness, setting: Setting) -> None:
-    fake = harness.env.transports["HTTP2"] = FakeHttp2()
+    fake = harness.env.transports["HTTP2"] = FakeHttp2(harness.env)
     setting("feature", "+http2")
     peer = harness.connect()
     peer.send(
@@ -541,7 +544,7 @@ def test_upgrade(harness: Harness, setting: Setting) -> None:
 
 @pytest.mark.parametrize("field", [b"", b"HTTP2-Settings: !!\r\n", b"HTTP2-Settings: AAMA\r\n"])
 def test_upgrade_with_bad_settings_closes(harness: Harness, setting: Setting, field: bytes) -> None:
-    harness.env.transports["HTTP2"] = FakeHttp2()
+    harness.env.transports["HTTP2"] = FakeHttp2(harness.env)
     setting("feature", "+http2")
     peer = harness.connect()
     peer.send(b"GET / HTTP/1.1\r\nUpgrade: h2c\r\n" + field + b"\r\n")
@@ -550,7 +553,7 @@ def test_upgrade_with_bad_settings_closes(harness: Harness, setting: Setting, fi
 
 
 def test_upgrade_with_body_is_served_as_http1(harness: Harness, setting: Setting) -> None:
-    harness.env.transports["HTTP2"] = FakeHttp2()
+    harness.env.transports["HTTP2"] = FakeHttp2(harness.env)
     setting("feature", "+http2")
     peer = harness.connect()
     peer.send(b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: 2\r\n\r\nhi")

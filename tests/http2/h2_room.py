@@ -14,9 +14,10 @@ from varnishpy.h2.tables import F
 from varnishpy.http2.transport import Http2Transport
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
-from varnishpy.session.session import ListenInfo, Session
+from varnishpy.session.session import Session
 from varnishpy.storage.source import BytesSource, Source
 from varnishpy.threads import Pool, Priority
+from varnishpy.vcl.tasks import ListenInfo
 
 
 class FakeHash:

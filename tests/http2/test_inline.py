@@ -12,8 +12,10 @@ from tests.conftest import Setting
 from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Room
 from tests.waiting import wait_for
+from varnishpy.base.panic import present
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import F
+from varnishpy.http2.deliver import stream_of
 from varnishpy.http2.session import INLINE_BATCH, INLINE_TURN
 from varnishpy.request.request import Request, Step
 from varnishpy.threads.worker import Worker
@@ -50,7 +52,7 @@ def test_short_requests_need_no_other_thread(room: Room) -> None:
     client.send(requests(*numbers))
     for number in numbers:
         assert client.until(F.DATA, number).payload == b"hello"
-    inbox = room.sessions[0].transport_priv.h2.inbox
+    inbox = present(room.sessions[0].h2, "h2").inbox
     assert len(threads) == 1
     assert (inbox.wakeups, inbox.wakeups_spared) == (0, len(numbers))
 
@@ -61,7 +63,7 @@ def test_a_request_that_waits_gives_the_role_away(room: Room) -> None:
     go_on = threading.Event()
 
     def run(wrk: Worker, req: Request) -> Step:
-        number = req.transport_priv.number
+        number = stream_of(req).number
         threads[number] = get_ident()
         if number == 1:
             with wrk.blocking():
@@ -123,7 +125,7 @@ def test_one_that_computes_for_long_gives_the_role_away(room: Room, setting: Set
     def run(wrk: Worker, req: Request) -> Step:
         req.wrk = wrk
         assert not req.transport.client_gone(req)
-        if req.transport_priv.number == 1:
+        if stream_of(req).number == 1:
             assert third.wait(PATIENCE)  # without a word
         else:
             third.set()
@@ -138,7 +140,7 @@ def test_one_that_computes_for_long_gives_the_role_away(room: Room, setting: Set
 
 def test_a_defect_of_a_request_ends_its_stream_only(room: Room) -> None:
     def run(wrk: Worker, req: Request) -> Step:
-        if req.transport_priv.number == 1:
+        if stream_of(req).number == 1:
             raise RuntimeError("defect")
         return room.hello(wrk, req)
 
@@ -177,7 +179,7 @@ def test_the_client_leaves_while_requests_wait_to_be_run(room: Room) -> None:
     go_on = threading.Event()
 
     def run(wrk: Worker, req: Request) -> Step:
-        if req.transport_priv.number == 1:
+        if stream_of(req).number == 1:
             with wrk.blocking():
                 assert go_on.wait(PATIENCE)
         return room.hello(wrk, req)

@@ -16,7 +16,7 @@ from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
 from varnishpy import stats
-from varnishpy.base.panic import Panic
+from varnishpy.base.panic import Panic, present
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.objhead import ObjectHead, WaitEntry
 from varnishpy.h2 import frames
@@ -24,7 +24,9 @@ from varnishpy.h2.ending import reset
 from varnishpy.h2.receive import HANDLERS
 from varnishpy.h2.stream import advance
 from varnishpy.h2.tables import PREFACE, SE, Event, F
+from varnishpy.http2.deliver import stream_of
 from varnishpy.http2.request_desk import RequestDesk
+from varnishpy.http2.session import Http2Session
 from varnishpy.http2.sleep import Sleep
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.request.request import Request, Step
@@ -363,7 +365,7 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
     monkeypatch.setattr(RequestDesk, "walk_away", slow_walk_away)
 
     def run(wrk: Any, req: Request) -> Step:
-        number = req.transport_priv.number
+        number = stream_of(req).number
         threads[number] = threading.get_ident()
         if len(threads) == 2:
             events["both in"].set()
@@ -376,7 +378,7 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
     room.run = run
     client = room.connect().hello().get(1).get(3)
     assert events["both in"].wait(10)
-    h2 = room.sessions[0].transport_priv.h2
+    h2 = present(room.sessions[0].h2, "h2")
     wait_for(lambda: h2.inbox.asleep)
     events["post"].set()
     assert events["late"].wait(10)
@@ -550,7 +552,7 @@ def test_dumps(room: Room) -> None:
     room.run = wait
     client = room.connect().hello().get(1)
     session = room.sessions[0]
-    wait_for(lambda: session.transport_priv is not None and session.transport_priv.h2.streams)
+    wait_for(lambda: session.h2 is not None and session.h2.streams)
     text = room.transport.panic_dump(session)
     shown = room.transport.describe(session)
     hold.set()
@@ -610,11 +612,17 @@ def test_request_threads_that_break_the_rules_panic(room: Room) -> None:
     caught: dict[str, BaseException | None] = {}
 
     def naughty(wrk: Any, req: Request) -> Step:
-        stream = req.transport_priv
-        session = stream.h2.host
+        stream = stream_of(req)
+        session = req.sess.transport_priv
+        assert isinstance(session, Http2Session)
+
+        def transmit() -> None:
+            session.h2.control(frames.frame(F.PING, 0, 0, bytes(8)))
+            session.line.transmit()
+
         for name, act in {
             "receive": session._receive,
-            "transmit": lambda: (session.h2.control(frames.frame(F.PING, 0, 0, bytes(8))), session.line.transmit()),
+            "transmit": transmit,
             "send": lambda: session.line.send_batch(False),
             "flush": lambda: session.line.flush_until(0.0),
             "send_all": lambda: session.line.send_all(b"x"),

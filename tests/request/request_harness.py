@@ -367,7 +367,7 @@ class Cache:
         self.env.transient = self.storage.transient
         self.env.next_stevedore = self.storage.next
         self.origin = Origin()
-        self.env.vcls = VclRegistry(Host(self))
+        self.vcls = self.env.vcls = VclRegistry(Host(self))
         self.env.pools.start()
         self.number = 0
         self.labels: list[str] = []
@@ -380,12 +380,12 @@ class Cache:
         if "backend " not in text:
             text = 'backend default { .host = "127.0.0.1"; }\n' + text
         source = "vcl 4.1;\n" + text
-        self.env.vcls.load(name, compile_vcl(source, name, CompileOptions(labels=tuple(self.labels))).python_source)
+        self.vcls.load(name, compile_vcl(source, name, CompileOptions(labels=tuple(self.labels))).python_source)
         if label is not None:
-            self.env.vcls.label(label, name)
+            self.vcls.label(label, name)
             self.labels.append(label)
         elif use:
-            self.env.vcls.use(name)
+            self.vcls.use(name)
 
     def request(
         self,

@@ -22,6 +22,7 @@ from varnishpy.log.tags import Tag
 from varnishpy.params import table
 from varnishpy.request.request import Request, Step
 from varnishpy.session.acceptor import Mode
+from varnishpy.session.handshake import HandshakeTransport
 from varnishpy.stats.names import MainName
 from varnishpy.threads import Worker
 
@@ -153,11 +154,11 @@ def test_out_of_descriptors(house: House, setting: Setting) -> None:
 
 
 def test_a_defect_before_the_first_request_ends_its_session_only(house: House) -> None:
-    class Broken:
+    class Broken(HandshakeTransport):
         def new_session(self, wrk: object, sess: object) -> None:
             raise ZeroDivisionError("of all things")
 
-    house.env.transports["PROXY"] = Broken()
+    house.env.transports["PROXY"] = Broken(house.env)
     (address, good) = house.listen("127.0.0.1:0,PROXY", "127.0.0.1:0")
     with socket.create_connection(address, 5) as sock:
         assert sock.recv(100) == b""

@@ -10,6 +10,7 @@ from tests.vcl.vcl_bench import Bench
 from varnishpy.vcl.acl import Acl
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl
 from varnishpy.vcl.context import Ctx
+from varnishpy.vcl.module import entry
 from varnishpy.vcl.values import SockAddr
 
 HEAD = "vcl 4.1;\nbackend be none;\n"
@@ -17,8 +18,7 @@ USE = "\nsub vcl_recv { if (client.ip ~ l) { return (pass); } }\n"
 
 
 def compiled(acl: str) -> Acl:
-    found: Acl = Bench(f"{acl}{USE}").vcl.module.names["acl_l"]
-    return found
+    return entry(Bench(f"{acl}{USE}").vcl.module.names, "acl_l", Acl)
 
 
 def shown(acl: str) -> list[str]:
@@ -96,7 +96,7 @@ def test_folding_changes_no_answer() -> None:
             entries[last, prefix] = f'{sign}"10.0.0.{last}"/{prefix};'
         body = " ".join(entries.values())
         folded, plain = (compiled(f"acl l {flag} {{ {body} }}") for flag in ("+fold(-report)", "-fold"))
-        ctx = Ctx(None)
+        ctx = Ctx.for_cli(Bench("").vcl)
         for last in range(256):
             address = SockAddr(f"10.0.0.{last}", 0)
             assert folded.match(ctx, address) == plain.match(ctx, address), (body, last)
@@ -106,9 +106,9 @@ def test_folding_changes_no_answer() -> None:
 @pytest.mark.parametrize("client", ["192.0.2.4", "::ffff:192.0.2.4", "::ffff:c000:204"])
 def test_mapped_addresses_are_ipv4(entry: str, client: str) -> None:
     acl = compiled(f"acl l {{ {entry}; }}")
-    assert acl.match(Ctx(None), SockAddr(client, 80))
-    assert not acl.match(Ctx(None), SockAddr("192.0.3.4", 80))
+    assert acl.match(Ctx.for_cli(Bench("").vcl), SockAddr(client, 80))
+    assert not acl.match(Ctx.for_cli(Bench("").vcl), SockAddr("192.0.3.4", 80))
 
 
 def test_scopes_do_not_count() -> None:
-    assert compiled('acl l { "fe80::"/64; }').match(Ctx(None), SockAddr("fe80::1%lo", 80))
+    assert compiled('acl l { "fe80::"/64; }').match(Ctx.for_cli(Bench("").vcl), SockAddr("fe80::1%lo", 80))

@@ -127,7 +127,7 @@ class Bench:
         self.vcl = load("test", self.compiled.python_source, self.host)
         self.log = TaskRecords()
         self.env = make_env()
-        self.ctx = Ctx(None)
+        self.ctx = Ctx.for_cli(self.vcl)
         self.action = ""
         self.core = ObjectCore(ObjectHead(b"", True), 0)
 

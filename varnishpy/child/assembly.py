@@ -109,9 +109,10 @@ class Child:
         self.env.vcls = self.vcls
         self.certificates = CertStore(heritage.tls.policies)
         self._load_certificates()
+        self.http2 = Http2Transport(self.env)
         self.env.transports.update(
             HTTP1=Http1Transport(self.env),
-            HTTP2=Http2Transport(self.env),
+            HTTP2=self.http2,
             PROXY=ProxyTransport(self.env),
             TLS=TlsTransport(self.env, self.certificates),
         )
@@ -192,7 +193,7 @@ class Child:
             self.acceptors.refuse()
         else:
             self.acceptors.hold()
-        self.env.transports["HTTP2"].drain()
+        self.http2.drain()
 
     def resume(self) -> None:
         """Take traffic again."""

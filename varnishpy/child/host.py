@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from varnishpy.backends.registry import BackendError, Backends
+from varnishpy.base.panic import present
 from varnishpy.http1.elsewhere import Elsewhere, Wrapper
 from varnishpy.request import bereq, deliver, filters, reqbody, rollback
+from varnishpy.request.busyobj import BusyObject
+from varnishpy.request.request import Request
 from varnishpy.vcl import counts
 from varnishpy.vcl.context import VclFailure
 from varnishpy.vcl.loader import Maker, Vcl, VclLoadError
@@ -21,6 +24,18 @@ if TYPE_CHECKING:
     from varnishpy.storage.stevedore import Stevedore
     from varnishpy.vcl.context import Ctx
     from varnishpy.vcl.specs import BackendSpec
+
+
+def _request(ctx: Ctx) -> Request:
+    req = ctx.request()
+    assert isinstance(req, Request)
+    return req
+
+
+def _fetch(ctx: Ctx) -> BusyObject:
+    bo = ctx.fetch()
+    assert isinstance(bo, BusyObject)
+    return bo
 
 
 class Host:
@@ -49,34 +64,33 @@ class Host:
 
     def drop_bereq_body(self, ctx: Ctx) -> None:
         """``unset bereq.body``"""
-        bereq.drop_body(ctx.bo)
+        bereq.drop_body(_fetch(ctx))
 
     def rollback(self, ctx: Ctx, which: str) -> None:
         """``std.rollback``"""
         if which == "req":
-            if ctx.req is None or ctx.req.wrk is None:
+            req = _request(ctx)
+            if req.wrk is None:
                 raise VclFailure("req is not available here")
             if ctx.method == "pipe":
                 raise VclFailure("Cannot rollback in vcl_pipe {}")
-            rollback.rollback_request(ctx.req.wrk, ctx.req)
-            deliver.redo_response(ctx.req, ctx.method)
+            rollback.rollback_request(req.wrk, req)
+            deliver.redo_response(req, ctx.method)
         else:
-            if ctx.bo is None:
-                raise VclFailure("bereq is not available here")
-            rollback.rollback_fetch(ctx.bo)
+            rollback.rollback_fetch(_fetch(ctx))
 
     def cache_req_body(self, ctx: Ctx, size: int) -> int:
         """``std.cache_req_body``"""
         if ctx.req is None:
             raise VclFailure("std.cache_req_body() is for the client side")
-        return reqbody.cache_body(ctx.req, size)
+        return reqbody.cache_body(_request(ctx), size)
 
     def purge(self, ctx: Ctx, ttl: float, grace: float, keep: float) -> int:
         """``purge.soft`` and ``purge.hard``"""
         req = ctx.req
         if req is None or ctx.method not in ("hit", "miss"):
             raise VclFailure("purge can only happen in vcl_hit{} or vcl_miss{}")
-        return self._env.hash.purge(req.wrk, req.digest, req.t_req, ttl, grace, keep)
+        return self._env.hash.purge(present(req.wrk, "req->wrk"), req.digest, req.t_req, ttl, grace, keep)
 
     def add_filters(self, vcl: Vcl, fetch: Mapping[str, Maker], delivery: Mapping[str, Maker]) -> None:
         """Register processors of a VMOD for one VCL."""
@@ -108,15 +122,15 @@ class Host:
 
     def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Wrapper | None) -> None:
         """Have the response of a request sent by a task of its own."""
-        req = ctx.req
+        req = _request(ctx)
         if req.transport is not self._env.transports.get("HTTP1"):
             raise VclFailure("Only works on built-in http1 transport")
         req.transport = Elsewhere(cast("Http1Transport", req.transport), name, wrap)
 
     def default_resp_filters(self, ctx: Ctx) -> str:
         """The delivery filters of the request as it stands."""
-        return filters.default_delivery_filters(ctx.req)
+        return filters.default_delivery_filters(_request(ctx))
 
     def default_beresp_filters(self, ctx: Ctx) -> str:
         """The fetch filters of the fetch as it stands."""
-        return filters.default_fetch_filters(ctx.bo)
+        return filters.default_fetch_filters(_fetch(ctx))

@@ -47,7 +47,7 @@ from varnishpy.params import params
 from varnishpy.request.client import run_request
 from varnishpy.request.finish import finish_request
 from varnishpy.request.request import Request, Step
-from varnishpy.request.transport import Delivered
+from varnishpy.request.transport import Delivered, Successor
 from varnishpy.threads import Priority
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Http1Transport:
 
     def _stirred(self, sess: Session, wrk: Worker) -> None:
         """Task: the resting session has something to read, or its time is over."""
-        conn = sess.transport_priv
+        conn = _connection(sess)
         conn.dry = False
         self._serve(wrk, sess, conn)
 
@@ -189,7 +189,6 @@ class Http1Transport:
         req = Request(self.env, sess, self, vxid, log, ws)
         wrk.tally.req_made += 1
         req.wrk = wrk
-        req.transport_priv = conn
         log.begin("req", sess.vxid, "rxreq")
         log.put_ahead(LINK, sess.vxid, f"req {vxid} rxreq")
         req.t_first = conn.t_first
@@ -263,7 +262,6 @@ class Http1Transport:
         finish_request(wrk, req)
         if sess.closed is None and req.doclose is not None:
             sess.close(req.doclose)
-        req.transport_priv = None
         if sess.closed is not None:
             self._end(wrk, sess, None)
             return False
@@ -306,9 +304,8 @@ class Http1Transport:
         leftover = bytes(conn.buf[len(PREFACE) :])
         sess.unwatch()
         sess.debug("H2 Prior Knowledge Upgrade")
-        sess.transport = self.env.transports["HTTP2"]
         sess.transport_priv = None
-        self.env.transports["HTTP2"].prior_knowledge(wrk, sess, leftover)
+        self._successor(sess).prior_knowledge(wrk, sess, leftover)
 
     def _upgrade(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
         """Hand the session to HTTP/2 if the request asks for h2c; False: serve it as HTTP/1."""
@@ -326,23 +323,28 @@ class Http1Transport:
         leftover = bytes(conn.buf)
         sess.unwatch()
         sess.debug("H2 Optimistic Upgrade")
-        sess.transport = self.env.transports["HTTP2"]
-        sess.transport_priv = req.transport_priv = None
-        self.env.transports["HTTP2"].upgrade(wrk, sess, req, settings, leftover)
+        sess.transport_priv = None
+        self._successor(sess).upgrade(wrk, sess, req, settings, leftover)
         return True
+
+    def _successor(self, sess: Session) -> Successor:
+        """HTTP/2, which has the session from here on."""
+        successor = sess.transport = self.env.transports["HTTP2"]
+        assert isinstance(successor, Successor)
+        return successor
 
     # -- what the state machine asks for ---------------------------------------------------------------------------
 
     def deliver(self, wrk: Worker, req: Request, source: Source | None) -> Delivered:
         """Send the response; it is complete, or ``req.doclose`` is set, when this returns."""
-        deliver(wrk, self._connection(req), req, source)
+        deliver(wrk, _connection(req.sess), req, source)
         return Delivered.DONE
 
     def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
         """A response without a body; an error says when it arose, and that it is the last (RFC 9110 section 6.6.1)."""
         reason = reason_phrase(status)
         fields = ""
-        conn = self._connection(req)
+        conn = _connection(req.sess)
         if status >= 400 and not conn.lenient:
             fields = f"Date: {format_date(clock.now())}\r\nContent-Length: 0\r\nConnection: close\r\n"
         head = f"HTTP/1.1 {status:03d} {reason}\r\n{fields}\r\n".encode("latin-1")
@@ -360,7 +362,7 @@ class Http1Transport:
 
     def send_100(self, wrk: Worker, req: Request) -> None:
         """Answer ``Expect: 100-continue``, unless the body is coming anyway (RFC 9110 section 10.1.1)."""
-        if not self._connection(req).buf:
+        if not _connection(req.sess).buf:
             self.minimal_response(wrk, req, 100)
 
     def send_interim(self, wrk: Worker, req: Request, notice: Notice) -> None:
@@ -372,7 +374,7 @@ class Http1Transport:
         except WireError:  # the backend's fields hold what no client should see: it is a hint only
             req.log.put(DEBUG, "interim response dropped")
             return
-        failure = self._connection(req).send(req.log, [head], len(head), clock.mono() + params.idle_send_timeout)
+        failure = _connection(req.sess).send(req.log, [head], len(head), clock.mono() + params.idle_send_timeout)
         if failure is None:
             req.acct.resp_hdrbytes += len(head)
         elif req.doclose is None:
@@ -380,7 +382,7 @@ class Http1Transport:
 
     def take_readahead(self, req: Request) -> bytes:
         """What was read from the client behind the request's head; a pipe must send it on first."""
-        conn = self._connection(req)
+        conn = _connection(req.sess)
         leftover = bytes(conn.buf)
         conn.buf.clear()
         req.sess.unwatch()  # the pipe waits for the client itself
@@ -400,14 +402,14 @@ class Http1Transport:
 
     def _resume(self, wrk: Worker, req: Request) -> None:
         req.wrk = wrk
-        self._serve(wrk, req.sess, self._connection(req), self._run, req)
+        self._serve(wrk, req.sess, _connection(req.sess), self._run, req)
 
     def carry_on(self, wrk: Worker, req: Request) -> None:
         """Task: go on behind a response that was `TAKEN` and has been delivered.
 
         For a transport of a VMOD's that puts itself in this one's place and delivers elsewhere.
         """
-        self._serve(wrk, req.sess, self._connection(req), self._delivered, req)
+        self._serve(wrk, req.sess, _connection(req.sess), self._delivered, req)
 
     def client_gone(self, req: Request) -> bool:
         """HTTP/1 learns that its client left when it sends; only a closed session is known."""
@@ -425,11 +427,11 @@ class Http1Transport:
             return {}
         return {"requests": conn.requests, "buffered": len(conn.buf)}
 
-    @staticmethod
-    def _connection(req: Request) -> Connection:
-        conn = req.topreq.transport_priv
-        assert isinstance(conn, Connection)
-        return conn
+
+def _connection(sess: Session) -> Connection:
+    conn = sess.transport_priv
+    assert isinstance(conn, Connection)
+    return conn
 
 
 def _keep_records(fields: FieldBlock) -> None:

@@ -11,6 +11,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.h2.hpack import SPECIAL, encode_response, encode_stored
 from varnishpy.h2.outgoing import Outgoing
 from varnishpy.h2.tables import SE
@@ -34,9 +35,15 @@ _RESPONSE_500: Final = encode_response(
 )
 
 
+def stream_of(req: Request) -> Stream:
+    """The stream of a request that is not over."""
+    return present(req.stream, "req->stream")
+
+
 def deliver(wrk: Worker, req: Request, source: Source | None) -> Delivered:
     """Hand a response over. ``DONE``, with ``doclose`` set, only if the stream is dead already."""
-    stream: Stream = req.transport_priv
+    stream = req.stream
+    assert stream is not None
     h2 = stream.h2
     if get_ident() == h2.thread:
         h2.assert_request_thread()
@@ -99,7 +106,7 @@ def _overflow(wrk: Worker, req: Request) -> bytes:
 
 def minimal_response(req: Request, status: int) -> None:
     """Answer with nothing but a status."""
-    stream: Stream = req.transport_priv
+    stream = stream_of(req)
     log = req.log
     log.put(RESP_PROTOCOL, "HTTP/2.0")
     log.put(RESP_STATUS, f"{status:03d}")
@@ -115,14 +122,14 @@ def minimal_response(req: Request, status: int) -> None:
 
 def send_100(req: Request) -> None:
     """Answer ``Expect: 100-continue``."""
-    stream: Stream = req.transport_priv
+    stream = stream_of(req)
     req.acct.resp_hdrbytes += len(_CONTINUE)
     stream.h2.send_own(Outgoing(stream, _CONTINUE, None, None, interim=True))
 
 
 def send_interim(req: Request, notice: Notice) -> None:
     """Pass on an interim response of the backend (RFC 9113 section 8.1)."""
-    stream: Stream = req.transport_priv
+    stream = stream_of(req)
     block = encode_response(notice.status, notice.fields)
     req.acct.resp_hdrbytes += len(block)
     stream.h2.send_own(Outgoing(stream, block, None, None, interim=True))
@@ -132,5 +139,5 @@ def fail(req: Request, reason: str) -> None:
     """Give up on a request: its stream is reset."""
     req.log.put(DEBUG, "H2FAILREQ")
     req.doclose = req.doclose or reason
-    stream: Stream = req.transport_priv
+    stream = stream_of(req)
     stream.h2.reset_stream(stream, SE.INTERNAL_ERROR)

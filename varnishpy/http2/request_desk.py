@@ -129,7 +129,7 @@ class RequestDesk:
         ws = make_workspace("req", params.workspace_client)
         req = Request(self._env, self._sess, self._transport, vxid, log, ws)
         wrk.tally.req_made += 1
-        req.transport_priv = stream
+        req.stream = stream
         stream.request = req
         h2.log.put(LINK, f"req {vxid} rxreq")
         if stream.t_open == self._opening_at == h2.now:

@@ -88,6 +88,7 @@ class Http2Session:
         self._inline_until = clock.NEVER  # monotonic time
         self._ended = False
         sess.transport_priv = self
+        sess.h2 = self.h2
         stats.main.inc("h2_sessions")
         stats.main.inc("h2_sessions_live")
 
@@ -133,7 +134,7 @@ class Http2Session:
         h2.highest_stream = 1
         advance(stream, RECEIVED_HEADERS)
         advance(stream, RECEIVED_END)
-        req.transport_priv = stream
+        req.stream = stream
         stream.request = req
         h2.control(settings_frame(h2.settings_payload()))
         if not self.desk.start_upgraded(stream):

@@ -16,7 +16,6 @@ from varnishpy.request.finish import finish_request
 from varnishpy.request.transport import Delivered
 
 if TYPE_CHECKING:
-    from varnishpy.h2.stream import Stream
     from varnishpy.request.env import Env
     from varnishpy.request.request import Request, Step
     from varnishpy.session.session import Session
@@ -115,16 +114,14 @@ class Http2Transport:
         return b""
 
     def reembark(self, req: Request) -> None:
-        stream: Stream = req.transport_priv
-        session: Http2Session = req.sess.transport_priv
-        session.desk.reembark(stream)
+        _session(req.sess).desk.reembark(deliver.stream_of(req))
 
     def client_gone(self, req: Request) -> bool:
         wrk = req.wrk
         if wrk is not None and wrk.on_block is not None:  # the session thread itself runs it
-            session: Http2Session = req.sess.transport_priv
-            session.hurry(wrk)
-        stream: Stream = req.transport_priv
+            _session(req.sess).hurry(wrk)
+        stream = req.stream
+        assert stream is not None
         return stream.error is not None or stream.h2.error is not None
 
     def receive_buffer(self, size: int) -> ReceiveBuffer | None:
@@ -138,9 +135,13 @@ class Http2Transport:
     # -- watching --------------------------------------------------------------------------------------------------
 
     def panic_dump(self, sess: Session) -> str:
-        session: Http2Session | None = sess.transport_priv
-        return dump.panic_text(session.h2) if session is not None else ""
+        return dump.panic_text(sess.h2) if sess.h2 is not None else ""
 
     def describe(self, sess: Session) -> dict[str, object]:
-        session: Http2Session | None = sess.transport_priv
-        return dump.describe(session.h2) if session is not None else {}
+        return dump.describe(sess.h2) if sess.h2 is not None else {}
+
+
+def _session(sess: Session) -> Http2Session:
+    session = sess.transport_priv
+    assert isinstance(session, Http2Session)
+    return session

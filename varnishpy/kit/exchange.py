@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from varnishpy import log as vsl
+from varnishpy.base.tls_info import TlsInfo
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.objcore import OC_BUSY, OC_HFM, ObjectCore
 from varnishpy.cache.objhead import ObjectHead
@@ -24,8 +25,9 @@ from varnishpy.request.request import Request
 from varnishpy.request.transport import Delivered
 from varnishpy.request.via import SERVER, add_via
 from varnishpy.session.address import SockAddr
-from varnishpy.session.session import ListenInfo, Session, TlsInfo
+from varnishpy.session.session import Session
 from varnishpy.vcl.context import Ctx
+from varnishpy.vcl.tasks import ListenInfo
 
 if TYPE_CHECKING:
     from varnishpy.base.workspace import Workspace

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from varnishpy import log as vsl
+from varnishpy.base.tls_info import TlsInfo
 from varnishpy.base.workspace import make_workspace
 from varnishpy.child.host import Host
 from varnishpy.kit.exchange import CLIENT_IP, SERVER_IP, NoSocket, NoTransport
@@ -33,9 +34,10 @@ from varnishpy.request.finish import finish_request
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
 from varnishpy.session.address import SockAddr
-from varnishpy.session.session import ListenInfo, Session, TlsInfo
+from varnishpy.session.session import Session
 from varnishpy.storage.source import END, SourceError
 from varnishpy.threads.pool import Priority
+from varnishpy.vcl.tasks import ListenInfo
 
 if TYPE_CHECKING:
     from varnishpy.log.memory import MemoryLog

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.backends.director import Director
 from varnishpy.backends.registry import Backends
@@ -33,6 +33,7 @@ from varnishpy.vcl.codegen import CoveragePoint
 from varnishpy.vcl.compiler import Compiled, CompileOptions, VclError, compile_vcl
 from varnishpy.vcl.context import PrivateData
 from varnishpy.vcl.loader import Vcl, load
+from varnishpy.vcl.module import entry
 
 if TYPE_CHECKING:
     from varnishpy.vcl.context import Ctx
@@ -189,8 +190,8 @@ class Program:
         except VclError as error:
             raise ProgramError(str(error)) from None
         self.vcl = self._load()
-        self.globals: dict[str, Any] = self.vcl.module.names
-        self.hits: list[int] = self.globals["HITS"]
+        self.globals = self.vcl.module.names
+        self.hits: list[int] = entry(self.globals, "HITS", list)
         self.points = counts.points_of(self.globals)
         self.coverage = coverage.record(self.compiled.sources, self.points)
 
@@ -227,7 +228,7 @@ class Program:
         first, dot, second = name.partition(".")
         if not dot:
             return self._replace_sub(name, answer)
-        objects = dict(self.globals["OBJECTS"])
+        objects = dict(entry(self.globals, "OBJECTS", list))
         if first in objects:
             return self._replace_method(objects[first], second, answer)
         vmod = self.globals.get(f"vmod_{first}")

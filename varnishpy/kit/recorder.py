@@ -105,7 +105,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._runs: dict[int, list[_Open]] = {}  # by thread; nested where a method ends in another's
         program.globals["HITS"] = self
-        methods = program.globals["METHODS"]
+        methods = program.vcl.module.methods
         for name, function in list(methods.items()):
             methods[name] = self._watched(name, function)
 

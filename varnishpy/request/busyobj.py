@@ -6,46 +6,34 @@ only, which has its own lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from varnishpy.backends.exchange import BackendAccounting, Exchange
+from varnishpy.backends.exchange import BackendAccounting
 from varnishpy.base import clock
 from varnishpy.http.message import Header, Message
 from varnishpy.threads.worker import TaskInfo
+from varnishpy.vcl.tasks import FetchTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
-    from varnishpy.backends.director import Director
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
-    from varnishpy.cache.objcore import ObjectCore
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.env import Env
     from varnishpy.request.request import Request
     from varnishpy.request.vfp import FetchContext, FetchStack
     from varnishpy.session.address import SockAddr
     from varnishpy.session.session import Session
-    from varnishpy.storage.stevedore import Stevedore
+    from varnishpy.storage.object import StoredObject
     from varnishpy.threads.worker import Worker
-    from varnishpy.vcl.context import PrivateData
 
 
-class BusyObject(Exchange):
+class BusyObject(FetchTask):
     """A backend fetch. Times are wall-clock seconds, durations seconds."""
 
     __slots__ = (
-        "env", "wrk", "vxid", "sess", "client_req", "vcl", "privs", "vcl_trace",
-        "bereq0", "client_identity", "digest",
-        "director_req", "director_resp", "filter_list", "storage_hint",
-        "step",
-        "task_deadline",
-        "objcore", "stale_oc", "uncacheable", "is_bgfetch", "is_hitmiss", "is_hitpass", "was_304", "do_pass",
-        "do_esi", "do_gzip", "do_gunzip", "do_stream", "retries", "max_retries",
-        "err_reason", "failed",
-        "t_first", "synth_body",
-        "bereq_filter_list", "transit_buffer", "t_resp",
+        "env", "wrk", "sess", "client_req", "bereq0", "step", "max_retries", "failed",
         # kept by the state machine for itself
         "hop_headers", "stack", "held", "director_open", "ws_snapshot", "vfp_context", "drop_body",
         "resume", "borrows",
@@ -59,31 +47,31 @@ class BusyObject(Exchange):
         self.ws = ws
         self.sess: Session | None = None
         self.client_req: Request | None = None  # only until REQ_DONE, and only for the request's body
-        self.vcl: Any = None
-        self.privs: dict[Hashable, PrivateData] | None = None
+        self.vcl = None
+        self.privs = None
         self.vcl_trace = False
 
         self.bereq = Message()
         self.bereq0 = Message()  # as built from the client's request; what retries and std.rollback go back to
         self.beresp = Message()
         self.bereq_body = None
-        self.client_identity: str | None = None
+        self.client_identity = None
         self.digest = b""
 
-        self.director_req: Director | None = None
-        self.director_resp: Director | None = None
+        self.director_req = None
+        self.director_resp = None
         self.backend_conn = None
         self.body_reader = None
-        self.filter_list: str | None = None
-        self.storage_hint: Stevedore | None = None
+        self.filter_list = None
+        self.storage_hint = None
         self.step = ""
         self.connect_timeout = None
         self.first_byte_timeout = None
         self.between_bytes_timeout = None
-        self.task_deadline: float | None = None
+        self.task_deadline = None
 
-        self.objcore: ObjectCore | None = None
-        self.stale_oc: ObjectCore | None = None
+        self.objcore = None
+        self.stale_oc = None
         self.uncacheable = False
         self.is_bgfetch = False
         self.is_hitmiss = False
@@ -98,16 +86,16 @@ class BusyObject(Exchange):
         self.max_retries = 0
         self.no_retry = None
         self.err_code = 0
-        self.err_reason: str | None = None
+        self.err_reason = None
         self.failed: str | None = None
         self.t_first = 0.0
         self.t_prev = 0.0
         self.acct = BackendAccounting()
-        self.synth_body: list[bytes] = []
+        self.synth_body = []
         self.doclose = None
-        self.bereq_filter_list: str | None = None  # bereq.filters as VCL set it
-        self.transit_buffer: int | None = None  # octets; None: the parameter
-        self.t_resp = 0.0  # when the response's headers were complete
+        self.bereq_filter_list = None
+        self.transit_buffer = None
+        self.t_resp = 0.0
 
         self.resume: Callable[[], None] | None = None  # has the fetch go on after a pause, see backend.run_fetch
         self.hop_headers: frozenset[Header] = frozenset()
@@ -119,6 +107,12 @@ class BusyObject(Exchange):
         self.ws_snapshot = 0
         self.vfp_context: FetchContext | None = None  # vfp.FetchContext of the running attempt
         self.drop_body = False  # VCL does not want the request's body sent
+
+    def session(self) -> Session | None:
+        return self.sess
+
+    def request_body(self) -> StoredObject | None:
+        return None if self.client_req is None else self.client_req.body_oc
 
     def client_broke_off(self) -> None:
         if self.client_req is not None:

@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, perturb
+from varnishpy.base.panic import present
 from varnishpy.cache.hash import LOOKUP_BUSY, LOOKUP_HIT, LOOKUP_HIT_GRACE, Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED, OC_PRIVATE
 from varnishpy.http.coding import accepts_gzip
@@ -117,8 +118,10 @@ def _start(req: Request) -> None:
     req.step = "transport"
     req.max_restarts = params.max_restarts
     if req.vcl is None:
-        req.vcl = req.env.vcls.active()
-        req.log.put(VCL_USE, req.vcl.name)
+        vcls = req.env.vcls
+        assert vcls is not None
+        vcl = req.vcl = vcls.active()
+        req.log.put(VCL_USE, vcl.name)
 
 
 def _contain(wrk: Worker, req: Request, exc: Exception) -> Step:
@@ -210,7 +213,7 @@ def _prepare(req: Request, client: str) -> None:
         add_via(http, req.env, req.http0.proto, "via" in names)
         if "cache-control" in names:
             http.collect("Cache-Control")
-        req.director_hint = req.vcl.default_director
+        req.director_hint = present(req.vcl, "req->vcl").default_director
         req.d_ttl = -1.0
         req.d_grace = -1.0
         req.disable_esi = False
@@ -345,13 +348,13 @@ def _switch_vcl(wrk: Worker, req: Request, selected: Vcl, label: str) -> None:
     """``return (vcl(label))``: start over with another VCL."""
     rollback_request(wrk, req)
     old = req.vcl
+    selected.ref()
     req.vcl = selected
-    req.vcl.ref()
     if req.topreq is req:
         req.vcl0 = old  # includes start with it again
-    else:
+    elif old is not None:
         old.rel()
-    req.log.put(VCL_USE, f"{req.vcl.name} via {label}")
+    req.log.put(VCL_USE, f"{selected.name} via {label}")
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------------

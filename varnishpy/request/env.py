@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Bans
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.hash import Hash
     from varnishpy.request.request import Request, Step
+    from varnishpy.request.transport import Transport
     from varnishpy.storage.stevedore import Stevedore
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.waiter import Waiter
     from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.registry import VclRegistry
 
 
 @dataclass(slots=True)
@@ -30,11 +32,11 @@ class Env:
     default_stevedore: Stevedore | None = None
     transient: Stevedore | None = None
     next_stevedore: Callable[[], Stevedore] | None = None  # StorageSet.next: each in turn
-    vcls: Any = None  # the VCL registry: .active() -> Vcl with a reference, .get(name)
+    vcls: VclRegistry | None = None
     # of client.py and finish.py: what ESI includes are run with, where they cannot be imported
     run_request: Callable[[Worker, Request], Step] | None = None
     finish_request: Callable[[Worker, Request], None] | None = None
     identity: str = ""  # -i
     hostname: str = ""
-    transports: dict[str, Any] = field(default_factory=dict)  # "HTTP1", "HTTP2", ...
+    transports: dict[str, Transport] = field(default_factory=dict)  # "HTTP1", "HTTP2", ...
     draining: bool = False  # traffic.stop: answers carry Connection: close, sessions get GOAWAY

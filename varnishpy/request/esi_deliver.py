@@ -14,9 +14,10 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.message import Message
 from varnishpy.log.tag_numbers import BEGIN, LINK, REQ_METHOD, VCL_ERROR
@@ -101,7 +102,7 @@ class EsiTransport:
     def panic_dump(self, sess: Session) -> str:
         return "ESI_INCLUDE\n"
 
-    def describe(self, sess: Session) -> dict[str, Any]:
+    def describe(self, sess: Session) -> dict[str, object]:
         return {}
 
 
@@ -339,6 +340,6 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
     for name in _NO_BODY:
         http.unset(name)
 
-    child.vcl = parent.topreq.vcl0 or parent.vcl
-    child.vcl.ref()
+    vcl = child.vcl = present(parent.topreq.vcl0 or parent.vcl, "preq->vcl")
+    vcl.ref()
     return child

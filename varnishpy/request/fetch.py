@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.base.workspace import make_workspace
 from varnishpy.log.tag_numbers import BEGIN, FETCH_ERROR, LINK, VCL_USE
 from varnishpy.log.tasklog import BACKEND, TaskLog
@@ -41,8 +42,8 @@ def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
     bo = BusyObject(req.env, vxid, log, make_workspace("bo", params.workspace_backend))
     bo.sess = req.sess
     wrk.tally.bo_made += 1
-    bo.vcl = req.vcl
-    bo.vcl.ref()
+    vcl = bo.vcl = present(req.vcl, "req->vcl")
+    vcl.ref()
     bo.client_identity = req.client_identity
     bo.director_req = req.director_hint
     bo.digest = req.digest
@@ -52,7 +53,7 @@ def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
     bo.max_retries = params.max_retries
     log.put(BEGIN, f"bereq {req.vxid} {how}")
     if how != "pipe":
-        log.put(VCL_USE, bo.vcl.name)
+        log.put(VCL_USE, vcl.name)
     req.log.put(LINK, f"bereq {vxid} {how}")
     return bo
 

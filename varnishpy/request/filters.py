@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.http.coding import accepts_gzip
 from varnishpy.http.message import Message
@@ -23,8 +23,11 @@ from varnishpy.request.vfp_gzip import Gunzip, Gzip, TestGunzip
 from varnishpy.storage.object import ObjectFlag, StoredObject
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.request.request import Request
+    from varnishpy.vcl.loader import Vcl
 
 FetchFactory = Callable[[], FetchProcessor]
 DeliveryFactory = Callable[[], DeliveryProcessor]
@@ -66,7 +69,9 @@ class Registry:
             self.delivery.pop(name, None)
 
 
-def _refuse_duplicate(kind: str, name: str, factory: Any, tables: list[tuple[dict[str, Any], str]]) -> None:
+def _refuse_duplicate(
+    kind: str, name: str, factory: object, tables: Sequence[tuple[Mapping[str, object], str]]
+) -> None:
     """Raise `FilterError` if a table knows the processor, or another one of that name."""
     for table, scope in tables:
         for known, other in table.items():
@@ -88,22 +93,22 @@ shared: Final = Registry("global")
 _per_vcl: dict[int, Registry] = {}
 
 
-def of_vcl(vcl: Any) -> Registry:
+def of_vcl(vcl: Vcl) -> Registry:
     """The processors that one VCL's VMODs registered; made on first use."""
     return _per_vcl.setdefault(id(vcl), Registry("per-vcl"))
 
 
-def forget_vcl(vcl: Any) -> None:
+def forget_vcl(vcl: Vcl) -> None:
     """A VCL is discarded, and its processors with it."""
     _per_vcl.pop(id(vcl), None)
 
 
-def _registries(vcl: Any) -> tuple[Registry, ...]:
+def _registries(vcl: Vcl | None) -> tuple[Registry, ...]:
     own = _per_vcl.get(id(vcl))
     return (_builtin, shared) if own is None else (_builtin, shared, own)
 
 
-def fetch_processors(names: str, vcl: Any) -> list[FetchProcessor]:
+def fetch_processors(names: str, vcl: Vcl | None) -> list[FetchProcessor]:
     """Processors of a filter list, nearest to the backend first; raises `FilterError`."""
     found = []
     for name in names.split():
@@ -114,7 +119,7 @@ def fetch_processors(names: str, vcl: Any) -> list[FetchProcessor]:
     return found
 
 
-def delivery_processors(names: str, vcl: Any) -> list[DeliveryProcessor]:
+def delivery_processors(names: str, vcl: Vcl | None) -> list[DeliveryProcessor]:
     """Processors of a filter list, nearest to storage first; raises `FilterError`."""
     found = []
     for name in names.split():

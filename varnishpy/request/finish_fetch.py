@@ -30,7 +30,8 @@ def release_fetch(wrk: Worker, bo: BusyObject) -> None:
     bo.objcore = None
     hash_.deref(wrk, oc)
     vcl, bo.vcl = bo.vcl, None
-    vcl.rel()
+    if vcl is not None:
+        vcl.rel()
     bo.director_req = bo.director_resp = bo.resume = None
 
 

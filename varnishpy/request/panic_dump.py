@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.cache.objcore import OcFlag
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from varnishpy.backends.director import Director
     from varnishpy.base.dumptext import DumpText
     from varnishpy.cache.objcore import BusyObjectControl, ObjectCore
     from varnishpy.http.message import Message
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.request.request import Request
+    from varnishpy.vcl.context import PrivateData
+    from varnishpy.vcl.loader import Vcl
 
 _REQUEST_FLAGS: Final = (
     "disable_esi", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary", "is_hit",
@@ -56,7 +61,7 @@ def dump_objcore(out: DumpText, name: str, oc: ObjectCore) -> None:
             out.struct("boc", oc.boc, write_boc)
         out.line(f"exp = {{{oc.t_origin:.6f}, {oc.ttl:.6f}, {oc.grace:.6f}, {oc.keep:.6f}}},")
         out.line(f"objhead = {id(oc.objhead):#x},")
-        stobj: Any = oc.stobj
+        stobj = oc.stobj
         if stobj is None:
             out.line("stevedore = NULL,")
         else:
@@ -65,7 +70,7 @@ def dump_objcore(out: DumpText, name: str, oc: ObjectCore) -> None:
     out.struct(f"objcore[{name}]", oc, write)
 
 
-def _dump_director(out: DumpText, name: str, director: Any) -> None:
+def _dump_director(out: DumpText, name: str, director: Director | None) -> None:
     if director is None:
         return
     with out.block(f"{name} = {id(director):#x}"):
@@ -73,15 +78,15 @@ def _dump_director(out: DumpText, name: str, director: Any) -> None:
         out.line(f"admin_health = {director.admin_health}, changed = {director.health_changed:.6f},")
 
 
-def _dump_vcl(out: DumpText, name: str, vcl: Any) -> None:
-    def write(out: DumpText, vcl: Any) -> None:
+def _dump_vcl(out: DumpText, name: str, vcl: Vcl | None) -> None:
+    def write(out: DumpText, vcl: Vcl) -> None:
         out.line(f'name = "{vcl.name}",\nbusy = {vcl.busy},\ndiscard = {vcl.discarded:d},\nstate = {vcl.state},')
         out.line(f"temp = {'warm' if vcl.is_warm else 'cold'},")
 
     out.struct(f"vcl[{name}]", vcl, write)
 
 
-def _dump_privs(out: DumpText, privs: dict[Any, Any] | None) -> None:
+def _dump_privs(out: DumpText, privs: dict[Hashable, PrivateData] | None) -> None:
     if privs is None:
         out.line("privs = NULL")
         return

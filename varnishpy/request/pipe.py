@@ -12,13 +12,14 @@ import select
 import socket
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from varnishpy import stats
 from varnishpy.backends.backend import Backend
 from varnishpy.backends.director import resolve
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.log.tag_numbers import BEREQ_METHOD, PIPE_ACCT
 from varnishpy.params import params
 from varnishpy.request import bodystatus
@@ -33,6 +34,7 @@ from varnishpy.vcl.context import Ctx, end_task
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
+    from varnishpy.storage.source import Piece
     from varnishpy.threads.worker import Worker
 
 _CHUNK: Final = 65536
@@ -47,7 +49,7 @@ class Stream(Protocol):
 
     def fileno(self) -> int: ...
     def recv(self, bufsize: int, /) -> bytes: ...
-    def sendmsg(self, buffers: Any, /) -> int: ...
+    def sendmsg(self, buffers: list[Piece], /) -> int: ...
     def shutdown(self, how: int, /) -> None: ...
 
 
@@ -105,7 +107,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
     finally:
         if bo.privs is not None:
             end_task(bo)
-        bo.vcl.rel()
+        present(bo.vcl, "bo->vcl").rel()
         bo.vcl = None
         bo.director_req = bo.director_resp = None
         log_end(wrk, bo)
@@ -114,7 +116,7 @@ def step_pipe(wrk: Worker, req: Request) -> str | Step:
 def _run(wrk: Worker, req: Request, bo: BusyObject) -> str | Step:
     action = "fail"
     if not req.ws.overflowed and not client_left(wrk, req):
-        action = req.vcl.run("pipe", Ctx.for_pipe(req, bo))
+        action = present(req.vcl, "req->vcl").run("pipe", Ctx.for_pipe(req, bo))
         if action == "fail":
             wrk.stats.vcl_fail += 1
     if action == "synth":

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
-from varnishpy.cache.asking import Asking
 from varnishpy.http.message import Header, Message
 from varnishpy.request.bodystatus import NO_BODY, BodyStatus
 from varnishpy.threads.worker import TaskInfo
+from varnishpy.vcl.tasks import ClientTask
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-    from varnishpy.backends.director import Director
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
     from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.h2.stream import Stream
     from varnishpy.http.received_head import ReceivedHead
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.env import Env
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.storage.object import StoredObject
     from varnishpy.storage.prepared import Prepared
-    from varnishpy.storage.stevedore import Stevedore
-    from varnishpy.vcl.context import PrivateData
+    from varnishpy.vcl.context import Ctx
+    from varnishpy.vcl.loader import Vcl
 
 
 class Step(Enum):
@@ -62,38 +60,32 @@ class Accounting:
     resp_pieces: int = 0
 
 
-class Request(Asking):
+class Request(ClientTask):
     """A client request. Times are wall-clock seconds; durations are seconds; ``ttl < 0`` is expired."""
 
     __deletable__ = ("topreq",)  # for the compiler
 
     __slots__ = (
         # where it lives
-        "env", "sess", "transport", "transport_priv", "ws", "topreq", "esi_level",
+        "env", "sess", "transport", "stream", "topreq",
         # messages
-        "received", "http0", "resp", "prepared", "body", "want100cont", "synth_body",
-        "filter_list",
+        "received", "http0", "prepared", "body", "want100cont",
         # VCL
-        "vcl", "restarts", "max_restarts", "director_hint", "client_identity", "storage_hint", "privs",
-        "err_code", "err_reason", "vcl_trace", "ctx",
+        "max_restarts", "ctx",
         # lookup
-        "hash_parts",
-        "is_hit", "is_hitmiss", "is_hitpass", "stale_oc", "body_oc", "synth_stored", "boc",
-
+        "stale_oc", "synth_stored", "boc",
         # progress
-        "step", "doclose", "res_esi", "res_pipe", "t_first", "t_prev", "t_resp",
-        "acct",
+        "step", "doclose", "res_esi", "res_pipe", "t_first", "acct",
         # kept by the state machine for itself
-        "hop_headers", "body_status", "delivering", "late100cont", "disable_esi", "req_filter_list", "vcl0",
-        "req_reset",
-        "processors", "pump", "ws_snapshot", "started", "contained",
+        "hop_headers", "body_status", "delivering", "vcl0", "req_reset", "processors", "pump", "ws_snapshot",
+        "started", "contained",
     )  # fmt: skip
 
     def __init__(self, env: Env, sess: Session, transport: Transport, vxid: int, log: TaskLog, ws: Workspace) -> None:
         self.env = env
         self.sess = sess
         self.transport = transport
-        self.transport_priv: Any = None
+        self.stream: Stream | None = None  # of HTTP/2, from its head until the request is over
         self.wrk = None
         self.vxid = vxid
         self.log = log
@@ -108,23 +100,23 @@ class Request(Asking):
         self.prepared: Prepared | None = None  # of the object that the response was made of
         self.body: RequestBody | None = None
         self.want100cont = False
-        self.synth_body: list[bytes] = []
-        self.filter_list: str | None = None  # resp.filters as VCL set it
+        self.synth_body = []
+        self.filter_list = None
 
-        self.vcl: Any = None
+        self.vcl = None
         self.restarts = 0
         self.max_restarts = 0
-        self.director_hint: Director | None = None
-        self.client_identity: str | None = None
-        self.storage_hint: Stevedore | None = None
-        self.privs: dict[Hashable, PrivateData] | None = None
+        self.director_hint = None
+        self.client_identity = None
+        self.storage_hint = None
+        self.privs = None
         self.err_code = 0
-        self.err_reason: str | None = None
+        self.err_reason = None
         self.vcl_trace = False
-        self.ctx: Any = None  # the context of the VCL methods run so far
+        self.ctx: Ctx | None = None  # the context of the VCL methods run so far
 
         self.digest = b""
-        self.hash_parts: list[str] = []
+        self.hash_parts = []
         self.hash_always_miss = False
         self.hash_ignore_busy = False
         self.hash_ignore_vary = False
@@ -136,7 +128,7 @@ class Request(Asking):
         self.hitmiss_info = None
         self.objcore = None
         self.stale_oc: ObjectCore | None = None
-        self.body_oc: StoredObject | None = None  # the cached request body
+        self.body_oc = None
         self.synth_stored: StoredObject | None = None  # the room that a synthetic body takes
         self.boc: BusyObjectControl | None = None
         self.waiting_on = None
@@ -157,16 +149,22 @@ class Request(Asking):
         self.hop_headers: frozenset[Header] = frozenset()  # headers of req.http that its Connection named
         self.body_status: BodyStatus = NO_BODY
         self.delivering = False  # a response was handed to the transport, or tried to
-        self.late100cont = False  # vcl_recv asked to put off 100-continue until the body is wanted
+        self.late100cont = False
         self.disable_esi = False  # resp.do_esi = false
-        self.req_filter_list: str | None = None  # req.filters
-        self.vcl0: Any = None  # the VCL that handed over with return (vcl(...)); of the top request
+        self.req_filter_list = None
+        self.vcl0: Vcl | None = None  # the VCL that handed over with return (vcl(...)); of the top request
         self.req_reset = False  # the client was found gone at a VCL step
         self.processors: list[DeliveryProcessor] = []  # open delivery processors, storage side first
         self.pump: Pump | None = None  # what computes the body while the transport sends it, see vdp.Pump
         self.ws_snapshot = 0
         self.started = False  # the state machine has taken the request over from the transport
         self.contained = False  # a bug was contained once; a second one gives up
+
+    def session(self) -> Session:
+        return self.sess
+
+    def top(self) -> Request:
+        return self.topreq
 
     def reembark(self) -> None:
         self.transport.reembark(self)

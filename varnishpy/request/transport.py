@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from varnishpy.backends.errors import RequestBodyError
 from varnishpy.backends.exchange import RequestBody as RequestBody
@@ -33,6 +33,21 @@ DELIVERED_TAKEN: Final = Delivered.TAKEN
 
 class BodyError(RequestBodyError):
     """The client's request body could not be read; the text is the reason for the log."""
+
+
+@runtime_checkable
+class Successor(Protocol):
+    """A transport that a session of another one may go on with: what HTTP/1 needs of HTTP/2."""
+
+    def prior_knowledge(self, wrk: Worker, sess: Session, leftover: bytes) -> None:
+        """The client began with the preface; ``leftover`` is what was read behind it."""
+
+    def upgrade(self, wrk: Worker, sess: Session, req: Request, settings: bytes, leftover: bytes) -> None:
+        """The client sent ``Upgrade: h2c``; its request has no body.
+
+        :param settings: the decoded HTTP2-Settings
+        :param leftover: what was read behind the request
+        """
 
 
 class Transport(Protocol):

@@ -48,16 +48,17 @@ def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
             _note_reset(wrk, req)
             return "fail", None
     vcl = req.vcl
+    assert vcl is not None
     fixed = vcl.fixed.get(method)
     if fixed is not None and not req.vcl_trace:
         req.log.put_records(fixed.records)
         return fixed.action, None
-    ctx: Ctx | None = req.ctx
+    ctx = req.ctx
     if ctx is None or ctx.vcl is not vcl:
         ctx = req.ctx = Ctx.for_request(req)
     else:
         ctx.renew(req)
-    action: str = vcl.run(method, ctx)
+    action = vcl.run(method, ctx)
     if action == "fail":
         wrk.stats.vcl_fail += 1
     return action, ctx
@@ -65,11 +66,13 @@ def run_vcl(wrk: Worker, req: Request, method: str) -> tuple[str, Ctx | None]:
 
 def run_backend_vcl(wrk: Worker, bo: BusyObject, method: str) -> str:
     """Run a backend-side method."""
-    fixed = bo.vcl.fixed.get(method)
+    vcl = bo.vcl
+    assert vcl is not None
+    fixed = vcl.fixed.get(method)
     if fixed is not None and not bo.vcl_trace:
         bo.log.put_records(fixed.records)
-        return str(fixed.action)
-    action: str = bo.vcl.run(method, Ctx.for_fetch(bo))
+        return fixed.action
+    action = vcl.run(method, Ctx.for_fetch(bo))
     if action == "fail":
         wrk.stats.vcl_fail += 1
     return action

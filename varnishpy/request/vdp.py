@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from varnishpy.base.compiled import mypyc_attr
 from varnishpy.log.tag_numbers import VDP_ACCT
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from varnishpy.http.message import Message
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.request import Request
+    from varnishpy.storage.object import StoredObject
     from varnishpy.threads.worker import Worker
 
 
@@ -57,7 +58,15 @@ class DeliveryContext:
 
     __slots__ = ("finished", "length", "log", "req", "response", "stobj")
 
-    def __init__(self, req: Request, log: TaskLog, response: Message, length: int, stobj: Any, finished: bool) -> None:
+    def __init__(
+        self,
+        req: Request,
+        log: TaskLog,
+        response: Message,
+        length: int,
+        stobj: StoredObject | None,
+        finished: bool,
+    ) -> None:
         self.req = req
         self.log = log
         self.response = response

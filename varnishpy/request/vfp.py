@@ -10,7 +10,7 @@ The first error of a fetch is logged as ``FetchError`` and later ones are kept s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from varnishpy.backends.errors import FetchError
 from varnishpy.base.compiled import mypyc_attr
@@ -21,6 +21,7 @@ from varnishpy.log.tasklog import is_masked
 if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.stats import TaskCounters
+    from varnishpy.vcl.loader import Vcl
 
 
 #: what ``VfpAcct`` calls the readers of HTTP/1 bodies, by their kind
@@ -42,7 +43,7 @@ class FetchContext:
 
     __slots__ = ("attrs", "failed", "flags", "log", "request", "response", "stats", "vcl")
 
-    def __init__(self, log: TaskLog, request: Message, response: Message, stats: TaskCounters, vcl: Any) -> None:
+    def __init__(self, log: TaskLog, request: Message, response: Message, stats: TaskCounters, vcl: Vcl | None) -> None:
         self.log = log
         self.request = request
         self.response = response

@@ -30,12 +30,12 @@ from varnishpy.log.tag_numbers import ERROR, SESS_ERROR
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.address import sockaddr
-from varnishpy.session.session import ListenInfo, Session
+from varnishpy.session.session import Session
+from varnishpy.vcl.tasks import ListenInfo
 
 if TYPE_CHECKING:
     from varnishpy.base.endpoint import ListenEndpoint
     from varnishpy.request.env import Env
-    from varnishpy.request.transport import Transport
     from varnishpy.threads import Pool, Task, Worker
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, no time
@@ -233,7 +233,7 @@ class Acceptor:
             self._owner.pace.good()
             wrk.stats.sess_conn += 1
             wrk.stats.s_sess += 1
-            transport: Transport = self.env.transports[_FIRST[self.listen.proto]]
+            transport = self.env.transports[_FIRST[self.listen.proto]]
             try:
                 transport.new_session(wrk, sess)
             except Exception:

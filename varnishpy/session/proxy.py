@@ -13,6 +13,7 @@ from varnishpy.base import clock
 from varnishpy.http import proxy_wire
 from varnishpy.http.proxy_wire import ProxyError, ProxyHeader, ProxyOverflow
 from varnishpy.http1.connection import Connection, Fill
+from varnishpy.http1.transport import Http1Transport
 from varnishpy.log.tag_numbers import PROXY as _PROXY
 from varnishpy.log.tag_numbers import PROXY_GARBAGE
 from varnishpy.log.tasklog import vsl
@@ -21,7 +22,6 @@ from varnishpy.session.address import SockAddr
 from varnishpy.session.handshake import HandshakeTransport
 
 if TYPE_CHECKING:
-    from varnishpy.http1.transport import Http1Transport
     from varnishpy.session.session import Session
     from varnishpy.threads.worker import Worker
 
@@ -48,7 +48,8 @@ class ProxyTransport(HandshakeTransport):
         if header.client is not None and header.server is not None:
             sess.client_ip = SockAddr(*header.client)
             sess.server_ip = SockAddr(*header.server)
-        http: Http1Transport = self.env.transports["HTTP1"]
+        http = self.env.transports["HTTP1"]
+        assert isinstance(http, Http1Transport)
         http.new_session(wrk, sess, bytes(conn.buf))
 
     def _receive(self, sess: Session, conn: Connection, wrk: Worker) -> None:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Hashable, MutableMapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -24,21 +23,19 @@ from varnishpy.base.workspace import make_workspace
 from varnishpy.log.tag_numbers import BEGIN, DEBUG, END, SESS_CLOSE, SESS_OPEN
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
-from varnishpy.session.address import NO_ADDRESS, SockAddr, sockaddr
+from varnishpy.session.address import NO_ADDRESS, sockaddr
 from varnishpy.session.closing import REASONS
 from varnishpy.threads.worker import TaskInfo
+from varnishpy.vcl.tasks import ClientSession, ListenInfo
 
 if TYPE_CHECKING:
     from varnishpy.base.dumptext import DumpText
-    from varnishpy.base.x509 import Certificate
-    from varnishpy.http.proxy_wire import ProxyHeader
     from varnishpy.request.env import Env
     from varnishpy.request.transport import Transport
     from varnishpy.storage.source import Piece
     from varnishpy.threads.pool import Pool
     from varnishpy.threads.watch import Watched
     from varnishpy.threads.worker import Task, Worker
-    from varnishpy.vcl.context import PrivateData
 
 
 class StreamSocket(Protocol):
@@ -59,45 +56,16 @@ class StreamSocket(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True, frozen=True)
-class ListenInfo:
-    """What a session knows of the socket it was accepted on.
-
-    ``name`` is the ``-a`` name (``a0``), ``endpoint`` the address as given, ``proto`` HTTP, PROXY or HTTPS.
-    """
-
-    name: str
-    endpoint: str
-    proto: str
-    is_uds: bool = False
-
-
-@dataclass(slots=True, frozen=True)
-class TlsInfo:
-    """What was agreed on with a TLS client; VCL and ``ReqStart`` want to know."""
-
-    version: str
-    cipher: str
-    alpn: str
-    sni: str
-    certificate: Certificate | None = None  # shown to the client
-    ja3: str = ""  # fingerprint of its ClientHello, if the parameter tls_ja3 asked for it
-
-
-class Session:
+class Session(ClientSession):
     """See the module text. Times are wall-clock seconds, timeouts seconds; a timeout of ``None`` is the parameter's."""
 
     __slots__ = (
         # where it belongs
-        "env", "pool", "table", "listen", "vxid", "ws",
+        "env", "pool", "table",
         # the connection
-        "sock", "fd", "remote_ip", "local_ip", "client_ip", "server_ip", "tls", "proxy", "closed", "ended",
+        "sock", "closed", "ended",
         # progress
         "t_open", "t_idle", "transport", "transport_priv", "watched",
-        # VCL's sess.*
-        "timeout_idle", "timeout_linger", "send_timeout", "idle_send_timeout",
-        # VMODs' PRIV_SESSION and the like
-        "privs",
     )  # fmt: skip
 
     def __init__(
@@ -117,23 +85,24 @@ class Session:
         self.ws = make_workspace("ses", params.workspace_session)
         self.sock = sock
         self.fd = sock.fileno()
-        self.remote_ip: SockAddr = NO_ADDRESS
-        self.local_ip: SockAddr = NO_ADDRESS
-        self.client_ip: SockAddr = NO_ADDRESS
-        self.server_ip: SockAddr = NO_ADDRESS
-        self.tls: TlsInfo | None = None
-        self.proxy: ProxyHeader | None = None
+        self.remote_ip = NO_ADDRESS
+        self.local_ip = NO_ADDRESS
+        self.client_ip = NO_ADDRESS
+        self.server_ip = NO_ADDRESS
+        self.tls = None
+        self.proxy = None
         self.closed: str | None = None
         self.ended = False
         self.t_open = self.t_idle = clock.now()
         self.transport: Transport | None = None
-        self.transport_priv: Any = None
+        self.transport_priv: object = None  # only the transport itself knows what it keeps here
+        self.h2 = None
         self.watched: Watched | None = None  # its place in the pool's watch, from its first rest on
-        self.timeout_idle: float | None = None
-        self.timeout_linger: float | None = None
-        self.send_timeout: float | None = None
-        self.idle_send_timeout: float | None = None
-        self.privs: dict[Hashable, PrivateData] | None = None
+        self.timeout_idle = None
+        self.timeout_linger = None
+        self.send_timeout = None
+        self.idle_send_timeout = None
+        self.privs = None
 
     @property
     def scheme(self) -> str:
@@ -224,7 +193,7 @@ class Session:
         vsl(END, self.vxid, "")
         if self.ws.overflowed:
             stats.main.inc("ws_session_overflow")
-        self.transport_priv = None
+        self.transport_priv = self.h2 = None
         self.privs = None
 
     def hand_over(self, wrk: Worker, transport: Transport) -> None:

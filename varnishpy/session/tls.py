@@ -14,16 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
+from varnishpy.base.tls_info import TlsInfo
 from varnishpy.log.tag_numbers import TLS as _TLS
 from varnishpy.log.tasklog import vsl
 from varnishpy.params import params
 from varnishpy.session.handshake import HandshakeTransport
 from varnishpy.session.ja3 import LONGEST, fingerprint
-from varnishpy.session.session import TlsInfo
 from varnishpy.session.tls_socket import TlsSocket
 
 if TYPE_CHECKING:
-    from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
     from varnishpy.session.certificates import CertStore
     from varnishpy.session.session import Session
@@ -102,7 +101,7 @@ class TlsTransport(HandshakeTransport):
         sess.tls = TlsInfo(sock.version, sock.cipher, sock.alpn, sock.server_name, sock.certificate, ja3)
         vsl(_TLS, sess.vxid, f"{sock.version} {sock.cipher} alpn={sock.alpn or '-'} sni={sess.tls.sni or '-'}")
         sess.t_idle = clock.now()
-        http: Http1Transport = self.env.transports["HTTP1"]
+        http = self.env.transports["HTTP1"]
         http.new_session(wrk, sess)
 
     def _failed(self, wrk: Worker, sess: Session, error: OSError) -> None:

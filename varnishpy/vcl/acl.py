@@ -7,7 +7,7 @@ import re
 import socket
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.base.ipaddr import MAPPED, packed
 from varnishpy.log.tags import Tag
@@ -297,7 +297,7 @@ class Acl:
                 tables.append((shift, {}))
             tables[-1][1].setdefault(int.from_bytes(entry.packed, "big") >> shift, entry)
 
-    def match(self, ctx: Ctx, address: Any) -> bool:
+    def match(self, ctx: Ctx, address: SockAddr | None) -> bool:
         """Is the address in the list? Raises `VclFailure` for no address."""
         if address is None:
             raise VclFailure("Cannot match a null IP address")

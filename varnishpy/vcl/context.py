@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from varnishpy.base.panic import panic
+from varnishpy.base.panic import panic, present
 from varnishpy.log import vsl
 from varnishpy.log.tag_numbers import VCL_ERROR
 
 if TYPE_CHECKING:
+    from varnishpy.base.workspace import Workspace
     from varnishpy.http.message import Message
-    from varnishpy.request.busyobj import BusyObject
-    from varnishpy.request.request import Request
+    from varnishpy.log.tasklog import TaskLog
+    from varnishpy.vcl.loader import Vcl
+    from varnishpy.vcl.tasks import ClientSession, ClientTask, FetchTask
+
+Method = Callable[["Ctx"], str | None]
+T = TypeVar("T")
 
 
 def module_name(vcl: str) -> str:
@@ -55,36 +60,36 @@ class Ctx:
         "ws",
     )
 
-    def __init__(self, vcl: Any) -> None:
+    def __init__(self, vcl: Vcl) -> None:
         self.vcl = vcl
-        self.syntax: int = vcl.syntax if vcl is not None else 41
-        self.req: Any = None
-        self.bo: Any = None
-        self.http_req: Any = None
-        self.http_req_top: Any = None
-        self.http_resp: Any = None
-        self.http_bereq: Any = None
-        self.http_beresp: Any = None
-        self.vsl: Any = None
-        self.ws: Any = None
-        self.sess: Any = None
+        self.syntax: int = vcl.syntax
+        self.req: ClientTask | None = None
+        self.bo: FetchTask | None = None
+        self.http_req: Message | None = None
+        self.http_req_top: Message | None = None
+        self.http_resp: Message | None = None
+        self.http_bereq: Message | None = None
+        self.http_beresp: Message | None = None
+        self.vsl: TaskLog | None = None
+        self.ws: Workspace | None = None
+        self.sess: ClientSession | None = None
         self.now = 0.0
         self.method = ""
         self.handling: str | None = None
         self.failure: str | None = None
-        self.selected: tuple[Any, str] | None = None
+        self.selected: tuple[Vcl, str] | None = None
         self.trace = False
         self.called: set[str] | None = None
         self.messages: list[str] | None = None  # where failures go without a log: vcl_init
 
     @classmethod
-    def for_request(cls, req: Request) -> Ctx:
+    def for_request(cls, req: ClientTask) -> Ctx:
         """For the client side; ``now`` is the request's last timestamp."""
-        ctx = cls(req.vcl)
+        ctx = cls(present(req.vcl, "req->vcl"))
         ctx._take_request(req)
         return ctx
 
-    def renew(self, req: Request) -> None:
+    def renew(self, req: ClientTask) -> None:
         """Ready for the request's next method; what the last one left is gone."""
         self.http_resp = req.resp
         self.now = req.t_prev
@@ -95,60 +100,65 @@ class Ctx:
         self.called = None
 
     @classmethod
-    def for_fetch(cls, bo: BusyObject) -> Ctx:
+    def for_fetch(cls, bo: FetchTask) -> Ctx:
         """For the backend side; ``now`` is the fetch's last timestamp."""
-        ctx = cls(bo.vcl)
+        ctx = cls(present(bo.vcl, "bo->vcl"))
         ctx._take_fetch(bo)
         return ctx
 
     @classmethod
-    def for_pipe(cls, req: Request, bo: BusyObject) -> Ctx:
+    def for_pipe(cls, req: ClientTask, bo: FetchTask) -> Ctx:
         """For vcl_pipe, which sees both."""
-        ctx = cls(req.vcl)
+        ctx = cls(present(req.vcl, "req->vcl"))
         ctx._take_fetch(bo)
         ctx._take_request(req)
         return ctx
 
     @classmethod
-    def for_cli(cls, vcl: Any) -> Ctx:
+    def for_cli(cls, vcl: Vcl) -> Ctx:
         """For loading, events and discarding: no transaction, failures are collected."""
         ctx = cls(vcl)
         ctx.messages = []
         ctx.now = time.time()
         return ctx
 
-    def _take_request(self, req: Request) -> None:
+    def _take_request(self, req: ClientTask) -> None:
         self.req = req
         self.http_req = req.http
-        self.http_req_top = req.topreq.http
+        self.http_req_top = req.top().http
         self.http_resp = req.resp
         self.vsl = req.log
         self.ws = req.ws
-        self.sess = req.sess
+        self.sess = req.session()
         self.now = req.t_prev
         self.trace = req.vcl_trace
 
-    def _take_fetch(self, bo: BusyObject) -> None:
+    def _take_fetch(self, bo: FetchTask) -> None:
         self.bo = bo
         self.http_bereq = bo.bereq
         self.http_beresp = bo.beresp
         self.vsl = bo.log
         self.ws = bo.ws
-        self.sess = bo.sess
+        self.sess = bo.session()
         self.now = bo.t_prev
         self.trace = bo.vcl_trace
 
     def message(self, where: str) -> Message:
         """The message of a header prefix: req, req_top, resp, bereq, beresp, obj, obj_stale."""
-        if where == "obj":
-            found = self.req.objcore.stobj.headers
-        elif where == "obj_stale":
-            found = self.bo.stale_oc.stobj.headers
+        found: Message | None = None
+        if where in ("obj", "obj_stale"):
+            oc = None
+            if where == "obj":
+                oc = None if self.req is None else self.req.objcore
+            elif self.bo is not None:
+                oc = self.bo.stale_oc
+            if oc is not None and oc.stobj is not None:
+                found = oc.stobj.headers
         else:
             found = getattr(self, f"http_{where}")
         if found is None:
             raise VclFailure(f"{where}.http is not available here")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def log(self, tag: int, text: str) -> None:
         """Log into the transaction; without one (vcl_init, events) as the process, but failures go to the CLI."""
@@ -159,7 +169,25 @@ class Ctx:
         else:
             vsl(tag, 0, text)
 
-    def task(self) -> Any:
+    def request(self) -> ClientTask:
+        """The request that this is part of; raises `VclFailure` where there is none."""
+        if self.req is None:
+            raise VclFailure("req is not available here")
+        return self.req
+
+    def fetch(self) -> FetchTask:
+        """The fetch that this is part of; raises `VclFailure` where there is none."""
+        if self.bo is None:
+            raise VclFailure("bereq is not available here")
+        return self.bo
+
+    def session(self) -> ClientSession:
+        """The client's session; raises `VclFailure` where there is none."""
+        if self.sess is None:
+            raise VclFailure("There is no client here")
+        return self.sess
+
+    def task(self) -> ClientTask | FetchTask | None:
         """The request (a pipe too is part of it) or fetch that this is part of; ``None`` on the CLI."""
         return self.bo if self.req is None else self.req
 
@@ -175,7 +203,7 @@ class VclSub:
 
     __slots__ = ("function", "methods", "name")
 
-    def __init__(self, name: str, function: Callable[[Ctx], str | None], methods: frozenset[str]) -> None:
+    def __init__(self, name: str, function: Method, methods: frozenset[str]) -> None:
         self.name = name
         self.function = function
         self.methods = methods
@@ -201,7 +229,7 @@ class VclSub:
             ctx.handling = action
 
 
-def run_once(ctx: Ctx, name: str, function: Callable[[Ctx], str | None]) -> str | None:
+def run_once(ctx: Ctx, name: str, function: Method) -> str | None:
     """Run a sub, which it must not reach again: what the compiler sees to where no sub is a value."""
     if ctx.called is None:
         ctx.called = set()
@@ -232,7 +260,7 @@ def digest(parts: list[str]) -> bytes:
     return found
 
 
-class PrivateData(dict[Hashable, Any]):
+class PrivateData(dict[object, object]):
     """What a VMOD keeps for a task (PRIV_TASK), a whole ESI tree (PRIV_TOP), a VCL or a call.
 
     ``on_end`` is called once when that is over.
@@ -246,6 +274,18 @@ class PrivateData(dict[Hashable, Any]):
 
     def __bool__(self) -> bool:
         return True
+
+    def find(self, key: object, kind: type[T]) -> T | None:
+        """What is kept under that key, if it is of that kind."""
+        found = self.get(key)
+        return found if isinstance(found, kind) else None
+
+    def of(self, kind: type[T]) -> T:
+        """The one thing of a kind that is kept here; made, without arguments, when it is first asked for."""
+        found = self.find(kind, kind)
+        if found is None:
+            self[kind] = found = kind()
+        return found
 
 
 def end_private(store: dict[Hashable, PrivateData] | None) -> None:
@@ -264,7 +304,7 @@ def end_private(store: dict[Hashable, PrivateData] | None) -> None:
         raise errors[0]
 
 
-def end_task(task: Request | BusyObject) -> None:
+def end_task(task: ClientTask | FetchTask) -> None:
     """The state machines call this when a request or fetch is over."""
     if task.privs:
         end_private(task.privs)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from varnishpy.vcl.codegen import CoveragePoint
+from varnishpy.vcl.module import entry
 
 DIRECTORY: Final = "VARNISHPY_VCL_COV"  # daemons compile for coverage and write what they counted into this folder
 SUFFIX: Final = ".vclcov.json"
@@ -25,9 +26,9 @@ class CoverageError(Exception):
     """A file of counts cannot be read; the text names it."""
 
 
-def points_of(module: dict[str, Any]) -> list[CoveragePoint]:
+def points_of(module: Mapping[str, object]) -> list[CoveragePoint]:
     """The points of a generated module."""
-    return [CoveragePoint(*row) for row in module["COVERAGE"]]
+    return [CoveragePoint(*row) for row in entry(module, "COVERAGE", list)]
 
 
 @dataclass
@@ -77,12 +78,14 @@ def wanted() -> str:
     return os.environ.get(DIRECTORY, "")
 
 
-def write_program(name: str, module: dict[str, Any]) -> None:
+def write_program(name: str, module: Mapping[str, object]) -> None:
     """Write what a program counted that was compiled for coverage, if somebody wants it."""
     directory = wanted()
     if not directory or "HITS" not in module:
         return
+    hits = module["HITS"]
+    assert isinstance(hits, Iterable)  # while units are recorded it is no list
     try:
-        write(directory, name, Record(module["SOURCES"], points_of(module), list(module["HITS"])))
+        write(directory, name, Record(entry(module, "SOURCES", list), points_of(module), list(hits)))
     except OSError as error:
         print(f"coverage of VCL {name} is lost: {error}", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import invariant
@@ -22,9 +22,9 @@ from varnishpy.base.regex import RegexMatchError, set_limits
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import Records
 from varnishpy.params import params
-from varnishpy.vcl.context import Ctx, PrivateData, VclFailure, end_private, module_name
+from varnishpy.vcl.context import Ctx, Method, PrivateData, VclFailure, end_private, module_name
 from varnishpy.vcl.methods import METHODS
-from varnishpy.vcl.module import Method, Module
+from varnishpy.vcl.module import Module, entry
 from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vcl.vmodfind import version
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from varnishpy.backends.director import Director
     from varnishpy.cache.keys import KeyIndex
     from varnishpy.cache.objcore import ObjectCore
-    from varnishpy.request.request import Request
     from varnishpy.storage.source import Source
     from varnishpy.storage.stevedore import Stevedore
     from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.tasks import ClientTask
 
 _VCL_CALL = int(Tag.VCL_call)
 _VCL_RETURN = int(Tag.VCL_return)
@@ -52,13 +52,6 @@ class Fixed:
     def __init__(self, method: str, action: str) -> None:
         self.action = action
         self.records = Records([(_VCL_CALL, _METHOD_TEXT[method]), (_VCL_RETURN, action)])
-
-
-class Listener(Protocol):
-    """A VMOD that wants to hear of the life of the programs that import it."""
-
-    def vmod_event(self, ctx: Ctx, private: PrivateData, event: str) -> None:
-        """``load``, ``warm``, ``cold`` or ``discard``."""
 
 
 #: makes a fetch or delivery processor (``request/filters.py``); what one is, that room knows
@@ -111,7 +104,9 @@ class VclHost(Protocol):
     def key_index(self) -> KeyIndex:
         """Objects by their keys (see ``cache/keys.py``)."""
 
-    def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Callable[[Worker, Request, Source], Source] | None) -> None:
+    def deliver_elsewhere(
+        self, ctx: Ctx, name: str, wrap: Callable[[Worker, ClientTask, Source], Source] | None
+    ) -> None:
         """Have the response of ``ctx.req`` sent by a task of its own (see ``http1/elsewhere.py``)."""
 
     def default_resp_filters(self, ctx: Ctx) -> str:
@@ -188,7 +183,8 @@ class Vcl:
         if not self._always_traced:
             self.fixed = {method: Fixed(method, action) for method, action in self.module.fixed.items()}
         self.vmods = [
-            VmodInUse(vmod, self.module.names[f"vmod_{alias}"]) for alias, vmod, _listens in self.module.vmods
+            VmodInUse(vmod, entry(self.module.names, f"vmod_{alias}", ModuleType))
+            for alias, vmod, _listens in self.module.vmods
         ]
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -197,6 +193,7 @@ class Vcl:
         """Run a built-in subroutine and say which action it returned; failures are logged and are ``fail``."""
         ctx.method = method
         log = ctx.vsl
+        assert log is not None  # methods that tasks run have one
         log.put(_VCL_CALL, _METHOD_TEXT[method])
         function = (self._traced_methods() if ctx.trace or self._always_traced else self._methods)[method]
         try:
@@ -272,8 +269,8 @@ class Vcl:
         vmods, names = self.module.vmods, self.module.names
         for alias, _name, listens in vmods if event in ("load", "warm") else reversed(vmods):
             if listens:
-                vmod = cast(Listener, names[f"vmod_{alias}"])
-                vmod.vmod_event(ctx, cast(PrivateData, names[f"priv_vcl_{alias}"]), event)
+                vmod = entry(names, f"vmod_{alias}", ModuleType)
+                vmod.vmod_event(ctx, entry(names, f"priv_vcl_{alias}", PrivateData), event)
 
     def add_director(self, director: Director) -> None:
         """A director made by a VMOD: shown by backend.list, told of temperature, released at the end.

@@ -7,15 +7,25 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TypeVar
 
+from varnishpy.vcl.context import Method
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
 
-if TYPE_CHECKING:
-    from varnishpy.vcl.context import Ctx
+T = TypeVar("T")
 
-Method = Callable[["Ctx"], str | None]
+
+def entry(names: Mapping[str, object], name: str, kind: type[T]) -> T:
+    """What stands under that name in a generated module, which is of that kind or a defect of the compiler."""
+    found = names[name]
+    assert isinstance(found, kind), f"{name} of a generated module is {found!r}"
+    return found
+
+
+def optional(names: Mapping[str, object], name: str, kind: type[T]) -> T | None:
+    """As `entry`, where there may be None."""
+    return None if names[name] is None else entry(names, name, kind)
 
 
 class Module:
@@ -42,28 +52,29 @@ class Module:
 
         :param title: what tracebacks call it
         """
-        names: dict[str, Any] = {"__name__": module_name}
+        names: dict[str, object] = {"__name__": module_name}
         exec(compile(text, f"<{title}>", "exec"), names)
         self.title = title
         self.names = names
-        self.syntax: int = names["SYNTAX"]
-        self.references: list[tuple[int, int, int]] = names["REFERENCES"]
-        self.default_probe: ProbeSpec | None = names["DEFAULT_PROBE"]
-        self.methods: dict[str, Method] = names["METHODS"]
-        self.fixed: dict[str, str] = names["FIXED"]
-        self.labels: list[str] = names["LABELS"]
-        self.vmods: list[tuple[str, str, bool]] = names["VMODS"]
-        self.objects: list[tuple[str, str]] = names["OBJECTS"]
-        self.backends: list[tuple[str, BackendSpec, str | None]] = names["BACKENDS"]
-        self.default_backend: str | None = names["DEFAULT_BACKEND"]
-        self.writes_trace: bool = names["WRITES_TRACE"]
-        self._traced: list[str] = names.pop("TRACED")
+        self.syntax: int = entry(names, "SYNTAX", int)
+        self.references: list[tuple[int, int, int]] = entry(names, "REFERENCES", list)
+        self.default_probe: ProbeSpec | None = optional(names, "DEFAULT_PROBE", ProbeSpec)
+        self.methods: dict[str, Method] = entry(names, "METHODS", dict)
+        self.fixed: dict[str, str] = entry(names, "FIXED", dict)
+        self.labels: list[str] = entry(names, "LABELS", list)
+        self.vmods: list[tuple[str, str, bool]] = entry(names, "VMODS", list)
+        self.objects: list[tuple[str, str]] = entry(names, "OBJECTS", list)
+        self.backends: list[tuple[str, BackendSpec, str | None]] = entry(names, "BACKENDS", list)
+        self.default_backend: str | None = optional(names, "DEFAULT_BACKEND", str)
+        self.writes_trace: bool = entry(names, "WRITES_TRACE", bool)
+        self._traced: list[str] = entry(names, "TRACED", list)
+        del names["TRACED"]
 
     def traced_methods(self) -> dict[str, Method]:
         """The functions once more, with trace points, over the same backends, objects and constants."""
-        names: dict[str, Any] = dict(self.names)
+        names: dict[str, object] = dict(self.names)
         exec(compile("\n".join(self._traced), f"<{self.title}, traced>", "exec"), names)
-        methods: dict[str, Method] = names["METHODS"]
+        methods: dict[str, Method] = entry(names, "METHODS", dict)
         return methods
 
     def clear(self) -> None:

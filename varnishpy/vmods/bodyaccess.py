@@ -40,7 +40,7 @@ def hash_req_body(ctx: Ctx) -> None:
     pieces = _pieces(ctx, "hash_req_body", "hash")
     if pieces is not None:
         text = b"".join(pieces).decode("latin-1")
-        ctx.req.hash_parts.append(text)
+        ctx.request().hash_parts.append(text)
         ctx.log(HASH, text)
 
 

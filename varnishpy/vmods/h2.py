@@ -11,15 +11,12 @@ from varnishpy.vmods.api import BOOL, DURATION, INT, NOT_GIVEN, REAL, Ctx, restr
 
 if TYPE_CHECKING:
     from varnishpy.h2.budgets import ResetBudget
-    from varnishpy.h2.connection import Connection
 
 
 def _budget(ctx: Ctx) -> ResetBudget | None:
     """What pays for resets in this session, or ``None`` for HTTP/1."""
-    if ctx.req.transport.name != "HTTP/2":
-        return None
-    h2: Connection = ctx.sess.transport_priv.h2
-    return h2.resets
+    h2 = ctx.session().h2
+    return None if h2 is None else h2.resets
 
 
 @restrict("client")

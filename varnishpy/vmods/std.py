@@ -12,6 +12,7 @@ import time as _time
 from typing import Any
 
 from varnishpy.base import clock
+from varnishpy.base.panic import present
 from varnishpy.base.shell_pattern import glob_regex
 from varnishpy.base.testable_random import testable_random
 from varnishpy.cache.objcore import OC_PRIVATE
@@ -334,7 +335,9 @@ def timestamp(ctx: Ctx, s: STRING) -> None:
         raise VclFailure("std.timestamp() not allowed in vcl_pipe")
     moment = clock.now()
     ctx.vsl.timestamp(s, moment)
-    ctx.task().t_prev = moment
+    task = ctx.task()
+    if task is not None:
+        task.t_prev = moment
 
 
 # -- control -----------------------------------------------------------------------------------------------------------
@@ -354,19 +357,19 @@ def getenv(ctx: Ctx, name: STRING) -> STRING:
 @restrict("vcl_recv")
 def cache_req_body(ctx: Ctx, size: BYTES) -> BOOL:
     """Keep the body of the request if it is no larger than *size*; false if it cannot be kept."""
-    return ctx.vcl.host.cache_req_body(ctx, max(size, 0)) >= 0  # type: ignore[no-any-return]
+    return ctx.vcl.host.cache_req_body(ctx, max(size, 0)) >= 0
 
 
 @restrict("vcl_recv")
 def late_100_continue(ctx: Ctx, late: BOOL) -> None:
     """Send the 100 that the client waits for only when its body is wanted."""
-    ctx.req.late100cont = late
+    ctx.request().late100cont = late
 
 
 @restrict("client")
 def set_ip_tos(ctx: Ctx, tos: INT) -> None:
     """Set the TOS (IPv6: traffic class) of the client's connection."""
-    sess = ctx.sess
+    sess = ctx.session()
     if sess.listen.is_uds:
         return
     v6 = ":" in sess.local_ip.ip
@@ -396,7 +399,7 @@ def ban(ctx: Ctx, spec: STRING, /) -> BOOL:
 
 def ban_error(ctx: Ctx) -> STRING:
     """What was wrong with the last ban of this task; empty if nothing was."""
-    return runtime.priv_task(ctx, "std.ban").get("error") or ""
+    return runtime.priv_task(ctx, "std.ban").find("error", str) or ""
 
 
 def now(ctx: Ctx) -> TIME:
@@ -414,8 +417,8 @@ def timed_call(ctx: Ctx, sub: SUB, /) -> DURATION:
 @restrict("vcl_backend_response vcl_backend_refresh")
 def rfc_ttl(ctx: Ctx) -> None:
     """Compute TTL, grace and keep anew from the headers as they are now (RFC 9111)."""
-    bo = ctx.bo
-    core = bo.objcore
+    bo = ctx.fetch()
+    core = present(bo.objcore, "bo->fetch_objcore")
     private = bool(core.flags & OC_PRIVATE)
     policy = freshness.current_policy()
     times = freshness.compute(bo.beresp, ctx.now, params, private=private, uncacheable=bo.uncacheable, policy=policy)

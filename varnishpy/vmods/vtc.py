@@ -6,11 +6,14 @@ import re
 import socket
 import struct
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from varnishpy.base.panic import panic as raise_panic
+from varnishpy.base.panic import present
+from varnishpy.base.workspace import Workspace
 from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import vsl as log_record
+from varnishpy.threads.worker import current_worker
 from varnishpy.vmods.api import (
     BACKEND,
     BLOB,
@@ -95,14 +98,14 @@ def sleep(ctx: Ctx, duration: DURATION, /) -> None:
 _snapshots: dict[str, int] = {}  # tests take and use them in different tasks
 
 
-def _workspace(ctx: Ctx, which: str) -> Any:
+def _workspace(ctx: Ctx, which: str) -> Workspace:
     if which == "client":
-        return ctx.ws
+        return present(ctx.ws, "ctx->ws")
     if which == "backend":
-        return ctx.bo.ws
+        return ctx.fetch().ws
     if which == "session":
-        return ctx.req.sess.ws
-    return ctx.task().wrk.aws
+        return ctx.request().session().ws
+    return present(current_worker(), "a worker").aws
 
 
 def workspace_alloc(ctx: Ctx, which: Which, /, size: INT) -> None:

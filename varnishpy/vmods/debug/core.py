@@ -309,7 +309,7 @@ class obj:
         return self._remember(ctx, runtime.priv_top(ctx, ("debug.obj", self._vcl_name)), "top", s)
 
     def _remember(self, ctx: Ctx, priv: PrivateData, scope: str, text: STRING) -> STRING:
-        known: str | None = priv.get("text")
+        known = priv.find("text", str)
         label = f"{self._vcl_name}.priv_{scope}()"
         if not text:
             if known is None:
@@ -397,8 +397,7 @@ def store_ip(ctx: Ctx, ip: IP, /) -> None:
 
 
 def get_ip(ctx: Ctx) -> IP:
-    ip: SockAddr | None = runtime.priv_task(ctx, "debug.ip")["ip"]
-    return ip
+    return runtime.priv_task(ctx, "debug.ip").find("ip", SockAddr)
 
 
 def resolve_range(ctx: Ctx, addr: STRING, def_port: STRING = NOT_GIVEN, fail_port: STRING = NOT_GIVEN) -> STRING:
@@ -419,12 +418,12 @@ def resolve_range(ctx: Ctx, addr: STRING, def_port: STRING = NOT_GIVEN, fail_por
 
 @restrict("client backend")
 def client_ip(ctx: Ctx) -> STRING:
-    return str(ctx.sess.client_ip.ip)
+    return ctx.session().client_ip.ip
 
 
 @restrict("client backend")
 def client_port(ctx: Ctx) -> STRING:
-    return str(ctx.sess.client_ip.port)
+    return str(ctx.session().client_ip.port)
 
 
 @restrict("client backend")

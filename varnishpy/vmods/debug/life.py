@@ -162,12 +162,12 @@ class _Last:
 @restrict("client")
 def catflap(ctx: Ctx, type: Literal["miss", "first", "last"]) -> None:
     """Have a say in what the next lookup of this request finds."""
-    if ctx.req.catflap is not None:
+    if ctx.request().catflap is not None:
         raise VclFailure("debug.catflap(): there is one")
     if type == "last":
-        ctx.req.catflap = _Last()
+        ctx.request().catflap = _Last()
     else:
-        ctx.req.catflap = _Simple(Verdict.HIT if type == "first" else Verdict.MISS)
+        ctx.request().catflap = _Simple(Verdict.HIT if type == "first" else Verdict.MISS)
 
 
 # -- counters ----------------------------------------------------------------------------------------------------------

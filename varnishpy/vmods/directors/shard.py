@@ -80,9 +80,9 @@ class _Shard(BackendList):
 
     def _changes(self, ctx: Ctx) -> Changes:
         private = runtime.priv_task(ctx, f"directors.shard.{self.vcl_name}")
-        changes: Changes | None = private.get("changes")
-        if changes is None:
-            changes = private["changes"] = Changes()
+        is_new = Changes not in private
+        changes = private.of(Changes)
+        if is_new:
 
             def end(_private: PrivateData) -> None:
                 if changes.steps:

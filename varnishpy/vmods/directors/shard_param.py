@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from varnishpy.base.panic import present
 from varnishpy.log.tag_numbers import ERROR
 from varnishpy.vcl import runtime
 from varnishpy.vmods.api import BLOB, BOOL, INT, NOT_GIVEN, REAL, STRING, Ctx, VclFailure, restrict
@@ -67,10 +68,10 @@ def director_state(director: _Shard, ctx: Ctx, lasting: bool = True) -> State:
     """
     privates = runtime.priv_task(ctx, "directors")
     key = ("shard", director.vcl_name)
-    state: State | None = privates.get(key)
+    state = privates.find(key, State)
     if lasting:
         if state is None:
-            state = privates[key] = State(base=director.parameters)
+            privates[key] = state = State(base=director.parameters)
         return state
     if state is None:
         return State(base=director.parameters)
@@ -133,7 +134,7 @@ def key_of(ctx: Ctx, wanted: Parameters) -> int:
     if wanted.by == "HASH" and ctx.bo is not None:
         return int.from_bytes(ctx.bo.digest[:4], "big")
     message = ctx.http_req if ctx.http_req is not None else ctx.http_bereq
-    return hash_text(message.url)
+    return hash_text(present(message, "ctx->http_bereq").url)
 
 
 class shard_param:
@@ -214,5 +215,5 @@ def current(param: shard_param, ctx: Ctx) -> Parameters:
         return param.state.complete(ctx)
     if ctx.task() is None:
         return param.defaults
-    own: Parameters | None = runtime.priv_task(ctx, "directors").get(("shard_param", param.vcl_name))
+    own = runtime.priv_task(ctx, "directors").find(("shard_param", param.vcl_name), Parameters)
     return param.defaults if own is None else own.over(param.defaults)

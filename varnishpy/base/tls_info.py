@@ -1,0 +1,24 @@
+"""What two ends of a TLS connection have agreed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from varnishpy.base.x509 import Certificate
+
+
+@dataclass(slots=True, frozen=True)
+class TlsInfo:
+    """What was agreed on with the peer; VCL and ``ReqStart`` want to know.
+
+    :ivar sni: the server's name, as the client gave it (RFC 6066 section 3); empty if it gave none
+    """
+
+    version: str
+    cipher: str
+    alpn: str
+    sni: str
+    certificate: Certificate | None = None  # shown to the client
+    ja3: str = ""  # fingerprint of its ClientHello, if the parameter tls_ja3 asked for it
