@@ -125,7 +125,8 @@ class Origin(Director):
         with self.asked:
             self.requests.append(seen)
             self.bodies.append(body)
-            answers = self.script.get(bo.bereq.url) or [Answer(status=404)]
+            url = bo.bereq.url
+            answers = self.script.get(url) or self.script.get(url.partition("?")[0]) or [Answer(status=404)]
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
             self.asked.notify_all()
         if isinstance(answer, FetchError):

@@ -13,7 +13,9 @@ from tests.conftest import Setting
 from tests.request.request_harness import Answer, Body, Cache
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
+from varnishpy.cache.search_rules import SearchRules
 from varnishpy.http.dates import format_date
+from varnishpy.http.search_variance import SearchVariance
 from varnishpy.params import params
 from varnishpy.params.bits import FEATURE_GROUPS
 from varnishpy.request.groups import GroupIndex
@@ -377,3 +379,47 @@ def test_what_is_purged_while_it_is_asked_about_is_fetched(cache: Cache, setting
         return
     assert second.wait().body == b"two"
     assert [seen.get("if-none-match") for seen in cache.origin.requests] == [None, '"b"', None]
+
+
+@pytest.fixture
+def searched(cache: Cache, setting: Setting) -> Cache:
+    setting("feature", "+no_vary_search")
+    return cache
+
+
+SEARCH = {"Cache-Control": "max-age=100", "No-Vary-Search": 'params=("utm")'}
+
+
+def test_no_vary_search(searched: Cache) -> None:
+    searched.origin.on("/p", Answer(b"one", headers=SEARCH))
+    for url in ("/p?utm=1", "/p?utm=2", "/p?utm=3", "/p"):
+        searched.get(url)
+    assert [r.url for r in searched.origin.requests] == ["/p?utm=1", "/p?utm=2"]  # the second one knows
+    searched.get("/p?id=1")
+    searched.get("/p?id=1&utm=9")
+    assert len(searched.origin.requests) == 3
+
+
+def test_a_response_that_takes_back_what_was_said_is_not_shared(searched: Cache) -> None:
+    plain = {"Cache-Control": "max-age=100"}
+    searched.origin.on("/back", Answer(b"0", headers=SEARCH), Answer(b"1", headers=plain), Answer(b"2", headers=plain))
+    assert [searched.get(f"/back?utm={n}").body for n in (1, 2)] == [b"0", b"1"]
+    # nothing holds any more: URLs are as different as they look
+    assert [searched.get(f"/back?utm={n}").body for n in (3, 3)] == [b"2", b"2"]
+    assert searched.env.search.key_of("http://example.com", "/back").rule is None
+
+
+def test_without_the_bit_a_query_is_a_query(cache: Cache) -> None:
+    cache.origin.on("/p", Answer(b"one", headers=SEARCH))
+    for n in range(3):
+        cache.get(f"/p?utm={n}")
+    assert len(cache.origin.requests) == 3
+
+
+def test_the_table_of_rules_is_bounded() -> None:
+    rules = SearchRules(2)
+    rule = SearchVariance(frozenset(), True, False)
+    grown = [rules.heard(f"http://h/{n}", rule) for n in (1, 2, 1, 3)]
+    assert grown == [1, 1, 0, 0]
+    assert [rules.key_of("http://h", f"/{n}?x").rule for n in (1, 2, 3)] == [rule, None, rule]
+    assert rules.heard("http://h/1", None) == -1 and rules.heard("http://h/9", None) == 0

@@ -83,6 +83,7 @@ FEATURE_BITS: dict[str, str] = {
     "stale_if_error": "Serve what says stale-if-error when the backend fails, that long (RFC 5861)",
     "cache_groups": "Know Cache-Groups, and take away what Cache-Group-Invalidation names (RFC 9875)",
     "cache_status": "Tell in Cache-Status what was done with a request (RFC 9211)",
+    "no_vary_search": "Know No-Vary-Search: parameters of a query that make no difference",
     "multi_range": "Answer several ranges in one response, multipart/byteranges (RFC 9110 section 14.6)",
     "trace_context": "Take part in traces (W3C): a traceparent for each fetch, in the client's trace or a new one",
 }

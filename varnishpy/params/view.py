@@ -96,7 +96,7 @@ class FeatureBits(Switches):
         "validate_headers", "busy_stats_rate", "trace", "vcl_req_reset", "http1_compat", "h2_compat", "cache_compat",
         "must_revalidate", "explicit_grace", "invalidate", "interim", "targeted", "heuristic", "age", "all_statuses",
         "no_cache", "cookies", "authorization", "any_method", "unknown_coding", "no_transform", "stale_if_error",
-        "cache_groups", "cache_status", "multi_range", "trace_context",
+        "cache_groups", "cache_status", "no_vary_search", "multi_range", "trace_context",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -135,6 +135,7 @@ class FeatureBits(Switches):
         self.stale_if_error = False
         self.cache_groups = False
         self.cache_status = False
+        self.no_vary_search = False
         self.multi_range = False
         self.trace_context = False
 
@@ -175,6 +176,7 @@ class FeatureBits(Switches):
         self.stale_if_error = "stale_if_error" in names
         self.cache_groups = "cache_groups" in names
         self.cache_status = "cache_status" in names
+        self.no_vary_search = "no_vary_search" in names
         self.multi_range = "multi_range" in names
         self.trace_context = "trace_context" in names
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
+    from varnishpy.cache.search_rules import SearchKey
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.env import Env
     from varnishpy.request.request import Request
@@ -33,7 +34,7 @@ class BusyObject(FetchTask):
     """A backend fetch. Times are wall-clock seconds, durations seconds."""
 
     __slots__ = (
-        "env", "wrk", "sess", "client_req", "bereq0", "step", "max_retries", "failed",
+        "env", "wrk", "sess", "client_req", "bereq0", "search", "step", "max_retries", "failed",
         # kept by the state machine for itself
         "hop_headers", "stack", "held", "director_open", "ws_snapshot", "vfp_context", "drop_body",
         "resume", "borrows",
@@ -57,6 +58,7 @@ class BusyObject(FetchTask):
         self.bereq_body = None
         self.client_identity = None
         self.digest = b""
+        self.search: SearchKey | None = None
 
         self.director_req = None
         self.director_resp = None

@@ -34,6 +34,7 @@ from varnishpy.log.tag_numbers import (
     BOGO_HEADER,
     DEBUG,
     ERROR,
+    HASH,
     HIT,
     HIT_MISS,
     HIT_PASS,
@@ -47,7 +48,7 @@ from varnishpy.request import bodystatus
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
 from varnishpy.request.finish import leave
-from varnishpy.request.groups import invalidate_groups
+from varnishpy.request.groups import invalidate_groups, origin_of
 from varnishpy.request.header_rules import COUNTED_METHODS, append, connection_options, last_hop
 from varnishpy.request.pipe import step_pipe
 from varnishpy.request.reqbody import ask_for_body, ignore_body, setup_body
@@ -321,8 +322,20 @@ def _hash(wrk: Worker, req: Request, action: str) -> str:
     hashed, _ = run_vcl(wrk, req, "hash")
     if hashed == "fail":
         return "vclfail"
+    if params.feature.no_vary_search:
+        _without_search(req, parts)
     req.digest = digest(parts)
     return "lookup" if action == "hash" else _after_recv(req, action)
+
+
+def _without_search(req: Request, parts: list[str]) -> None:
+    """Take out of the URL that VCL has hashed what makes no difference to this resource."""
+    url = req.http.url
+    req.search = made = req.env.search.key_of(origin_of(req.http, req.sess.scheme), url)
+    if made.rule is not None and url in parts:
+        key = made.rule.key(url)
+        req.log.put(HASH, key.partition("\0")[0])
+        parts[:] = [key if part == url else part for part in parts]
 
 
 def _after_recv(req: Request, action: str) -> str:

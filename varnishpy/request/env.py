@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from varnishpy.cache.search_rules import SearchRules
+
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Bans
     from varnishpy.cache.expire import Expiry
@@ -36,6 +38,7 @@ class Env:
     # of client.py and finish.py: what ESI includes are run with, where they cannot be imported
     run_request: Callable[[Worker, Request], Step] | None = None
     finish_request: Callable[[Worker, Request], None] | None = None
+    search: SearchRules = field(default_factory=SearchRules)
     identity: str = ""  # -i
     hostname: str = ""
     transports: dict[str, Transport] = field(default_factory=dict)  # "HTTP1", "HTTP2", ...

@@ -47,6 +47,7 @@ def new_busy_object(wrk: Worker, req: Request, how: str) -> BusyObject:
     bo.client_identity = req.client_identity
     bo.director_req = req.director_hint
     bo.digest = req.digest
+    bo.search = req.search
     bo.is_hitmiss = req.is_hitmiss
     bo.is_hitpass = req.is_hitpass
     bo.vcl_trace = req.vcl_trace

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
     from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.cache.search_rules import SearchKey
     from varnishpy.h2.stream import Stream
     from varnishpy.http.received_head import ReceivedHead
     from varnishpy.log.tasklog import TaskLog
@@ -73,7 +74,7 @@ class Request(ClientTask):
         # VCL
         "max_restarts", "ctx",
         # lookup
-        "stale_oc", "synth_stored", "boc",
+        "search", "stale_oc", "synth_stored", "boc",
         # progress
         "step", "doclose", "res_esi", "res_pipe", "t_first", "acct",
         # kept by the state machine for itself
@@ -116,6 +117,7 @@ class Request(ClientTask):
         self.ctx: Ctx | None = None  # the context of the VCL methods run so far
 
         self.digest = b""
+        self.search: SearchKey | None = None  # how it was made, with feature +no_vary_search
         self.hash_parts = []
         self.hash_always_miss = False
         self.hash_ignore_busy = False

@@ -9,6 +9,7 @@ from varnishpy.cache import vary
 from varnishpy.cache.objcore import OC_HFM, OC_PRIVATE
 from varnishpy.http.dates import parse_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Header, Message
+from varnishpy.http.search_variance import search_variance
 from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import ERROR, OBJ_METHOD, STORAGE
 from varnishpy.params import params
@@ -86,6 +87,11 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
             bo.log.put(ERROR, str(exc))
             bo.log.put(ERROR, "Illegal 'Vary' header from backend, making this a pass.")
             bo.uncacheable = True
+    if bo.search is not None and not oc.flags & OC_PRIVATE:
+        rule = search_variance(beresp)
+        wrk.stats.n_search_rule += bo.env.search.heard(bo.search.resource, rule)
+        if bo.search.rule is not None and rule != bo.search.rule:
+            bo.uncacheable = True  # its key stands for URLs that this response does not speak for
     if bo.uncacheable:
         oc.flags |= OC_HFM
     if bo.uncacheable:

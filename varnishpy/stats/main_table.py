@@ -222,6 +222,7 @@ _PROCESS: tuple[Column, ...] = (
     gauge("bans_persisted_fragmentation", "Waste in the stored ban list", "", "diag", "bytes"),
     task_counter("n_purges", "Purges", "Purge operations done."),
     task_counter("n_obj_purged", "Objects purged", ""),
+    task_gauge("n_search_rule", "Resources with No-Vary-Search", "With feature +no_vary_search."),
     task_counter("n_invalidated", "Objects invalidated", "By requests with unsafe methods, with feature +invalidate."),
     counter("exp_mailed", "Objects sent to expiry", "", "diag"),
     task_counter("exp_received", "Objects taken by expiry", "", "diag"),

@@ -21,10 +21,11 @@ class TaskCounters:
         "s_pipe_out", "transit_stored", "transit_buffered", "sess_closed", "sess_readahead", "sess_herd",
         "client_resp_500", "ws_backend_overflow", "ws_client_overflow", "ws_thread_overflow", "backend_req", "vcl_fail",
         "bans_lurker_tested", "bans_lurker_tests_tested", "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff",
-        "n_purges", "n_obj_purged", "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_test_gunzip",
-        "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks",
-        "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx",
-        "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full",
+        "n_purges", "n_obj_purged", "n_search_rule", "n_invalidated", "exp_received", "n_gzip", "n_gunzip",
+        "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live",
+        "h2_streams_refused", "h2_parks", "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends",
+        "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large",
+        "h2_window_stuck", "h2_control_full",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -101,6 +102,7 @@ class TaskCounters:
         self.bans_lurker_obj_killed_cutoff = 0
         self.n_purges = 0
         self.n_obj_purged = 0
+        self.n_search_rule = 0
         self.n_invalidated = 0
         self.exp_received = 0
         self.n_gzip = 0
@@ -421,6 +423,10 @@ class TaskCounters:
         if self.n_obj_purged:
             into["n_obj_purged"] += self.n_obj_purged
             self.n_obj_purged = 0
+            moved = True
+        if self.n_search_rule:
+            into["n_search_rule"] += self.n_search_rule
+            self.n_search_rule = 0
             moved = True
         if self.n_invalidated:
             into["n_invalidated"] += self.n_invalidated
