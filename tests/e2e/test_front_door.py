@@ -203,6 +203,49 @@ def test_check(tmp_path: Path) -> None:
     assert run("check").returncode == 2
 
 
+def test_reload_on_change(short_tmp: Path) -> None:
+    """Of the file, of what it includes, of a VMOD; a file that is replaced has changed; mistakes change nothing."""
+    vcl, part, vmod = short_tmp / "my.vcl", short_tmp / "part.vcl", short_tmp / "number.py"
+    module = "from varnishpy.vmods.api import INT, Ctx\n\n\ndef it(ctx: Ctx) -> INT:\n    return {}\n"
+
+    def replace(path: Path, text: str) -> None:
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(path)
+
+    vcl.write_text('vcl 4.1;\nimport number;\nbackend default none;\ninclude "./part.vcl";\n')
+    part.write_text("sub vcl_recv { return (synth(700 + number.it())); }\n")
+    vmod.write_text(module.format(1))
+    with running(short_tmp / "v", "-f", str(vcl), "-p", f"vmod_path={short_tmp}") as cache:
+        command = [sys.executable, "-u", "-m", "varnishpy", "reload", "-n", str(cache.workdir), "--watch"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watcher:
+            assert watcher.stdout is not None
+
+            def until_watching() -> str:
+                said = ""
+                assert watcher.stdout is not None
+                while "watching" not in said:
+                    line = watcher.stdout.readline()
+                    assert line, said
+                    said += line
+                return said
+
+            assert "watching 3 files" in until_watching()
+            assert cache.get("/").status == 701
+            replace(vmod, module.format(22))
+            until_watching()
+            assert cache.get("/").status == 722
+            replace(part, "sub vcl_recv { return (synth(801)); }\n")
+            until_watching()
+            assert cache.get("/").status == 801
+            vcl.write_text("wrong")
+            assert "VCL compilation failed" in until_watching()
+            assert cache.get("/").status == 801
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(20) == 0
+            assert "Traceback" not in watcher.stdout.read()
+
+
 def test_reload(short_tmp: Path) -> None:
     vcl = short_tmp / "my.vcl"
 

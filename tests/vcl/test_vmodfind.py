@@ -100,6 +100,20 @@ def test_an_object_whose_constructor_is_none(tmp_path: Path) -> None:
     assert "shout.other cannot be used in VCL: the __init__() of an object begins with (self, ctx: Ctx, " in said
 
 
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [
+        ("(ctx: Ctx, text: str) -> STRING", "f(), argument text: annotation str is no VCL type: write STRING"),
+        ("(ctx: Ctx, number: INT) -> int", "f(), what it returns: annotation int is no VCL type: write INT"),
+        ("(ctx: Ctx, text: STRING) -> dict", "f(), what it returns: annotation dict is no VCL type; those of VCL"),
+        ("(ctx: Ctx, text) -> STRING", "f: argument text has no annotation"),
+    ],
+)
+def test_types_of_pythons_own_are_named(signature: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(f"from varnishpy.vmods.api import INT, STRING, Ctx\n\n\ndef f{signature}: ...\n")
+    assert words in refusal('import plain; sub vcl_recv { set req.url = plain.f("x"); }', tmp_path)
+
+
 def test_an_edited_file_is_another_module(tmp_path: Path) -> None:
     place = tmp_path / "edited.py"
     text = "from varnishpy.vmods.api import INT, Ctx\n\n\ndef number(ctx: Ctx) -> INT:\n    return {}\n"

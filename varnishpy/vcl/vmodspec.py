@@ -126,6 +126,10 @@ def restrict(where: str) -> Callable[[F], F]:
     return mark
 
 
+# what is meant by a type of Python's own
+_MEANT: dict[object, str] = {str: "STRING", int: "INT", float: "REAL", bool: "BOOL", bytes: "BLOB"}
+
+
 def _vcl_type(hint: Any, where: str) -> tuple[VclType, str, tuple[str, ...]]:
     """The VCL type of an annotation; or which private data; or the choices of an ENUM."""
     if hint is None or hint is type(None):
@@ -138,7 +142,10 @@ def _vcl_type(hint: Any, where: str) -> tuple[VclType, str, tuple[str, ...]]:
                 return VOID, mark, ()
             if mark in TYPES:
                 return TYPES[mark], "", ()
-    raise VmodError(f"{where}: annotation {hint!r} is no VCL type")
+    shown = getattr(hint, "__name__", "") or repr(hint)
+    meant = _MEANT.get(hint) if isinstance(hint, type) else None
+    advice = f": write {meant}, of varnishpy.vmods.api" if meant else "; those of VCL are in varnishpy.vmods.api"
+    raise VmodError(f"{where}: annotation {shown} is no VCL type{advice}")
 
 
 def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
@@ -149,12 +156,12 @@ def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
     for parameter in parameters[skip:]:
         if parameter.name not in hints:
             raise VmodError(f"{where}: argument {parameter.name} has no annotation")
-        kind, private, choices = _vcl_type(hints[parameter.name], where)
+        kind, private, choices = _vcl_type(hints[parameter.name], f"{where}(), argument {parameter.name}")
         optional = parameter.default is not inspect.Parameter.empty
         given_name = "" if parameter.kind is inspect.Parameter.POSITIONAL_ONLY else parameter.name.rstrip("_")
         pieces = "PIECES" in getattr(hints[parameter.name], "__metadata__", ())
         arguments.append(Argument(given_name, parameter.name, kind, private, optional, choices, pieces))
-    kind, _private, _choices = _vcl_type(hints.get("return"), where)
+    kind, _private, _choices = _vcl_type(hints.get("return"), f"{where}(), what it returns")
     allowed = methods.mask(getattr(function, "__vcl_restrict__", "all"))
     return Function(name.rstrip("_"), name, kind, arguments, allowed)
 
