@@ -90,10 +90,10 @@ def test_the_log_tells_what_it_does_not_hold_any_more(store: EngineStore, settin
 
 def test_bans_are_kept_beside_the_log_and_the_last_one_dropped_is_told(store: EngineStore, setting: Setting) -> None:
     setting("tier_bans", "2")
-    for number in (3, 5, 9):
-        store.append(Invalidation(record.BAN, number, words=("obj.status", "==", "404")))
+    words = ("obj.status", "==", "404")
+    ids = [store.append(Invalidation(record.BAN, number, words=words)) for number in (3, 5, 9)]
     assert [record.decode_invalidation(value).number for _, value in store.bans(b"0-0")] == [5, 9]
-    assert store.facts() == Facts(0, 0, 9, 3)
+    assert store.facts() == Facts(0, 0, ids[-1], 3)
     assert len(store.follow(b"0-0", 1.0)) == 3
 
 
@@ -108,10 +108,10 @@ def test_an_engine_that_lost_what_we_saw_is_repaired_once(store: EngineStore) ->
 
 
 def test_nodes_report_and_leases_have_one_holder(store: EngineStore) -> None:
-    store.report("a", 4)
-    store.report("b", 5)
+    store.report("a", b"4-0")
+    store.report("b", b"5-1")
     nodes = store.nodes()
-    assert {name: number for name, (number, _) in nodes.items()} == {"a": 4, "b": 5}
+    assert {name: applied for name, (applied, _) in nodes.items()} == {"a": b"4-0", "b": b"5-1"}
     assert all(abs(moment - store.time()) < 60 for _, moment in nodes.values())
     assert store.lease(DIGEST, b"a", 60) and store.leased(DIGEST)
     assert not store.lease(DIGEST, b"b", 60)
@@ -255,7 +255,7 @@ def test_it_says_who_it_is(short_tmp: Path, counters: stats.Counters[stats.TierN
     try:
         with pytest.raises(TierError, match="Authentication"):
             EngineStore(TierSpec("valkey", path=str(engine.path)), counters).facts()
-        store = EngineStore(TierSpec("valkey", "127.0.0.1", engine.port, password_file=str(secret)), counters)
+        store = EngineStore(TierSpec("valkey", "127.0.0.1", engine.port, password_file=str(secret)), counters, "s3cret")
         assert store.facts() == Facts()
         store.close()
     finally:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.ban_lurker import Lurker
     from varnishpy.cache.hash import Hash
     from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.cache.spreading import Spreading
     from varnishpy.http.message import Message
 
 
@@ -93,6 +94,7 @@ class Bans:
         self.stopping = False
         self.lurker: Lurker | None = None
         self._hash: Hash | None = None
+        self.spreading: Spreading | None = None
         stats.main.inc("bans")
         stats.main.inc("bans_added")
         stats.main.inc("bans_completed")
@@ -136,7 +138,7 @@ class Bans:
     def ban_words(self, words: Sequence[str]) -> str | None:
         """The CLI's ``ban``: a text about what is wrong, or ``None``."""
         try:
-            self.add(parse_words(words))
+            self._spread(parse_words(words))
         except BanError as exc:
             return str(exc)
         return None
@@ -146,10 +148,16 @@ class Bans:
         if text is None:
             return "Null argument"
         try:
-            self.add(parse_string(text))
+            self._spread(parse_string(text))
         except BanError as exc:
             return str(exc)
         return None
+
+    def _spread(self, tests: tuple[Test, ...]) -> None:
+        if self.spreading is not None:
+            self.spreading.ban(tests)
+        else:
+            self.add(tests)
 
     def complete(self, ban: Ban) -> None:
         """Mark a ban done; the lock is held."""

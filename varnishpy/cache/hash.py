@@ -16,6 +16,7 @@ looks at the object that woke it (``waitinglist.py``).
 from __future__ import annotations
 
 from enum import IntEnum
+from math import nan
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
@@ -34,6 +35,7 @@ from varnishpy.cache.objcore import (
     OC_FAILED,
     OC_HFM,
     OC_HFP,
+    OC_OUTDATED,
     OC_PRIVATE,
     OC_SUPERSEDED,
     OC_WITHDRAWN,
@@ -50,8 +52,9 @@ if TYPE_CHECKING:
     from varnishpy.cache.asking import Asking
     from varnishpy.cache.ban import Bans
     from varnishpy.cache.expire import Expiry
+    from varnishpy.cache.spreading import Spreading
 
-_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED | OC_ASK
+_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED | OC_ASK | OC_OUTDATED
 _GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
 _PRIVATE_HEADS: Final = 64
 
@@ -86,6 +89,7 @@ class Hash:
         self._turn = 0
         self.expiry = expiry
         self.bans = bans
+        self.spreading: Spreading | None = None
         expiry.attach(self)
         bans.attach(self)
         self.keys = KeyIndex(expiry, self.all_objects)
@@ -494,6 +498,19 @@ class Hash:
             oc.flags |= OC_DYING
         self.expiry.remove(oc, successor)
 
+    @staticmethod
+    def outdate(oc: ObjectCore) -> None:
+        """What a fetch is about to make available is not right any more: only who has it already may deliver it."""
+        with oc.objhead.lock:
+            oc.flags |= OC_OUTDATED | OC_DYING
+
+    def soften_all_here(self, now: float) -> int:
+        """Make every object stale, and tell nobody; how many there were."""
+        found = [oc for oc in self.all_objects() if not oc.flags & (OC_BUSY | OC_DYING) and oc.expires() > now]
+        for oc in found:
+            self.expiry.reduce(oc, now, 0.0, nan, nan)
+        return len(found)
+
     def snipe(self, oc: ObjectCore) -> bool:
         """For the LRU: kill an object that nobody uses; then the caller has a reference to `drop`."""
         if oc.refcount != 1 or not oc.objhead.lock.acquire(blocking=False):
@@ -521,8 +538,16 @@ class Hash:
         All zero is a purge: the objects are gone at once. Otherwise (soft purge) each time is lowered, never raised;
         NaN leaves it as it is. Objects still being fetched before their headers arrived are not touched.
 
-        :return: how many objects it met
+        :return: how many objects it met, on this node
         """
+        if self.spreading is not None:
+            return self.spreading.purge(wrk, digest, now, ttl, grace, keep)
+        return self.purge_here(wrk, digest, now, ttl, grace, keep)
+
+    def purge_here(
+        self, wrk: Counting, digest: bytes, now: float, ttl: float = 0.0, grace: float = 0.0, keep: float = 0.0
+    ) -> int:
+        """`purge` without telling others."""
         hard = ttl == 0.0 and grace == 0.0 and keep == 0.0
         head = self._heads.get(digest)
         met: list[ObjectCore] = []
@@ -547,7 +572,7 @@ class Hash:
 
     def forget_all(self) -> int:
         """Purge every digest, for tests; how many objects that were."""
-        found = sum(self.purge(_process, digest, 0.0) for digest in list(self._heads))
+        found = sum(self.purge_here(_process, digest, 0.0) for digest in list(self._heads))
         _process.flush()
         return found
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from varnishpy import stats
@@ -23,6 +23,8 @@ from varnishpy.cache.objcore import EXP_REFD, OC_DYING, OC_FAILED
 if TYPE_CHECKING:
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.objcore import ObjectCore
+    from varnishpy.cache.spreading import Spreading
+    from varnishpy.storage.object import StoredObject
 
 Format = Literal["words", "commas", "strings", "groups"]
 
@@ -73,6 +75,7 @@ class KeyIndex:
         self._keys_of: dict[ObjectCore, tuple[tuple[str, str], ...]] = {}
         self._entries = 0
         self._segment: stats.Counters[stats.XkeyName] | None = None
+        self.spreading: Spreading | None = None
 
     # -- what is indexed -------------------------------------------------------------------------------------------
 
@@ -122,12 +125,7 @@ class KeyIndex:
         stobj = oc.stobj
         if stobj is None or not oc.exp_flags & EXP_REFD:
             return
-        found: dict[tuple[str, str], None] = {}
-        for lname, namespace, format in self._sources:
-            front = group_key(stobj.attrs.get("ORIGIN", b"").decode("latin-1"), "") if format == "groups" else ""
-            for value in stobj.headers.values(lname):
-                for key in FORMATS[format](value):
-                    found[namespace, front + key] = None
+        found = self.keys_of(stobj)
         if not found:
             return
         with self._lock:
@@ -147,6 +145,16 @@ class KeyIndex:
             self._entries += len(found)
         if not oc.exp_flags & EXP_REFD:  # gone meanwhile, before it was there to be removed
             self._remove(oc)
+
+    def keys_of(self, stobj: StoredObject) -> dict[tuple[str, str], None]:
+        """Namespace and key of what the headers of an object name, each once, in order."""
+        found: dict[tuple[str, str], None] = {}
+        for lname, namespace, format in self._sources:
+            front = group_key(stobj.attrs.get("ORIGIN", b"").decode("latin-1"), "") if format == "groups" else ""
+            for value in stobj.headers.values(lname):
+                for key in FORMATS[format](value):
+                    found[namespace, front + key] = None
+        return found
 
     def _remove(self, oc: ObjectCore) -> None:
         if oc in self._keys_of:
@@ -191,7 +199,13 @@ class KeyIndex:
         """Remove the objects of an origin in any of the groups that a field names; as `purge`."""
         return self._purge([group_key(origin, name) for name in _strings(field)], namespace)
 
-    def _purge(self, keys: Iterable[str], namespace: str) -> int:
+    def _purge(self, keys: Sequence[str], namespace: str) -> int:
+        if self.spreading is not None:
+            return self.spreading.purge_keys(namespace, keys)
+        return self.purge_here(keys, namespace)
+
+    def purge_here(self, keys: Iterable[str], namespace: str) -> int:
+        """`purge` of keys that were read already, without telling others."""
         found = self._under(keys, namespace)
         for oc in found:
             self._expiry.rearm(oc, oc.t_origin, 0.0, 0.0, 0.0)
@@ -212,7 +226,16 @@ class KeyIndex:
         :param ttl: from ``now`` on; 0: they are stale at once
         :return: as `purge`; objects that were stale already are left alone and not counted
         """
-        found = [oc for oc in self._under(FORMATS[format](keys), namespace) if oc.expires() > now]
+        listed = FORMATS[format](keys)
+        if self.spreading is not None:
+            return self.spreading.soften_keys(namespace, listed, now, ttl, grace, keep)
+        return self.soften_here(listed, namespace, now, ttl, grace, keep)
+
+    def soften_here(
+        self, keys: Iterable[str], namespace: str, now: float, ttl: float, grace: float, keep: float
+    ) -> int:
+        """`soften` of keys that were read already, without telling others."""
+        found = [oc for oc in self._under(keys, namespace) if oc.expires() > now]
         for oc in found:
             self._expiry.reduce(oc, now, ttl, grace, keep)
         return len(found)

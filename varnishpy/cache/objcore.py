@@ -42,6 +42,7 @@ class OcFlag(IntFlag):
     FAILED = 1 << 6
     DYING = 1 << 7
     SUPERSEDED = 1 << 9  # dying only because there is a newer one
+    OUTDATED = 1 << 10  # purged while it was fetched: nobody but who asked for it may have it
     ASK = 1 << 8  # the origin must be asked each time whether it is still right (RFC 9111 section 5.2.2.4)
 
 
@@ -55,6 +56,7 @@ OC_FAILED: Final = int(OcFlag.FAILED)
 OC_DYING: Final = int(OcFlag.DYING)
 OC_SUPERSEDED: Final = int(OcFlag.SUPERSEDED)
 OC_ASK: Final = int(OcFlag.ASK)
+OC_OUTDATED: Final = int(OcFlag.OUTDATED)
 OC_TRANSIENT: Final = OC_PRIVATE | OC_HFM | OC_HFP  # its body has one reader, and is never delivered again
 
 # what the expiry knows of an object core: bits of exp_flags

@@ -46,6 +46,8 @@ from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.threads.cores import CoreKeeper
 from varnishpy.threads.poolset import PoolSet
 from varnishpy.threads.waiter import Waiter
+from varnishpy.tier.joining import new_tier
+from varnishpy.tier.node import Tier
 from varnishpy.vcl.registry import VclRegistry
 from varnishpy.vcl.vmodfind import find_vmod
 
@@ -67,6 +69,7 @@ class Child:
             self.stats_sockets.append(StatsPort(params.stats_listen, self._providers(), self._latencies))
         if heritage.jail.gives_up_rights:
             preload()
+        password = heritage.tier.password() if heritage.tier is not None else None
         heritage.jail.enter()  # all that needs the manager's rights is done
         set_emulator(params.debug.workspace_emulator)
         perturb(params.debug.perturb)
@@ -103,6 +106,11 @@ class Child:
             identity=heritage.identity or socket.gethostname(),
             hostname=socket.gethostname(),
         )
+        self.tier: Tier | None = None
+        if heritage.tier is not None:
+            self.tier = self.env.tier = new_tier(
+                heritage.tier, password, self.hash, heritage.workdir, heritage.identity
+            )
         for extension in heritage.extensions:
             find_vmod(extension, [])  # loaded now, so that one that fails does so before any traffic
         self.vcls = VclRegistry(Host(self.env, self.backends))
@@ -158,6 +166,8 @@ class Child:
         self.waiter.start()
         self.pools.start()
         self.backends.start()
+        if self.tier is not None:
+            self.tier.start()
         self.cores.start()
         for stats_socket in self.stats_sockets:
             stats_socket.log_memory = self.shm.log_memory
@@ -172,6 +182,7 @@ class Child:
             "pools": lambda: self.pools.describe(),
             "process": lambda: process_figures.measure().as_json(),
             "params": params_table.as_json,
+            "tier": lambda: self.tier.status() if self.tier is not None else None,
             "panic": lambda: self.heritage.last_panic,
         }
 
@@ -242,6 +253,8 @@ class Child:
         for stats_socket in self.stats_sockets:
             stats_socket.stop()
         self.backends.prober.stop()
+        if self.tier is not None:
+            self.tier.stop()
         self.shm.seal()
         self.vcls.discard_all()
         self.expiry.stop()

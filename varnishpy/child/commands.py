@@ -24,6 +24,7 @@ from varnishpy.session.acceptor import Mode
 from varnishpy.session.certificates import CertError
 from varnishpy.session.tls_settings import parse_load
 from varnishpy.threads.planned import planned
+from varnishpy.tier.showing import status_text
 from varnishpy.vcl.loader import VclLoadError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ChildCommands:
             traffic_status=self.traffic_status,
             tls_cert_list=self.cert_list, tls_cert_load=self.cert_load, tls_cert_discard=self.cert_discard,
             tls_cert_commit=self.cert_commit, tls_cert_rollback=self.cert_rollback, tls_cert_reload=self.cert_reload,
+            tier_status=self.tier_status,
             debug_empty=self.debug_empty, debug_travel=self.debug_travel,
             debug_xid=self.debug_xid, debug_srandom=self.debug_srandom, debug_vmod=self.debug_vmod,
         )  # fmt: skip
@@ -186,6 +188,15 @@ class ChildCommands:
         if call.json:
             return json_answer(call, json.dumps({"traffic": state, "sessions": sessions}))
         return f"Traffic is {state}, {sessions} sessions are open\n"
+
+    # -- the shared tier -------------------------------------------------------------------------------------------
+
+    def tier_status(self, call: CliCall) -> str:
+        tier = self._child.tier
+        if tier is None:
+            raise CliError(CANT, "There is no shared tier (-s tier=...)")
+        status = tier.status()
+        return json_answer(call, json.dumps(status, indent=2)) if call.json else status_text(status)
 
     # -- certificates ----------------------------------------------------------------------------------------------
 

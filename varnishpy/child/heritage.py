@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from varnishpy.base.endpoint import ListenEndpoint
 from varnishpy.session.tls_settings import TlsSettings
+from varnishpy.tier.config import TierSpec
 
 _LENGTH: Final = 4  # octets in front of a panic dump that tell its length
 
@@ -37,6 +38,7 @@ class Heritage:
     listen: list[tuple[ListenEndpoint, socket.socket]]  # with their listening sockets
     parameters: list[tuple[str, str]]  # every parameter that differs from its default, as text
     storage: list[str]  # the -s arguments
+    tier: TierSpec | None  # what -s tier=... said
     extensions: list[str]  # names of the VMODs that -E brought
     jail: Confinement
     panic: mmap.mmap  # where a dying child leaves its last words

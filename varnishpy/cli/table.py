@@ -60,6 +60,8 @@ _ROWS = [
     Command("status", "status [-j]", "Tell the state of the child.", 0, 0, A, True),
     Command("stop", "stop", "Stop the child.", 0, 0),
     Command("storage.list", "storage.list [-j]", "List the storage backends.", 0, 0, A, True),
+    Command("tier.status", "tier.status [-j]", "Tell how the shared tier is doing, and which nodes there are.",
+            0, 0, A, True),
     Command("tls.cert.list", "tls.cert.list [-j] [-s]", "List the TLS certificates in use; -s: what is staged only.",
             0, 1, A, True),
     Command("tls.cert.load", "tls.cert.load [<id>] <certificate> [-f <frontend>] [-k <private-key>] [-p <protos>] "

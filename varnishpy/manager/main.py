@@ -60,6 +60,7 @@ def _compile_only(options: options_module.Options) -> int:
     from varnishpy.manager.vcls import read_vcl_argument
     from varnishpy.params import ParamError, params, table
     from varnishpy.storage.config import parse_storage
+    from varnishpy.tier.config import take_tier
 
     jail.parse(options.jail)
     try:
@@ -69,7 +70,7 @@ def _compile_only(options: options_module.Options) -> int:
             programs = [(backend_vcl(options.backend), "<-b argument>")]
         else:
             programs = [read_vcl_argument(name, params) for name in options.vcl_files if name]
-        stevedores = tuple(spec.ident for spec in parse_storage(options.storage))
+        stevedores = tuple(spec.ident for spec in parse_storage(take_tier(options.storage)[0]))
         settings = CompilerSettings(stevedores)
         for index, (source, origin) in enumerate(programs):
             compiled = compile_in_subprocess(source, origin, "boot", params, settings)

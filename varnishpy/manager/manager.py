@@ -48,6 +48,8 @@ from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
+from varnishpy.tier.config import take_tier
+from varnishpy.tier.errors import TierConfigError
 from varnishpy.vcl.symbols import LOWEST
 from varnishpy.vcl.vmodfind import add_extension
 from varnishpy.vcl.vmodspec import VmodError
@@ -98,15 +100,17 @@ class Manager:
         options = self._options
         self._set_parameters()
         self._jail = jail.parse(options.jail)
-        self._storage = list(options.storage)
         try:
+            self._storage, self.tier_spec = take_tier(options.storage)
             self.storage_specs = parse_storage(self._storage)
-        except StorageConfigError as error:
+        except (StorageConfigError, TierConfigError) as error:
             raise StartupError(str(error), usage=True) from None
         try:
             for spec in self.storage_specs:
                 spec.check()
-        except StorageConfigError as error:
+            if self.tier_spec is not None:
+                self.tier_spec.check()
+        except (StorageConfigError, TierConfigError) as error:
             raise StartupError(str(error)) from None
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
@@ -497,6 +501,7 @@ class Manager:
             tls=self.tls,
             parameters=self.params_table.texts(changed=True),
             storage=self._storage,
+            tier=self.tier_spec,
             extensions=self._extensions,
             jail=self._jail,
             panic=panic_space(params.panic_buffer),

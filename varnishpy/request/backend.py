@@ -1,7 +1,7 @@
 """The backend state machine: from a client's request to an object.
 
 ```
- mkbereq -> startfetch -> fetch -----> fetchbody -> fetchend -> done
+ mkbereq [-> tier] -> startfetch -> fetch -----> fetchbody -> fetchend -> done
              ^   |   `--> condfetch ---------------^
              |   v
            retry <- error -> done          anything -> fail -> done
@@ -40,6 +40,7 @@ from varnishpy.request.beresp import (
 )
 from varnishpy.request.fetchstate import cleanup
 from varnishpy.request.finish_fetch import release_fetch
+from varnishpy.request.tiering import step_tier
 from varnishpy.storage.boc import BocState
 from varnishpy.threads.pool import Priority
 from varnishpy.threads.worker import current_worker
@@ -108,6 +109,7 @@ def _contain(wrk: Worker, bo: BusyObject, exc: Exception) -> None:
 _STEPS: Final[dict[str, Callable[[Worker, BusyObject], str]]] = {
     "mkbereq": step_mkbereq,
     "retry": step_retry,
+    "tier": step_tier,
     "startfetch": step_startfetch,
     "judge": step_judge,
     "condfetch": step_condfetch,

@@ -73,7 +73,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     elif req.body_status is bodystatus.CACHED:
         bo.bereq_body = take_body(req, bo.log)
         set_state(wrk, bo, BocState.REQ_DONE)
-    return "startfetch"
+    return "startfetch" if passing or bo.env.tier is None else "tier"
 
 
 def _make_conditional(bo: BusyObject) -> None:

@@ -21,6 +21,7 @@ from varnishpy.request.conditional import strong_last_modified
 from varnishpy.request.fetchstate import cleanup, error_once, set_state, state_of, timestamp
 from varnishpy.request.filters import FilterError, default_fetch_filters, fetch_processors
 from varnishpy.request.storing import copy_body, merge_stale, store_headers, take_over_stale
+from varnishpy.request.tiering import offer
 from varnishpy.request.vclstep import run_backend_vcl
 from varnishpy.request.vfp import FETCH_NAMES, FetchContext, FetchStack
 from varnishpy.request.via import SERVER
@@ -269,6 +270,8 @@ def step_fetchend(wrk: Worker, bo: BusyObject) -> str:
         stobj.trim()
     set_state(wrk, bo, BocState.FINISHED)
     timestamp(bo, "BerespBody")
+    if bo.ticket is not None:
+        offer(wrk, bo)
     stale = bo.stale_oc
     if stale is not None:
         vsl.vsl(EXP_KILL, 0, f"VBF_Superseded x={stale.xid} n={oc.xid}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from varnishpy.session.session import Session
     from varnishpy.storage.object import StoredObject
     from varnishpy.threads.worker import Worker
+    from varnishpy.tier.node import Ticket
 
 
 class BusyObject(FetchTask):
@@ -38,6 +39,7 @@ class BusyObject(FetchTask):
         # kept by the state machine for itself
         "hop_headers", "stack", "held", "director_open", "ws_snapshot", "vfp_context", "drop_body",
         "resume", "borrows",
+        "ticket", "skip_tier",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -108,6 +110,9 @@ class BusyObject(FetchTask):
         self.director_open = False  # get_response succeeded and finish is still owed
         self.ws_snapshot = 0
         self.vfp_context: FetchContext | None = None  # vfp.FetchContext of the running attempt
+        self.tier = None
+        self.ticket: Ticket | None = None  # of the shared tier, if there is one
+        self.skip_tier = False  # what it has is not wanted
         self.drop_body = False  # VCL does not want the request's body sent
 
     def session(self) -> Session | None:

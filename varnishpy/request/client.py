@@ -514,6 +514,9 @@ def step_purge(wrk: Worker, req: Request) -> str:
     """Take all variants out of the cache, then vcl_purge."""
     req.env.hash.purge(wrk, req.digest, req.t_req, 0.0, 0.0, 0.0)
     action, _ = run_vcl(wrk, req, "purge")
+    tier = req.env.tier
+    if tier is not None and req.err_code == 200 and not tier.has_told_all:
+        req.err_code, req.err_reason = 202, None  # done here; the other nodes will hear of it
     return "vclfail" if action == "fail" else action  # synth, restart
 
 

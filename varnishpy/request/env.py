@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.poolset import PoolSet
     from varnishpy.threads.waiter import Waiter
     from varnishpy.threads.worker import Worker
+    from varnishpy.tier.node import Tier
     from varnishpy.vcl.registry import VclRegistry
 
 
@@ -39,6 +40,7 @@ class Env:
     run_request: Callable[[Worker, Request], Step] | None = None
     finish_request: Callable[[Worker, Request], None] | None = None
     search: SearchRules = field(default_factory=SearchRules)
+    tier: Tier | None = None  # what is shared with other nodes, if anything is
     identity: str = ""  # -i
     hostname: str = ""
     transports: dict[str, Transport] = field(default_factory=dict)  # "HTTP1", "HTTP2", ...

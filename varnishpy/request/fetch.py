@@ -96,6 +96,7 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         hash_.ref(stale)
         bo.stale_oc = stale
     bo.client_req = req
+    bo.skip_tier = req.hash_always_miss or req.is_hitmiss
     # a fetch has deadlines at every wait of its own: ours for it always ends
     if not bo.is_bgfetch:
         bo.borrows = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
@@ -25,8 +26,13 @@ def timestamp(bo: BusyObject, label: str) -> float:
 def set_state(wrk: Worker, bo: BusyObject, state: BocState) -> None:
     """Move on: from ``REQ_DONE`` the client's request is not ours any more."""
     bo.client_req = None
-    assert bo.objcore is not None
-    bo.env.hash.set_state(wrk, bo.objcore, state)
+    oc = bo.objcore
+    assert oc is not None and oc.boc is not None
+    tier, ticket = bo.env.tier, bo.ticket
+    if tier is not None and ticket is not None and oc.boc.state < BocState.STREAM <= state < BocState.FAILED:
+        tier.release(ticket, oc, bo.bereq0, partial(bo.env.hash.set_state, wrk, oc, state))
+    else:
+        bo.env.hash.set_state(wrk, oc, state)
 
 
 def state_of(bo: BusyObject) -> BocState:

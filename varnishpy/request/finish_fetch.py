@@ -22,6 +22,8 @@ def release_fetch(wrk: Worker, bo: BusyObject) -> None:
     if bo.bereq_body is not None:
         bo.bereq_body.discard()
         bo.bereq_body = None
+    if bo.ticket is not None and bo.env.tier is not None:
+        bo.env.tier.end(bo.ticket)
     stale, bo.stale_oc = bo.stale_oc, None
     if stale is not None:
         hash_.deref(wrk, stale)

@@ -20,6 +20,7 @@ from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.room import NoSpace
 
 if TYPE_CHECKING:
+    from varnishpy.log.tasklog import TaskLog
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.storage.boc import BusyObjectControl
     from varnishpy.storage.stevedore import Stevedore
@@ -101,7 +102,7 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
         if beresp.status not in (206, 416) and not params.feature.cache_compat:
             kept = _CONTENT_RANGE  # which means nothing there (RFC 9110 section 14.4)
         headers = filter_headers(beresp.headers, INSERT, bo.hop_headers, kept)
-    stobj = allocate(wrk, bo, _stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
+    stobj = allocate(wrk, bo, stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
     if params.feature.cache_groups and beresp.has("cache-groups"):
         stobj.attrs["ORIGIN"] = origin_of(bo.bereq, present(bo.sess, "a fetch is for a session").scheme).encode(
             "latin-1"
@@ -117,18 +118,22 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
     stored.status = beresp.status
     stored.reason = beresp.reason
     stored.headers = headers
-    log = bo.log
-    log.put(OBJ_METHOD + PROTOCOL, stored.proto)
-    log.put(OBJ_METHOD + STATUS, f"{stored.status % 1000:03d}")
-    log.put(OBJ_METHOD + REASON, stored.reason)
-    for header in headers:
-        log.put(OBJ_METHOD + HEADER, f"{header[1]}: {header[2]}")
+    log_stored(bo.log, stored)
     modified = beresp.get("last-modified")
     stobj.last_modified = parse_date(modified) if modified is not None else float(int(oc.t_origin))
     return stobj
 
 
-def _stored_size(beresp: Message, headers: list[Header]) -> int:
+def log_stored(log: TaskLog, stored: Message) -> None:
+    """The records of what is stored."""
+    log.put(OBJ_METHOD + PROTOCOL, stored.proto)
+    log.put(OBJ_METHOD + STATUS, f"{stored.status % 1000:03d}")
+    log.put(OBJ_METHOD + REASON, stored.reason)
+    for header in stored.headers:
+        log.put(OBJ_METHOD + HEADER, f"{header[1]}: {header[2]}")
+
+
+def stored_size(beresp: Message, headers: list[Header]) -> int:
     """Octets that first line and headers are charged with: as much as they take in the reference's storage."""
     first = len(beresp.proto) + len(beresp.reason) + 6  # the status has three digits; each string ends with a NUL
     return 5 + first + sum(len(name) + len(value) + 3 for _, name, value in headers) + 7 & ~7

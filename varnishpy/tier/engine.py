@@ -45,14 +45,13 @@ from varnishpy.tier import scripts
 from varnishpy.tier.breaker import Breaker
 from varnishpy.tier.config import TierSpec
 from varnishpy.tier.errors import TierError, TierTimeout
-from varnishpy.tier.record import BAN, INDEX, KEYS, NONCE, PURGE, Invalidation, seal
+from varnishpy.tier.record import ALL, BAN, KEYS, NONCE, PURGE, SEALED, Invalidation
 from varnishpy.tier.store import Asked, Facts, Published
 
 Word = bytes | str | int | float
 Answer = TypeVar("Answer")
 
-_SEALED: Final = len(seal(INDEX))  # octets in front of a payload
-_PUBLISH: Final = scripts.PUBLISH % (_SEALED, _SEALED + NONCE - 1)
+_PUBLISH: Final = scripts.PUBLISH % (SEALED, SEALED + NONCE - 1)
 _FACTS: Final = ("number", "floor", "ban", "ban_floor", "trimmed")
 _RAW: Final = ("XREAD", "XRANGE", "HGETALL", "TIME", "SET")  # commands whose answers we take apart ourselves
 _BATCH: Final = 512  # records of the log at a time
@@ -86,7 +85,7 @@ def _as_it_comes(answer: object, **options: object) -> object:
     return answer
 
 
-def _connect(spec: TierSpec, patience: float) -> _Client:
+def _connect(spec: TierSpec, password: str | None, patience: float) -> _Client:
     """A client; it opens connections as it needs them.
 
     :param patience: seconds that an answer may take
@@ -99,7 +98,6 @@ def _connect(spec: TierSpec, patience: float) -> _Client:
     }
     if spec.user:
         options["username"] = spec.user
-    password = spec.password()
     if password is not None:
         options["password"] = password
     kind: type[Connection | SSLConnection | UnixDomainSocketConnection] = Connection
@@ -169,17 +167,19 @@ def _entries(answer: object) -> list[tuple[bytes, bytes]]:
 
 def _facts(answer: object) -> Facts:
     number, floor, ban, ban_floor, trimmed = _list(answer, len(_FACTS))
-    return Facts(_number(number), _number(floor), _number(ban), _number(ban_floor), _octets(trimmed) or b"")
+    return Facts(_number(number), _number(floor), _octets(ban) or b"", _number(ban_floor), _octets(trimmed) or b"")
 
 
 class EngineStore:
     """See the module text.
 
     :param counters: where errors, timeouts and octets are counted
+    :param password: what the password file says, which may be out of reach by now
     """
 
-    def __init__(self, spec: TierSpec, counters: stats.Counters[TierName]) -> None:
+    def __init__(self, spec: TierSpec, counters: stats.Counters[TierName], password: str | None = None) -> None:
         self.spec = spec
+        self._password = password
         self.breaker = Breaker()
         self._counters = counters
         self._client: _Client | None = None
@@ -221,7 +221,9 @@ class EngineStore:
         started = clock.mono()
         try:
             if self._client is None:
-                self._client = _connect(self.spec, params.tier_timeout)  # two of them do no harm, one is forgotten
+                self._client = _connect(
+                    self.spec, self._password, params.tier_timeout
+                )  # two of them do no harm, one is forgotten
             answer = work(self._client)
         except (valkey.TimeoutError, TimeoutError) as exc:
             self._counters.inc("timeout")
@@ -318,19 +320,23 @@ class EngineStore:
             commands.append(("UNLINK", self._index(invalidation.digest)))
         self._many(commands)
 
-    def append(self, invalidation: Invalidation) -> None:
+    def append(self, invalidation: Invalidation) -> bytes:
         record = invalidation.encode()
         if invalidation.kind == BAN:
             keys = (self._facts_key, self._log_key, self._bans_key)
             limits = (record, params.tier_log_length, invalidation.number, params.tier_bans)
-            self._one("EVAL", scripts.APPEND_BAN, 3, *keys, *limits)
+            name = self._one("EVAL", scripts.APPEND_BAN, 3, *keys, *limits)
         else:
-            self._one("EVAL", scripts.APPEND, 2, self._facts_key, self._log_key, record, params.tier_log_length)
+            name = self._one("EVAL", scripts.APPEND, 2, self._facts_key, self._log_key, record, params.tier_log_length)
+        found = _octets(name)
+        if found is None:
+            raise TierError("the engine appended and gave no id")
+        return found
 
     def repair(self, number: int) -> Facts:
         floor = _number(self._one("EVAL", scripts.REPAIR, 1, self._facts_key, number, number + _JUMP))
         if floor:
-            self.append(Invalidation(kind=4, number=floor, moment=self.time()))
+            self.append(Invalidation(ALL, number=floor, moment=self.time()))
         return self.facts()
 
     # -- the log ---------------------------------------------------------------------------------------------------
@@ -339,7 +345,7 @@ class EngineStore:
         try:
             if self._follower is None or wait > self._longest_wait:
                 self._longest_wait = wait
-                self._follower = _connect(self.spec, wait + _SLACK)
+                self._follower = _connect(self.spec, self._password, wait + _SLACK)
             words = ("XREAD", "COUNT", _BATCH, "BLOCK", max(int(wait * 1000), 1), "STREAMS", self._log_key, after)
             answer = self._follower.execute_command(*words)
             if answer is None:
@@ -364,19 +370,22 @@ class EngineStore:
         seconds, micros = _list(self._one("TIME"), 2)
         return _number(seconds) + _number(micros) / 1e6
 
-    def report(self, node: str, number: int) -> None:
-        self._one("HSET", self._nodes_key, node, f"{number} {self.time():.3f}")
+    def report(self, node: str, applied: bytes) -> None:
+        self._one("HSET", self._nodes_key, node, f"{applied.decode('latin-1')} {self.time():.3f}")
 
-    def nodes(self) -> dict[str, tuple[int, float]]:
+    def nodes(self) -> dict[str, tuple[bytes, float]]:
         flat = _list(self._one("HGETALL", self._nodes_key))
-        found: dict[str, tuple[int, float]] = {}
+        found: dict[str, tuple[bytes, float]] = {}
         for name, told in zip(flat[::2], flat[1::2], strict=True):
-            number, _, moment = (_octets(told) or b"").partition(b" ")
+            applied, _, moment = (_octets(told) or b"").partition(b" ")
             try:
-                found[(_octets(name) or b"").decode("latin-1")] = _number(number), float(moment)
+                found[(_octets(name) or b"").decode("latin-1")] = applied, float(moment)
             except ValueError:
                 raise TierError("the engine answered a node's report that is none") from None
         return found
+
+    def forget_node(self, node: str) -> None:
+        self._one("HDEL", self._nodes_key, node)
 
     # -- leases and counters ---------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ NONCE: Final = 8  # octets that tell one edition of an index from another
 INDEX, HEAD, CHUNK, LOG = b"i", b"h", b"c", b"l"
 _SEAL: Final = struct.Struct(">3s1sBQI")
 _MAGIC: Final = b"vpt"
+SEALED: Final = _SEAL.size  # octets in front of a payload
 _VARIANT: Final = struct.Struct(">QddddIQI")
 _NUMBER: Final = struct.Struct(">I")
 _MOST: Final = 1 << 16  # entries that any list in a record may have

@@ -35,14 +35,14 @@ if over > 0 then
     redis.call('HSET', KEYS[1], 'trimmed', entry[1])
   end
 end
-redis.call('XADD', KEYS[2], '*', 'r', ARGV[1])
-return 0
+local id = redis.call('XADD', KEYS[2], '*', 'r', ARGV[1])
+return id
 """
 
 #: keys: facts, log, bans. arguments: record, most records of the log, number, most bans. The list of bans also keeps
 #: the number of each, so that the number of the latest one that was trimmed can be told.
 APPEND_BAN: Final = (
-    APPEND.replace("return 0\n", "")
+    APPEND.replace("return id\n", "")
     + """
 local over = redis.call('XLEN', KEYS[3]) + 1 - tonumber(ARGV[4])
 if over > 0 then
@@ -52,9 +52,8 @@ if over > 0 then
   end
 end
 redis.call('XADD', KEYS[3], '*', 'r', ARGV[1], 'n', ARGV[3])
-local latest = redis.call('HGET', KEYS[1], 'ban')
-if not latest or tonumber(latest) < tonumber(ARGV[3]) then redis.call('HSET', KEYS[1], 'ban', ARGV[3]) end
-return 0
+redis.call('HSET', KEYS[1], 'ban', id)
+return id
 """
 )
 
@@ -63,7 +62,8 @@ return 0
 REPAIR: Final = """
 local number = redis.call('HGET', KEYS[1], 'number')
 if number and tonumber(number) >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'number', ARGV[2], 'floor', ARGV[2], 'ban', 0)
+redis.call('HSET', KEYS[1], 'number', ARGV[2], 'floor', ARGV[2])
+redis.call('HDEL', KEYS[1], 'ban')
 return tonumber(ARGV[2])
 """
 

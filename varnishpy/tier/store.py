@@ -26,14 +26,14 @@ class Facts:
 
     :ivar number: of the latest invalidation
     :ivar floor: objects with a lower position are gone for good: the engine had lost records
-    :ivar ban: number of the latest ban; who has not read it yet cannot judge what is stored
+    :ivar ban: id of the latest ban in the log; who has not read it yet cannot judge what is stored
     :ivar ban_floor: number of the latest ban that is not kept any more; objects with a lower position cannot be judged
     :ivar trimmed: id of the latest record that the log does not hold any more, empty if it holds all
     """
 
     number: int = 0
     floor: int = 0
-    ban: int = 0
+    ban: bytes = b""
     ban_floor: int = 0
     trimmed: bytes = b""
 
@@ -88,8 +88,8 @@ class Store(Protocol):
     def mark(self, invalidation: Invalidation) -> None:
         """Mark what it names with its number."""
 
-    def append(self, invalidation: Invalidation) -> None:
-        """Add it to the log, and to the list of bans if it is one."""
+    def append(self, invalidation: Invalidation) -> bytes:
+        """Add it to the log, and to the list of bans if it is one; its id in the log."""
 
     def follow(self, after: bytes, wait: float) -> list[tuple[bytes, bytes]]:
         """Ids and sealed records of the log behind an id (``0-0``: from its start), in order.
@@ -111,11 +111,14 @@ class Store(Protocol):
     def time(self) -> float:
         """Seconds since the epoch by the engine's clock."""
 
-    def report(self, node: str, number: int) -> None:
-        """This node lives, and has applied all invalidations up to that number."""
+    def report(self, node: str, applied: bytes) -> None:
+        """This node lives, and has applied the log up to that id."""
 
-    def nodes(self) -> dict[str, tuple[int, float]]:
+    def nodes(self) -> dict[str, tuple[bytes, float]]:
         """What nodes have reported, and when, by the engine's clock."""
+
+    def forget_node(self, node: str) -> None:
+        """It has not reported for long."""
 
     def lease(self, digest: bytes, holder: bytes, life: float) -> bool:
         """Become the one node that fetches; False while another is."""

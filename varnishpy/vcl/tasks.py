@@ -135,6 +135,7 @@ class FetchTask(Exchange):
     :ivar objcore: what is fetched; ``stale_oc`` is what it is to replace
     :ivar filter_list: ``beresp.filters`` as VCL has set it; likewise ``bereq_filter_list``
     :ivar transit_buffer: octets; ``None``: the parameter's
+    :ivar tier: ``beresp.tier`` as VCL has set it
     :ivar t_resp: when the response's head was complete
     """
 
@@ -142,7 +143,7 @@ class FetchTask(Exchange):
         "bereq_filter_list", "client_identity", "digest", "director_req", "director_resp", "do_esi", "do_gunzip",
         "do_gzip", "do_pass", "do_stream", "err_reason", "filter_list", "is_bgfetch", "is_hitmiss", "is_hitpass",
         "objcore", "privs", "retries", "stale_oc", "storage_hint", "synth_body", "t_first", "t_resp", "task_deadline",
-        "transit_buffer", "uncacheable", "vcl", "vcl_trace", "vxid", "was_304",
+        "tier", "transit_buffer", "uncacheable", "vcl", "vcl_trace", "vxid", "was_304",
     )  # fmt: skip
 
     vxid: int
@@ -170,6 +171,7 @@ class FetchTask(Exchange):
     bereq_filter_list: str | None
     filter_list: str | None
     transit_buffer: int | None
+    tier: bool | None
     task_deadline: float | None
     err_reason: str | None
     synth_body: list[bytes]

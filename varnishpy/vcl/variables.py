@@ -280,6 +280,11 @@ _add(
 _add("beresp.storage", "STEVEDORE", _BERESP, _BERESP, read="{bo}.storage_hint", write="{bo}.storage_hint = {value}")
 _add("beresp.storage_hint", "STRING", _BERESP, _BERESP, read="rt.storage_name({bo}.storage_hint)",
      write="rt.set_storage_name(ctx, {value})", until=40)  # fmt: skip
+_add(
+    "beresp.tier", "BOOL", "vcl_backend_response", "vcl_backend_response",
+    read="({bo}.tier if {bo}.tier is not None else not {bo}.bereq.has('authorization'))",
+    write="{bo}.tier = {value}",
+)  # fmt: skip
 _add("beresp.time", "TIME", _BERESP, read="rt.beresp_time({bo})")
 _add(
     "beresp.transit_buffer", "BYTES", "vcl_backend_response", "vcl_backend_response",
