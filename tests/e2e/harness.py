@@ -50,6 +50,17 @@ class Exchange:
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode() + (b"" if self.method == "HEAD" else body))
 
 
+class Held:
+    """An origin's page that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def page(self, exchange: Exchange) -> None:
+        assert self.release.wait(60)
+        exchange.answer(b"at last", cache_control="max-age=0")
+
+
 class Origin:
     """A server on loopback; ``pages`` maps a path (without query) to a function, ``hits`` counts requests by path."""
 

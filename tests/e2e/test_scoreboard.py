@@ -6,27 +6,15 @@ import json
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.h2client import H2Client
-from tests.e2e.harness import Cache, Exchange, Origin, running
+from tests.e2e.harness import Cache, Held, Origin, running
 from tests.e2e.screen import Screen
 from tests.waiting import wait_for
-
-
-class Held:
-    """An origin's page that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-
-    def page(self, exchange: Exchange) -> None:
-        assert self.release.wait(30)
-        exchange.answer(b"at last", cache_control="max-age=0")
 
 
 @pytest.fixture(scope="module")

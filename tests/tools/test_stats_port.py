@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.tools.conftest import Instance
-from varnishpy.child.stats_port import StatsPort
+from varnishpy import stats
+from varnishpy.child.stats_port import StatsPort, read_token
 from varnishpy.child.stats_socket import StatsSocketError
 from varnishpy.params import ParamError
 from varnishpy.params.table import ParamTable
+
+TOKEN = "Abc-0123456789-secret"
 
 
 @pytest.fixture
@@ -67,9 +73,7 @@ def test_a_port_that_is_taken(port: StatsPort) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("stats_listen", "0.0.0.0:7071", "for browsers of this machine"),
-        ("stats_listen", "192.0.2.1:7071", "for browsers of this machine"),
-        ("stats_listen", "cache.example:7071", "for browsers of this machine"),
+        ("stats_token_file", "token", "absolute path"),
         ("stats_listen", "7071", "ADDRESS:PORT"),
         ("stats_listen", "127.0.0.1:99999", "ADDRESS:PORT"),
         ("stats_socket", "127.0.0.1:7071", "there is stats_listen=127.0.0.1:7071"),
@@ -81,7 +85,83 @@ def test_what_the_parameters_refuse(name: str, text: str, message: str) -> None:
         ParamTable().set(name, text)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:7071", "[::1]:7071", "localhost:7071", "127.1.2.3:1", "none"])
+@pytest.mark.parametrize("where", ["0.0.0.0:0", "[::]:0", "192.0.2.1:7071"])
+def test_other_addresses_need_a_token(where: str) -> None:
+    with pytest.raises(StatsSocketError, match="no loopback address, so stats_token_file"):
+        StatsPort(where, {})
+
+
+@pytest.fixture
+def guarded() -> Iterator[StatsPort]:
+    """Reachable from everywhere, with a token."""
+    made = StatsPort("0.0.0.0:0", {"panic": lambda: "all is well\n"}, token=TOKEN)
+    made.start()
+    yield made
+    made.stop()
+
+
+def basic(text: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(text.encode()).decode() + "\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("", 401),
+        ("Host: 127.0.0.1:{port}\r\n", 401),
+        (f"Authorization: Bearer {TOKEN}\r\n", 200),
+        (f"authorization: bearer {TOKEN}\r\n", 200),
+        (f"Authorization: Bearer {TOKEN}x\r\n", 401),
+        (f"Authorization: Bearer {TOKEN.lower()}\r\n", 401),
+        ("Authorization: Bearer\r\n", 401),
+        (f"Authorization: Digest {TOKEN}\r\n", 401),
+        ("Host: cache.example:{port}\r\n" + basic(f"anybody:{TOKEN}"), 200),
+        (basic(f":{TOKEN}"), 200),
+        (basic(TOKEN), 401),
+        (basic(f"{TOKEN}:"), 401),
+        ("Authorization: Basic !!!\r\n", 401),
+        ("Host: h\r\nOrigin: http://evil.example\r\n" + basic(f":{TOKEN}"), 403),
+        ("Host: h\r\nSec-Fetch-Site: cross-site\r\n" + basic(f":{TOKEN}"), 403),
+        ("Host: h\r\nOrigin: http://H\r\nSec-Fetch-Site: same-origin\r\n" + basic(f":{TOKEN}"), 200),
+    ],
+)
+def test_the_token(guarded: StatsPort, fields: str, status: int) -> None:
+    refused = stats.main.get("stats_refused")
+    found, body = ask(guarded, fields.format(port=guarded.port))
+    assert found == status
+    assert (b"all is well" in body) == (status == 200)
+    assert stats.main.get("stats_refused") - refused == (status != 200)
+
+
+def test_a_browser_is_told_to_ask_its_user(guarded: StatsPort) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=10)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    assert (response.status, response.headers["WWW-Authenticate"]) == (401, 'Basic realm="varnishpy", charset="UTF-8"')
+    connection.close()
+
+
+def test_the_page_loads_nothing_and_is_nobodys_frame(port: StatsPort) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port.port, timeout=10)
+    connection.request("GET", "/")
+    policy = connection.getresponse().headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    connection.close()
+
+
+def test_a_file_with_the_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f" {TOKEN} \nmore\n")
+    assert read_token(str(path)) == TOKEN and read_token("") == ""
+    for text, message in (("short\n", "less than 16 characters"), ("", "less than 16 characters")):
+        path.write_text(text)
+        with pytest.raises(StatsSocketError, match=message):
+            read_token(str(path))
+    with pytest.raises(StatsSocketError, match="No such file"):
+        read_token(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:7071", "[::1]:7071", "0.0.0.0:7071", "cache.example:1", "none"])
 def test_what_stats_listen_takes(text: str) -> None:
     table = ParamTable()
     table.set("stats_listen", text)

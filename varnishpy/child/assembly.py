@@ -20,7 +20,7 @@ from varnishpy.child import panic_sections, process_figures
 from varnishpy.child.heritage import Heritage
 from varnishpy.child.host import Host
 from varnishpy.child.preload import preload
-from varnishpy.child.stats_port import StatsPort
+from varnishpy.child.stats_port import StatsPort, read_token
 from varnishpy.child.stats_socket import Provider, StatsSocket
 from varnishpy.http1.transport import Http1Transport
 from varnishpy.http2.transport import Http2Transport
@@ -66,7 +66,8 @@ class Child:
             path = params.stats_socket or heritage.workdir / "stats.sock"
             self.stats_sockets.append(StatsSocket(path, self._providers(), None, self._latencies))
         if params.stats_listen != "none":
-            self.stats_sockets.append(StatsPort(params.stats_listen, self._providers(), self._latencies))
+            token = read_token(params.stats_token_file)
+            self.stats_sockets.append(StatsPort(params.stats_listen, self._providers(), self._latencies, token))
         if heritage.jail.gives_up_rights:
             preload()
         password = heritage.tier.password() if heritage.tier is not None else None

@@ -38,8 +38,27 @@ _PATH_LIMIT = 100  # sun_path holds 108 octets on Linux
 
 Provider = Callable[[], object]
 _PAGE = Path(__file__).with_name("stats_page.html")
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-            431: "Header Too Large", 500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+_REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    431: "Header Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
+}  # fmt: skip
+
+
+# the page loads nothing from anywhere, and is nobody's frame
+_SAFE = (
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n"
+    "Referrer-Policy: no-referrer\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request is not answered; ``fields`` are further lines of the head."""
+
+    status: int
+    text: bytes
+    fields: str = ""
 
 
 class StatsSocketError(Exception):
@@ -204,24 +223,24 @@ class StatsSocket:
         fields = {}
         for line in lines[1:]:
             name, _, value = line.partition(":")
-            fields[name.strip().lower()] = value.strip().lower()
+            fields[name.strip().lower()] = value.strip()
         if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
             self._send(client, _Answer(400, "text/plain", b"no request body is expected\n"), False, False)
             return None, b""
-        if not self._permits(fields):
-            self._send(
-                client, _Answer(403, "text/plain", b"Host, Origin or Sec-Fetch-Site is another site's\n"), False, False
-            )
+        refusal = self._refusal(fields)
+        if refusal is not None:
+            stats.main.inc("stats_refused")
+            self._send(client, _Answer(refusal.status, "text/plain", refusal.text), False, False, refusal.fields)
             return None, b""
-        keep = words[2] == "HTTP/1.1" and fields.get("connection") != "close"
-        accept = fields.get("accept", "")
+        keep = words[2] == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
+        accept = fields.get("accept", "").lower()
         target = urlsplit(words[1])
         query = parse_qs(target.query, keep_blank_values=True)
         return _Asked(words[0], unquote(target.path), query, keep, accept), rest
 
-    def _permits(self, fields: Mapping[str, str]) -> bool:
-        """May a request with these fields be answered? Who can open the socket's file may ask for anything."""
-        return True
+    def _refusal(self, fields: Mapping[str, str]) -> Refusal | None:
+        """Why a request with these fields is not answered. Who can open the socket's file may ask for anything."""
+        return None
 
     def _respond(self, client: socket.socket, asked: _Asked) -> bool:
         """Answer; False: close."""
@@ -234,8 +253,8 @@ class StatsSocket:
         self._send(client, self._answer(asked), only_head, asked.keep)
         return asked.keep
 
-    def _send(self, client: socket.socket, answer: _Answer, only_head: bool, keep: bool) -> None:
-        head = _head(answer.status, answer.kind, len(answer.body), keep)
+    def _send(self, client: socket.socket, answer: _Answer, only_head: bool, keep: bool, fields: str = "") -> None:
+        head = _head(answer.status, answer.kind, len(answer.body), keep, fields)
         deadline = time.monotonic() + SEND_TIMEOUT
         data = memoryview(head if only_head else head + answer.body)
         while data:
@@ -301,11 +320,14 @@ class StatsSocket:
         return False
 
     def _stream(self, client: socket.socket, asked: _Asked, mode: str, count: int, test: Test | None) -> None:
+        assert self.log_memory is not None
+        from_head = "d" in asked.query
+        cursor = RingCursor(self.log_memory, tail=not from_head)  # before the head: who has that misses nothing
         client.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nCache-Control: no-store\r\n"
             b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         )
-        lines = self._lines(client, mode, test, "d" in asked.query)
+        lines = self._lines(client, mode, test, cursor, from_head)
         for sent, line in enumerate(lines, 1):
             client.settimeout(SEND_TIMEOUT)
             client.sendall(b"%x\r\n%s\r\n" % (len(line), line))
@@ -313,11 +335,12 @@ class StatsSocket:
                 break
         client.sendall(b"0\r\n\r\n")
 
-    def _lines(self, client: socket.socket, mode: str, test: Test | None, from_head: bool) -> Iterator[bytes]:
+    def _lines(
+        self, client: socket.socket, mode: str, test: Test | None, cursor: RingCursor, from_head: bool
+    ) -> Iterator[bytes]:
         """Log groups as lines until the client goes. ``from_head``: old records, then end."""
         assert self.log_memory is not None
         grouper = Grouper(mode)
-        cursor = RingCursor(self.log_memory, tail=not from_head)
         taken = 0
         while not self._stopping.is_set():
             try:
@@ -353,9 +376,10 @@ def _gone(client: socket.socket) -> bool:
         return True
 
 
-def _head(status: int, kind: str, length: int, keep: bool) -> bytes:
+def _head(status: int, kind: str, length: int, keep: bool, fields: str = "") -> bytes:
     return (
         f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
-        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{_SAFE if kind.startswith('text/html') else ''}"
+        f"{fields}"
         f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
     ).encode()

@@ -6,12 +6,14 @@ from varnishpy.h2.tables import FRAME_HEADER
 
 
 class Overhead:
-    """Counts of octets, and of frames received."""
+    """Counts of octets, frames and writes."""
 
-    __slots__ = ("frames_rx", "rx_body", "tx", "tx_control")
+    __slots__ = ("frames_rx", "frames_tx", "rx_body", "tx", "tx_control", "writes")
 
     def __init__(self) -> None:
         self.frames_rx = 0
+        self.frames_tx = 0
+        self.writes = 0  # system calls that took frames
         self.rx_body = 0  # payloads of frames that belong to no request
         self.tx = 0  # frames' headers, and whole control frames
         self.tx_control = 0  # of these, what was behind the headers

@@ -125,6 +125,7 @@ class Transmitter:
         buffer[used:end] = frame
         self._control_used = end
         h2.stats.h2_frames_tx += 1
+        h2.overhead.frames_tx += 1
         h2.overhead.sent_control(len(frame))
         if not (is_masked(H2_TX_HDR) and is_masked(H2_TX_BODY)):
             self._log(frame[:FRAME_HEADER], frame[FRAME_HEADER:])
@@ -373,6 +374,7 @@ class Transmitter:
         batch.append(piece)
         self._rest_bytes += size + left + 2 * FRAME_HEADER
         h2.stats.h2_frames_tx += 2
+        h2.overhead.frames_tx += 2
         h2.overhead.tx += 2 * FRAME_HEADER
         out.where = ENDING
         self._ending.append(out)
@@ -494,6 +496,7 @@ class Transmitter:
             batch.append(header + payload)  # one small piece is cheaper than two
         self._rest_bytes += size + FRAME_HEADER
         h2.stats.h2_frames_tx += 1
+        h2.overhead.frames_tx += 1
         h2.overhead.tx += FRAME_HEADER
         if self._log_frames:
             self._log(header, payload)

@@ -100,6 +100,8 @@ def describe(h2: Connection) -> dict[str, object]:
         "queued": h2.transmitter.queued,
         "stuck": h2.transmitter.stuck,
         "frames_received": h2.overhead.frames_rx,
+        "frames_sent": h2.overhead.frames_tx,
+        "writes": h2.overhead.writes,
         "bogosities": h2.bogosities,
         "wakeups": h2.inbox.wakeups,
         "wakeups_spared": h2.inbox.wakeups_spared,

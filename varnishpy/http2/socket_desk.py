@@ -126,6 +126,7 @@ class SocketDesk:
             tx.stop()
             return False
         h2.stats.h2_sends += 1
+        h2.overhead.writes += 1
         h2.data_sent(count)
         return count == size
 

@@ -7,7 +7,7 @@ import socket
 from varnishpy.params.bits import DEBUG_BITS, EXPERIMENTAL_BITS, VCC_FEATURE_BITS
 from varnishpy.params.buckets import DEFAULT_BUCKETS, wrong_buckets
 from varnishpy.params.spec import Flag, Spec, row
-from varnishpy.params.stats_addresses import wrong_stats_address, wrong_stats_path
+from varnishpy.params.stats_addresses import wrong_stats_address, wrong_stats_path, wrong_token_path
 from varnishpy.params.tag_names import VSL_TAGS, VSL_TAGS_MASKED
 
 EXP = Flag.EXPERIMENTAL
@@ -324,10 +324,19 @@ MANAGEMENT: list[Spec] = [
         "stats_listen",
         "string",
         "none",
-        "Loopback address and port, such as 127.0.0.1:7071, on which browsers of this machine find the pages of the "
-        "statistics socket; none turns it off. Every local user can read them, the log included.",
+        "Address and port, such as 127.0.0.1:7071, on which browsers find the pages of the statistics socket; none "
+        "turns it off. Without stats_token_file it must be a loopback address, and every local user can read them, "
+        "the log included.",
         flags=RESTART,
         check=wrong_stats_address,
+    ),
+    row(
+        "stats_token_file",
+        "string",
+        "",
+        "File whose first line is the token that stats_listen asks for: the password of any user, or a bearer token.",
+        flags=RESTART,
+        check=wrong_token_path,
     ),
     row("syslog_cli_traffic", "bool", "on", "Send management commands and answers to syslog."),
     row("debug", "bits", "none", "Turn debugging aids on and off.\n\tnone\tAll off" + _SIGNS, bits=DEBUG_BITS),

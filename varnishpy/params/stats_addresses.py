@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<v4>[^:/\[\]]+)):(?P<port>[0-9]{1,5})\Z")
@@ -24,11 +23,9 @@ def wrong_stats_address(text: str) -> str:
     found = _ADDRESS.match(text)
     if found is None or int(found["port"]) > 65535:
         return f"stats_listen is ADDRESS:PORT, such as 127.0.0.1:7071 ({text})"
-    host = found["v6"] or found["v4"]
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        return f"stats_listen is for browsers of this machine: 127.0.0.1, [::1] or localhost ({text})"
     return ""
+
+
+def wrong_token_path(text: str) -> str:
+    """Why ``stats_token_file`` cannot be this; empty if it can."""
+    return "" if not text or text.startswith("/") else f"stats_token_file must be an absolute path ({text})"

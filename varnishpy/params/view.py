@@ -220,13 +220,13 @@ class Params:
         "pcre2_depth_limit", "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max",
         "pipe_task_deadline", "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent",
         "send_timeout", "shortlived", "sigsegv_handler", "startup_timeout", "stats_listen", "stats_socket",
-        "syslog_cli_traffic", "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes",
-        "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay", "thread_pool_fail_delay",
-        "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout",
-        "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit", "thread_stats_rate",
-        "tier_bans", "tier_breaker_errors", "tier_breaker_pause", "tier_gap_purge", "tier_lease", "tier_log_length",
-        "tier_max_lag", "tier_max_life", "tier_max_object", "tier_purge_wait", "tier_queue", "tier_timeout",
-        "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_err_dup_servername",
+        "stats_token_file", "syslog_cli_traffic", "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl",
+        "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay",
+        "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack",
+        "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit",
+        "thread_stats_rate", "tier_bans", "tier_breaker_errors", "tier_breaker_pause", "tier_gap_purge", "tier_lease",
+        "tier_log_length", "tier_max_lag", "tier_max_life", "tier_max_object", "tier_purge_wait", "tier_queue",
+        "tier_timeout", "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_err_dup_servername",
         "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature",
         "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space",
         "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session", "workspace_thread",
@@ -321,6 +321,7 @@ class Params:
         self.startup_timeout: float = 0.0
         self.stats_listen: str = "none"
         self.stats_socket: str = ""
+        self.stats_token_file: str = ""
         self.syslog_cli_traffic: bool = True
         self.targeted_fields: str = "CDN-Cache-Control"
         self.tcp_fastopen: bool = False

@@ -284,6 +284,9 @@ _OBSERVERS: tuple[Column, ...] = (
     counter(
         "stats_dropped", "Stats socket clients dropped", "Clients of the stats socket too many or too slow.", "diag"
     ),
+    counter(
+        "stats_refused", "Stats requests refused", "Requests to stats_listen from other sites or without token.", "diag"
+    ),
 )
 
 MAIN_COLUMNS: tuple[Column, ...] = _CLIENT + _BACKEND + _THREADS + _OBJECTS + _PROCESS + _H2 + _OBSERVERS
