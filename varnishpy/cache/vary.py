@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from varnishpy.http.coding import beyond_gzip
 from varnishpy.http.message import Message
 
 END: Final = b"\xff\xff\x00"
@@ -97,7 +98,10 @@ def entries(spec: bytes) -> Entries:
 def match_entries(variant: Entries, request: Message, gzip_support: bool) -> bool:
     """Like `match`, for a spec already taken apart."""
     for name, wanted in variant:
-        if _value(request, name) != wanted and not (gzip_support and name == "accept-encoding"):
+        found = _value(request, name)
+        if found != wanted and not (
+            gzip_support and name == "accept-encoding" and beyond_gzip(found) == beyond_gzip(wanted)
+        ):
             return False
     return True
 
@@ -105,7 +109,7 @@ def match_entries(variant: Entries, request: Message, gzip_support: bool) -> boo
 def match(spec: bytes, request: Message, gzip_support: bool = True) -> bool:
     """Does a request ask for the variant of that spec?
 
-    :param gzip_support: we convert between gzip and identity, so ``Accept-Encoding`` does not count
+    :param gzip_support: we convert between gzip and identity, so of ``Accept-Encoding`` only another coding counts
     """
     return match_entries(entries(spec), request, gzip_support)
 

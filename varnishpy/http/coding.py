@@ -1,10 +1,19 @@
-"""Which content codings a client takes (RFC 9110 section 12.5.3). The cache itself knows one: gzip."""
+"""Which content codings a client takes (RFC 9110 section 12.5.3).
+
+The cache itself knows gzip, in which it keeps objects for all clients. Other codings, those of ``http_codings``, make
+variants: the one that a client gets is the first word of its Accept-Encoding as the cache has rewritten it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Final
 
 from varnishpy.http.message import Message
+
+#: codings beside gzip that there are filters for (RFC 7932, RFC 8878)
+CODINGS: Final = frozenset({"br", "zstd"})
 
 # What counts of a weight: octets behind it that make no number are overlooked, as the reference overlooks them.
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]*", re.ASCII).match
@@ -30,6 +39,30 @@ def accepts_gzip(request: Message) -> bool:
         if coding == "gzip" and weight is None:
             weight = _weight(parameters)
     return weight is not None and weight > 0.0
+
+
+def chosen(request: Message, codings: Sequence[str]) -> str | None:
+    """What Accept-Encoding becomes: one spelling for all clients that are served alike, so that variants are few.
+
+    :param codings: those beside gzip that may be used, the best first
+    """
+    gzip = "gzip" if accepts_gzip(request) else None
+    value = request.joined("accept-encoding") if codings else None
+    if value:
+        weights: dict[str, float] = {}
+        for element in value.split(","):
+            coding, _, parameters = element.partition(";")
+            weights.setdefault(coding.strip(" \t").lower(), _weight(parameters))
+        for coding in codings:
+            if weights.get(coding, 0.0) > 0.0:
+                return coding if gzip is None else f"{coding}, gzip"
+    return gzip
+
+
+def beyond_gzip(value: str | None) -> str:
+    """The coding beside gzip that an Accept-Encoding made by `chosen` asks for, empty if none."""
+    first = value.partition(",")[0] if value else ""
+    return first if first in CODINGS else ""
 
 
 def _weight(parameters: str) -> float:

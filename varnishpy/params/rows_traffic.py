@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from varnishpy.params.bits import FEATURE_BITS, FEATURE_GROUPS
+from varnishpy.params.codings import wrong_codings
 from varnishpy.params.spec import Flag, Spec, row
 
 EXP = Flag.EXPERIMENTAL
@@ -133,6 +134,18 @@ CLIENT: list[Spec] = [
         low="2k",
         flags=EXP,
     ),
+    row(
+        "http_codings",
+        "string",
+        "",
+        "Content codings beside gzip, br or zstd or both, the better one first: backends are asked for them for "
+        "clients that take them, and beresp.do_gzip packs in them. Each makes variants of its own (Vary: "
+        "Accept-Encoding). They need the packages brotli and zstandard. Pages with ESI and what they include are plain "
+        "or gzip.",
+        check=wrong_codings,
+    ),
+    row("br_level", "uint", "5", "How hard to compress with br: 0 fastest, 11 smallest.", low="0", high="11"),
+    row("zstd_level", "uint", "3", "How hard to compress with zstd: 1 fastest, 19 smallest.", low="1", high="19"),
     row("gzip_level", "uint", "6", "How hard to compress: 0 not at all, 1 fastest, 9 smallest.", low="0", high="9"),
     row("gzip_memlevel", "uint", "8", "Memory used to compress: 1 least, 9 most and fastest.", low="1", high="9"),
     row(

@@ -207,13 +207,13 @@ class Params:
         "accept_filter", "acceptor_sleep_decay", "acceptor_sleep_incr", "acceptor_sleep_max", "auto_restart",
         "backend_idle_timeout", "backend_local_error_holddown", "backend_remote_error_holddown", "backend_wait_limit",
         "backend_wait_timeout", "ban_any_variant", "ban_cutoff", "ban_dups", "ban_lurker_age", "ban_lurker_batch",
-        "ban_lurker_holdoff", "ban_lurker_sleep", "between_bytes_timeout", "cli_limit", "cli_timeout", "clock_skew",
-        "clock_step", "connect_timeout", "debug", "default_grace", "default_keep", "default_ttl", "experimental",
-        "feature", "fetch_chunksize", "fetch_maxchunksize", "first_byte_timeout", "gzip_buffer", "gzip_level",
-        "gzip_memlevel", "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time",
+        "ban_lurker_holdoff", "ban_lurker_sleep", "between_bytes_timeout", "br_level", "cli_limit", "cli_timeout",
+        "clock_skew", "clock_step", "connect_timeout", "debug", "default_grace", "default_keep", "default_ttl",
+        "experimental", "feature", "fetch_chunksize", "fetch_maxchunksize", "first_byte_timeout", "gzip_buffer",
+        "gzip_level", "gzip_memlevel", "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time",
         "h2_max_concurrent_streams", "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset",
         "h2_rapid_reset_limit", "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water",
-        "h2_rxbuf_storage", "h2_window_timeout", "http1_iovs", "http_gzip_support", "http_max_hdr",
+        "h2_rxbuf_storage", "h2_window_timeout", "http1_iovs", "http_codings", "http_gzip_support", "http_max_hdr",
         "http_range_support", "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len",
         "http_resp_size", "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval",
         "max_esi_depth", "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer",
@@ -230,6 +230,7 @@ class Params:
         "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature",
         "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space",
         "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session", "workspace_thread",
+        "zstd_level",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -251,6 +252,7 @@ class Params:
         self.ban_lurker_holdoff: float = 0.01
         self.ban_lurker_sleep: float = 0.01
         self.between_bytes_timeout: float = 60.0
+        self.br_level: int = 5
         self.cli_limit: int = 65536
         self.cli_timeout: float = 60.0
         self.clock_skew: int = 10
@@ -283,6 +285,7 @@ class Params:
         self.h2_rxbuf_storage: str = "Transient"
         self.h2_window_timeout: float = 5.0
         self.http1_iovs: int = 64
+        self.http_codings: str = ""
         self.http_gzip_support: bool = True
         self.http_max_hdr: int = 64
         self.http_range_support: bool = True
@@ -377,3 +380,4 @@ class Params:
         self.workspace_client: int = 98304
         self.workspace_session: int = 768
         self.workspace_thread: int = 2048
+        self.zstd_level: int = 3

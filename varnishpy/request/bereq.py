@@ -10,6 +10,7 @@ from varnishpy.backends.http1_client import BODY_GONE
 from varnishpy.base.panic import present
 from varnishpy.cache.objcore import OC_DYING, OC_HFM, OC_PRIVATE
 from varnishpy.http import freshness
+from varnishpy.http.coding import beyond_gzip
 from varnishpy.http.dates import format_date
 from varnishpy.log.tag_numbers import BEREQ_METHOD, BERESP_METHOD, ERROR, TTL
 from varnishpy.params import params
@@ -59,7 +60,8 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
         if bereq0.method != "GET":
             bereq0.set_method("GET")
         if params.http_gzip_support and bereq0.values("accept-encoding") != ["gzip"]:
-            bereq0.set("Accept-Encoding", "gzip")
+            coding = beyond_gzip(bereq0.get("accept-encoding"))
+            bereq0.set("Accept-Encoding", f"{coding}, gzip" if coding else "gzip")
     if bereq0.proto != "HTTP/1.1":
         bereq0.set_proto("HTTP/1.1")
     _make_conditional(bo)

@@ -28,7 +28,7 @@ from varnishpy.base import clock, perturb
 from varnishpy.base.panic import present
 from varnishpy.cache.hash import LOOKUP_BUSY, LOOKUP_HIT, LOOKUP_HIT_GRACE, Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED, OC_PRIVATE
-from varnishpy.http.coding import accepts_gzip
+from varnishpy.http.coding import chosen
 from varnishpy.http.received_head import ReceivedHead
 from varnishpy.log.tag_numbers import (
     BOGO_HEADER,
@@ -44,6 +44,7 @@ from varnishpy.log.tag_numbers import (
     VCL_USE,
 )
 from varnishpy.params import params
+from varnishpy.params.codings import parse_codings
 from varnishpy.request import bodystatus
 from varnishpy.request.deliver import step_deliver, step_pump, step_synth, step_transmit
 from varnishpy.request.fetch import Mode, start_fetch
@@ -312,8 +313,11 @@ def _hash(wrk: Worker, req: Request, action: str) -> str:
         http = req.http
         coding = http.get("accept-encoding")
         if coding is not None and (coding != "gzip" or http.count("accept-encoding") > 1):
-            if accepts_gzip(http):
-                http.set("Accept-Encoding", "gzip")
+            # what is included must be in the coding of the page around it, and that is plain or gzip
+            codings = parse_codings(params.http_codings) if req.topreq is req else ()
+            one = chosen(http, codings)
+            if one is not None:
+                http.set("Accept-Encoding", one)
             else:
                 http.unset("accept-encoding")
 

@@ -10,14 +10,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from varnishpy.http.coding import accepts_gzip
+from varnishpy.http.coding import accepts_gzip, beyond_gzip
 from varnishpy.http.message import Message
 from varnishpy.params import params
+from varnishpy.params.codings import parse_codings
 from varnishpy.request.esi_deliver import EsiDelivery
 from varnishpy.request.vdp import DeliveryProcessor
 from varnishpy.request.vdp_gunzip import GunzipDelivery
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.vfp import FetchProcessor
+from varnishpy.request.vfp_codings import PackBr, PackZstd, TestUnpackBr, TestUnpackZstd, UnpackBr, UnpackZstd
 from varnishpy.request.vfp_esi import Esi, EsiGzip
 from varnishpy.request.vfp_gzip import Gunzip, Gzip, TestGunzip
 from varnishpy.storage.object import ObjectFlag, StoredObject
@@ -85,6 +87,8 @@ _builtin: Final = Registry("global")
 _builtin.fetch.update(
     {"gunzip": Gunzip, "gzip": Gzip, "testgunzip": TestGunzip, "esi": Esi, "esi_gzip": EsiGzip},
 )
+_builtin.fetch.update({"br": PackBr, "unbr": UnpackBr, "testbr": TestUnpackBr})
+_builtin.fetch.update({"zstd": PackZstd, "unzstd": UnpackZstd, "testzstd": TestUnpackZstd})
 _builtin.delivery.update({"esi": EsiDelivery, "gunzip": GunzipDelivery, "range": RangeDelivery})
 
 #: processors of VMODs that are there for every VCL
@@ -140,8 +144,19 @@ def default_fetch_filters(bo: BusyObject) -> str:
     coding = bo.beresp.joined("content-encoding")
     is_gzip = coding is not None and coding.lower() == "gzip"
     do_gunzip = do_gunzip and is_gzip
-    do_gzip = do_gzip and coding is None
     names = []
+    if params.http_codings and may_transform:
+        known = parse_codings(params.http_codings)
+        low = "" if coding is None else coding.lower()
+        wanted = "" if bo.uncacheable else beyond_gzip(bo.bereq0.get("accept-encoding"))
+        if low in known and not (bo.do_gunzip or bo.do_esi):
+            return f" test{low}"
+        if do_gzip and wanted in known and not bo.do_esi and low in ("", "gzip"):
+            return f" gunzip {wanted}" if is_gzip else f" {wanted}"
+        if low in known:
+            names.append(f"un{low}")
+            coding = None
+    do_gzip = do_gzip and coding is None
     if do_gunzip or (is_gzip and bo.do_esi):
         names.append("gunzip")
     if bo.do_esi:

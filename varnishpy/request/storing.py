@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base.panic import present
 from varnishpy.cache import vary
 from varnishpy.cache.objcore import OC_HFM, OC_PRIVATE
+from varnishpy.http.coding import CODINGS
 from varnishpy.http.dates import parse_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Header, Message
 from varnishpy.http.search_variance import search_variance
 from varnishpy.http.status import reason
 from varnishpy.log.tag_numbers import ERROR, OBJ_METHOD, STORAGE
 from varnishpy.params import params
-from varnishpy.request.conditional import weaken_etag
+from varnishpy.request.conditional import vary_on_encoding, weaken_etag
 from varnishpy.request.groups import origin_of
 from varnishpy.request.header_rules import INSERT, STORE_PASS, filter_headers, kept_for_trailers
 from varnishpy.storage.object import ObjectFlag, StoredObject
@@ -155,6 +156,8 @@ def merge_stale(bo: BusyObject) -> None:
     for lname, name, value in old.headers.headers:
         if lname not in said:
             beresp.add(name, value)
+    if beresp.get("content-encoding") in CODINGS:
+        vary_on_encoding(beresp)  # it is not for everybody, whatever the 304 says
 
 
 def take_over_stale(bo: BusyObject) -> None:

@@ -234,6 +234,8 @@ _PROCESS: tuple[Column, ...] = (
     gauge("vmods", "VMODs", "Modules loaded."),
     task_counter("n_gzip", "Bodies compressed", ""),
     task_counter("n_gunzip", "Bodies decompressed", ""),
+    task_counter("n_pack", "Bodies packed otherwise", "In a coding of http_codings, while being fetched."),
+    task_counter("n_unpack", "Bodies unpacked otherwise", "Or tested, in a coding of http_codings."),
     task_counter("n_test_gunzip", "Bodies tested", "Compressed bodies from backends checked while being fetched."),
     task_counter("http1_iovs_flush", "Early vector flushes", "Writes done because the vector was full."),
     task_counter("http1_absolute_form", "Absolute-form requests", "Requests whose target is a whole URL."),

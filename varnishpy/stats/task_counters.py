@@ -21,8 +21,8 @@ class TaskCounters:
         "s_pipe_out", "transit_stored", "transit_buffered", "sess_closed", "sess_readahead", "sess_herd",
         "client_resp_500", "ws_backend_overflow", "ws_client_overflow", "ws_thread_overflow", "backend_req", "vcl_fail",
         "bans_lurker_tested", "bans_lurker_tests_tested", "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff",
-        "n_purges", "n_obj_purged", "n_search_rule", "n_invalidated", "exp_received", "n_gzip", "n_gunzip",
-        "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live",
+        "n_purges", "n_obj_purged", "n_search_rule", "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_pack",
+        "n_unpack", "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live",
         "h2_streams_refused", "h2_parks", "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends",
         "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large",
         "h2_window_stuck", "h2_control_full",
@@ -107,6 +107,8 @@ class TaskCounters:
         self.exp_received = 0
         self.n_gzip = 0
         self.n_gunzip = 0
+        self.n_pack = 0
+        self.n_unpack = 0
         self.n_test_gunzip = 0
         self.http1_iovs_flush = 0
         self.http1_absolute_form = 0
@@ -443,6 +445,14 @@ class TaskCounters:
         if self.n_gunzip:
             into["n_gunzip"] += self.n_gunzip
             self.n_gunzip = 0
+            moved = True
+        if self.n_pack:
+            into["n_pack"] += self.n_pack
+            self.n_pack = 0
+            moved = True
+        if self.n_unpack:
+            into["n_unpack"] += self.n_unpack
+            self.n_unpack = 0
             moved = True
         if self.n_test_gunzip:
             into["n_test_gunzip"] += self.n_test_gunzip
