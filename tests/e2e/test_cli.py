@@ -113,6 +113,14 @@ def test_load_show_and_state(cache: Cache, short_tmp: Path) -> None:
     assert reason(cache) == "INCLUDED"
 
 
+def test_a_program_that_cannot_be_written_is_refused(cache: Cache, short_tmp: Path) -> None:
+    name = "n" * 250  # its directory's name is longer than file systems take
+    status, text = cache.cli_result("vcl.inline", name, "vcl 4.1; backend default none;")
+    assert status == 300 and text.startswith("Cannot write ") and "File name too long" in text
+    assert not list(cache.workdir.glob("vcl_nnn*"))
+    assert name not in cache.cli("vcl.list")
+
+
 def test_too_many_programs(cache: Cache) -> None:
     cache.cli("param.set", "max_vcl", "1")
     assert "Remember to vcl.discard the old/unused VCLs." in cache.cli("vcl.inline", "more", synth_vcl("X"))

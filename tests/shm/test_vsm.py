@@ -206,3 +206,52 @@ def test_the_manager_publishes_arguments_and_counters_and_cleans_up(tmp_path: Pa
     assert not directory.exists()
     manager.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_cannot_be_written_is_brought_up_to_date_later(workdir: Path) -> None:
+    """Removing fails for nobody; adding fails and leaves nothing."""
+    directory = workdir / MANAGER_SET
+    writer = SetWriter(directory)
+    keep, drop = writer.allocate("Stat", 8, "keep"), writer.allocate("Stat", 8, "drop")
+    directory.rename(workdir / "away")
+    drop.free()
+    with pytest.raises(ShmError):
+        writer.allocate("Stat", 8, "never")
+    writer.sweep()
+    (workdir / "away").rename(directory)
+    late = writer.allocate("Stat", 8, "late")
+    assert [line.split()[-1] for line in lines(directory)[1:]] == ["keep", "late"]
+    assert writer.segments() == [keep, late]
+    assert {path.name for path in directory.iterdir()} == {INDEX, keep.file, drop.file, late.file}
+
+
+def test_the_index_is_mended_by_the_next_sweep(workdir: Path) -> None:
+    directory = workdir / MANAGER_SET
+    writer = SetWriter(directory)
+    drop = writer.allocate("Stat", 8, "drop")
+    directory.rename(workdir / "away")
+    drop.free()
+    (workdir / "away").rename(directory)
+    assert len(lines(directory)) == 2
+    writer.sweep()
+    assert len(lines(directory)) == 1
+
+
+def test_counters_without_memory_count_and_are_published_later(workdir: Path) -> None:
+    directory = workdir / MANAGER_SET
+    registry = Registry()
+    publisher = Publisher(registry, SetWriter(directory))
+    publisher.start(thread=False)
+    directory.rename(workdir / "away")
+    segment, gone = registry.new(VBE, "boot.late"), registry.new(VBE, "boot.gone")
+    segment.inc("req", 3)
+    publisher.flush()
+    gone.destroy()
+    (workdir / "away").rename(directory)
+    publisher.flush()
+    counters = CounterReader(SetReader(workdir))
+    counters.refresh()
+    values = {point.name: point.value for point in counters.points()}
+    assert values["VBE.boot.late.req"] == 3
+    assert "VBE.boot.gone.req" not in values
+    assert len(publisher.failures) == 2

@@ -98,11 +98,7 @@ class VclPrograms:
             raise CliError(PARAM, "State must be one of auto, cold or warm.")
         settings = replace(self._settings, labels=tuple(self.programs))
         compiled = compile_in_subprocess(source, origin, name, self._params, settings)
-        directory = self._workdir / f"vcl_{name}.{time.time():.6f}"
-        directory.mkdir(mode=0o755)
-        path = directory / "vgc.py"
-        path.write_text(compiled.python_source, encoding="utf-8")
-        path.chmod(0o644)
+        directory, path = self._write(name, compiled.python_source)
         program = Program(name, state, state != "cold", compiled, directory)
         program.uses = [self.programs[label] for label in compiled.labels if label in self.programs]
         self.programs[name] = program
@@ -118,6 +114,22 @@ class VclPrograms:
                 "(See max_vcl and max_vcl_handling parameters)"
             )
         return program, notes
+
+    def _write(self, name: str, text: str) -> tuple[Path, Path]:
+        """Put a compiled program into the working directory; its own directory there, and the file.
+
+        :raises CliError: the disk does not take it
+        """
+        directory = self._workdir / f"vcl_{name}.{time.time():.6f}"
+        path = directory / "vgc.py"
+        try:
+            directory.mkdir(mode=0o755)
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o644)
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise CliError(CANT, f"Cannot write {path}: {error.strerror}") from None
+        return directory, path
 
     def push_all(self, ask: Callable[[list[str]], tuple[int, str]]) -> None:
         """Give a new child every program and label.

@@ -6,11 +6,13 @@ follow, each ``file offset length class ident``. A line is appended in one write
 When removals pile up, the index is written anew and put in place by rename, which readers notice by its inode.
 
 A removed segment leaves the index at once; its file stays for a while (cooling off), for readers that have just read
-the index and are about to open it.
+the index and are about to open it. Where the disk does not take the line, `sweep` brings the index up to date later.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
 import os
 import secrets
@@ -65,6 +67,7 @@ class SetWriter:
         self._cooling: list[tuple[float, str]] = []
         self._head = f"# {os.getpid()} {int(time.time())}\n"
         self._closed = False
+        self._behind = False  # the index on disk is not what it should be
         self._write_index()
 
     def allocate(self, category: str, size: int, ident: str) -> SharedSegment:
@@ -93,8 +96,12 @@ class SetWriter:
             ) from error
         segment = SharedSegment(self, name, size, category, ident, memoryview(memory))
         with self._lock:
+            try:
+                self._append(segment.line("+"))
+            except OSError as error:
+                os.unlink(path)
+                raise ShmError(error.errno, f"cannot write the index: {error.strerror}", str(path)) from error
             self._segments.append(segment)
-            self._append(segment.line("+"))
         return segment
 
     def add_text(self, category: str, ident: str, text: str) -> SharedSegment:
@@ -105,7 +112,7 @@ class SetWriter:
         return segment
 
     def free(self, segment: SharedSegment) -> None:
-        """See :meth:`SharedSegment.free`. A segment freed before is ignored."""
+        """See :meth:`SharedSegment.free`. A segment freed before is ignored. Never fails."""
         with self._lock:
             if segment not in self._segments:
                 return
@@ -113,14 +120,21 @@ class SetWriter:
             self._cooling.append((time.monotonic() + self.cooldown, segment.file))
             if self._closed:
                 return
-            if self._removals < 10 or self._removals * 2 < len(self._segments):
-                self._append(segment.line("-"))
-                self._removals += 1
-            else:
-                self._write_index()
+            try:
+                if self._removals < 10 or self._removals * 2 < len(self._segments):
+                    self._append(segment.line("-"))
+                    self._removals += 1
+                else:
+                    self._write_index()
+            except OSError:
+                self._behind = True
 
     def sweep(self, everything: bool = False) -> None:
-        """Remove files that have cooled off."""
+        """Remove files that have cooled off, and write the index if it could not be written before."""
+        if self._behind:
+            with self._lock, contextlib.suppress(OSError):  # the next sweep tries again
+                if not self._closed:
+                    self._write_index()
         if not self._cooling:
             return
         now = time.monotonic()
@@ -148,19 +162,32 @@ class SetWriter:
             return list(self._segments)
 
     def _append(self, line: str) -> None:
+        if self._behind:
+            self._write_index()
         fd = os.open(self.directory / INDEX, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            os.write(fd, line.encode())
+            data = line.encode()
+            written = os.write(fd, data)
         finally:
             os.close(fd)
+        if written < len(data):  # half a line must not stay
+            self._behind = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _write_index(self) -> None:
         text = self._head + "".join(segment.line("+") for segment in self._segments)
         temporary = self.directory / f"{INDEX}.{secrets.token_hex(8)}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
-        os.rename(temporary, self.directory / INDEX)
+            with open(temporary, "xb", buffering=0, opener=self._open) as file:
+                left = memoryview(text.encode())
+                while left:
+                    left = left[file.write(left) or 0 :]
+            os.rename(temporary, self.directory / INDEX)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         self._removals = 0
+        self._behind = False
+
+    def _open(self, path: str, flags: int) -> int:
+        return os.open(path, flags, self._mode)

@@ -54,7 +54,11 @@ class _Published:
 
 
 class Publisher:
-    """Keeps the copies of one registry's segments. ``tick`` is called with every round."""
+    """Keeps the copies of one registry's segments. ``tick`` is called with every round.
+
+    Where no memory is to be had for a segment (the disk is full) it counts all the same, and is published later. Only
+    those that there are at the start must have some.
+    """
 
     def __init__(
         self, registry: Registry, store: Store, tick: Callable[[], None] | None = None, interval: float = INTERVAL
@@ -65,6 +69,7 @@ class Publisher:
         self._interval = interval
         self._lock = threading.RLock()
         self._published: dict[Segment, _Published] = {}
+        self._waiting: dict[Segment, None] = {}  # those that there was no memory for
         self._docs: dict[int, tuple[Memory, int]] = {}
         self._wake = threading.Event()
         self._stopping = False
@@ -76,11 +81,15 @@ class Publisher:
         self.failures: list[BaseException] = []
 
     def start(self, thread: bool = True) -> None:
-        """Publish all segments, present and to come, and start the thread (if not, somebody must call `flush`)."""
+        """Publish all segments, present and to come, and start the thread (if not, somebody must call `flush`).
+
+        :raises OSError: there is no memory for those at hand
+        """
         self._registry.on_add = self._add
         self._registry.on_remove = self._remove
-        for segment in self._registry.all():
-            self._add(segment)
+        with self._lock:
+            for segment in self._registry.all():
+                self._publish(segment)
         self.flush()
         if not thread:
             return
@@ -103,6 +112,7 @@ class Publisher:
         """Run the collectors and copy whatever changed, now."""
         self._registry.collect()
         with self._lock:
+            self._publish_late()
             self._age()
             if self.with_locks:
                 self._collect_locks()
@@ -124,8 +134,11 @@ class Publisher:
                 if self._tick is not None:
                     self._tick()
             except Exception as failure:  # a collector of another room failed: keep publishing, keep the evidence
-                if len(self.failures) < 10:
-                    self.failures.append(failure)
+                self._note(failure)
+
+    def _note(self, failure: BaseException) -> None:
+        if len(self.failures) < 10:
+            self.failures.append(failure)
 
     def _age(self) -> None:
         for segment in self._published:
@@ -164,28 +177,52 @@ class Publisher:
 
     def _add(self, segment: Segment) -> None:
         with self._lock:
-            if segment in self._published:
+            try:
+                self._publish(segment)
+            except OSError as failure:  # traffic does not hang on being watched
+                self._note(failure)
+                self._waiting[segment] = None
+
+    def _publish_late(self) -> None:
+        """Publish what has waited for memory, if there is some now."""
+        for segment in list(self._waiting):
+            try:
+                self._publish(segment)
+            except OSError:
                 return
-            self._document(segment.table)
-            count = len(segment.table.columns)
+            del self._waiting[segment]
+
+    def _publish(self, segment: Segment) -> None:
+        if segment in self._published:
+            return
+        self._document(segment.table)
+        count = len(segment.table.columns)
+        try:
             memory = self._store.allocate("Stat", HEAD_SIZE + 8 * count, segment.name)
-            HEAD.pack_into(memory.view, 0, 0, HEAD_SIZE, doc_id(segment.table))
-            published = _Published(memory, count)
-            published.version = segment.version
-            published.pack.pack_into(memory.view, HEAD_SIZE, *[v & _MASK for v in segment.values()])
-            memory.view[0:4].cast("i")[0] = READY
-            self._published = {**self._published, segment: published}
+        except OSError:
+            self._drop_document(segment.table)
+            raise
+        HEAD.pack_into(memory.view, 0, 0, HEAD_SIZE, doc_id(segment.table))
+        published = _Published(memory, count)
+        published.version = segment.version
+        published.pack.pack_into(memory.view, HEAD_SIZE, *[v & _MASK for v in segment.values()])
+        memory.view[0:4].cast("i")[0] = READY
+        self._published = {**self._published, segment: published}
 
     def _remove(self, segment: Segment) -> None:
         with self._lock:
+            self._waiting.pop(segment, None)
             published = self._published.get(segment)
             if published is None:
                 return
             self._published = {s: p for s, p in self._published.items() if s is not segment}
             published.memory.free()
-            memory, references = self._docs[doc_id(segment.table)]
-            if references > 1:
-                self._docs[doc_id(segment.table)] = (memory, references - 1)
-            else:
-                del self._docs[doc_id(segment.table)]
-                memory.free()
+            self._drop_document(segment.table)
+
+    def _drop_document(self, table: CounterClass[str]) -> None:
+        memory, references = self._docs[doc_id(table)]
+        if references > 1:
+            self._docs[doc_id(table)] = (memory, references - 1)
+        else:
+            del self._docs[doc_id(table)]
+            memory.free()
