@@ -105,6 +105,13 @@ class Book:
                 elif self._age(told) > seconds - self.slack:
                     told.unsure = True
 
+    def moved(self) -> None:
+        """The clock was moved. What is too old now may be gone, and does not come back if the clock does."""
+        with self._site.lock:
+            for told in self._site.told:
+                if self._age(told) + self.slack >= told.ttl:
+                    told.unsure = True
+
     def soften(self, key: str) -> None:
         """What has that key has been made stale."""
         with self._site.lock:

@@ -190,6 +190,7 @@ class History(RuleBasedStateMachine):
     @step(seconds=st.sampled_from([10, 50, 110, 150, 400, 1200, 7200, -20, -60, -3600]))
     def travel(self, seconds: int) -> None:
         self.world.travel(self.world.ahead, seconds)
+        self.book.moved()
 
     @step(path=paths)
     def purge(self, path: str) -> None:
