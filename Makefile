@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 
 COMPILED := $(VENV)/.compiled
 
-.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench docs clean
+.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak docs clean
 
 all: test
 
@@ -96,6 +96,14 @@ coverage: $(STAMP) ## the tests, with coverage of every process
 
 bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 	$(BIN)/python tools/bench
+
+# hours: a model of the cache, every campaign of faults, this suite's own rooms with threads that pause, mixed traffic
+SOAK_MINUTES ?= 120
+SOAK_HISTORIES ?= 10000
+soak: $(STAMP) ## long hours: model, faults, mixed traffic (SOAK_MINUTES=120)
+	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model
+	$(BIN)/python tools/faults --seconds 60
+	$(BIN)/python tools/soak --minutes $(SOAK_MINUTES)
 
 docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +161,28 @@ class Cache:
     """A running daemon.
 
     :param arguments: command line words besides ``-F -n``; without ``-a`` a free port is used
+    :param environment: variables besides those of this process
     """
 
-    def __init__(self, workdir: Path, arguments: list[str], expect_start: bool = True) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        arguments: list[str],
+        expect_start: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.workdir = workdir
         if "-a" not in arguments:
             arguments = ["-a", "127.0.0.1:0", *arguments]
         self.command = [sys.executable, "-m", "varnishpy", "-F", "-n", str(workdir), *arguments]
         self.output: list[str] = []
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -304,9 +316,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def running(workdir: Path, *arguments: str, status: int = 0) -> Iterator[Cache]:
+def running(
+    workdir: Path, *arguments: str, status: int = 0, environment: Mapping[str, str] | None = None
+) -> Iterator[Cache]:
     """A daemon for the length of the block; it must end with that status, and without a traceback."""
-    cache = Cache(workdir, list(arguments))
+    cache = Cache(workdir, list(arguments), environment=environment)
     try:
         yield cache
     except BaseException:

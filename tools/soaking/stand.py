@@ -1,0 +1,140 @@
+"""A cache with the soak's origin behind it and clients in front of it, and what is held against it at the end."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.harness import Cache, descriptors, running
+from tests.waiting import wait_for
+from tools.soaking.shim import Shim
+from tools.soaking.site import Site
+from tools.soaking.traffic import Client, Tally
+from tools.soaking.watch import Watch
+
+CERTIFICATE: Final = Path(__file__).resolve().parents[2] / "varnishpy" / "vtc" / "example.com.pem"
+SORTS: Final = ("h1", "h1", "h1", "h2", "h2", "h2", "tls", "tls", "pipe", "quit")
+
+PROGRAM: Final = """vcl 4.1;
+import std;
+import xkey;
+backend default { .host = "127.0.0.1"; .port = "%d"; }
+sub vcl_recv {
+    if (req.http.Upgrade) { return (pipe); }
+    if (req.url ~ "^/[pu]/") { return (pass); }
+}
+sub vcl_pipe { set bereq.http.Connection = req.http.Connection; set bereq.http.Upgrade = req.http.Upgrade; }
+sub vcl_backend_response {
+    if (beresp.http.X-ESI) { set beresp.do_esi = true; }
+    if (bereq.url ~ "^/k/") { set beresp.keep = 60s; }
+    if (bereq.url ~ "^/v/") { set beresp.do_gzip = true; }
+}
+"""
+
+# counters that stay at nothing: defects that were contained, log that was lost
+NEVER: Final = ("MAIN.req_contained", "MAIN.losthdr")
+
+
+class Stand:
+    """See the module text; `stand` makes one."""
+
+    def __init__(self, cache: Cache, site: Site, program: Path, shim: Shim | None) -> None:
+        self.cache = cache
+        self.site = site
+        self.program = program
+        self.shim = shim
+        self.tally = Tally()
+        self.watch = Watch(cache)
+        rows = [line.split() for line in cache.cli("debug.listen_address").splitlines()]
+        self._ports = {row[0]: int(row[2]) for row in rows}
+        self._clients: list[Client] = []
+        self._seed = 0
+        self.replaced = "boot"  # the VCL that is discarded when another is in use
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    def come(self, rate: float, sorts: tuple[str, ...] = SORTS) -> None:
+        """Clients begin, with so many requests per second together."""
+        for sort in sorts:
+            self._seed += 1
+            port = self._ports["https" if sort == "tls" else "http"]
+            self._clients.append(Client(sort, port, self.site, self.tally, rate / len(sorts), self._seed))
+            self._clients[-1].start()
+
+    def leave(self) -> None:
+        """All clients end."""
+        for client in self._clients:
+            client.stop()
+        for client in self._clients:
+            client.join(60)
+        self._clients.clear()
+
+    def figures(self) -> tuple[int, int]:
+        """Threads and descriptors of the child, nobody being connected."""
+        self.watch.rest()
+        pid = self.cache.child_pid
+        sample = self.watch.look()
+        return (sample.threads if sample is not None else 0), descriptors(pid)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    def errors(self) -> dict[str, int]:
+        """What did not come to a good end, by sort."""
+        return {name: n for name, n in self.tally.outcomes.items() if name not in ("ok", "quit", "mistake")}
+
+    def wrongs(self) -> list[str]:
+        """What must never be, whatever has failed. Nobody is connected any more."""
+        wrong = list(self.tally.mistakes)
+        left = self.watch.rest()
+        if left:
+            wrong.append(f"left over: {left}")
+        counters = self.cache.counters()
+        wrong += [f"{name} is {counters[name]}" for name in NEVER if counters.get(name)]
+        said = [line for line in self.cache.output if "Traceback" in line or "Panic" in line]
+        if said:
+            wrong.append("the cache said:\n" + "".join(self.cache.output)[-4000:])
+        wrong += [f"the origin failed: {error!r}" for error in self.site.origin.errors]
+        return wrong
+
+    def wait_well(self, patience: float = 30.0) -> None:
+        """Wait until a child serves. :raises AssertionError: none does"""
+        wait_for(self._is_well, "a child that serves", patience)
+
+    def _is_well(self) -> bool:
+        try:
+            return bool(self.cache.child_pid) and self.cache.get("/c/0/0").status == 200
+        except (OSError, AssertionError, ValueError):
+            time.sleep(0.05)
+            return False
+
+
+@contextmanager
+def stand(*words: str, storage: str = "malloc,24m", faults: bool = False, status: int = 0) -> Iterator[Stand]:
+    """A stand for the length of the block.
+
+    :param words: more of the command line
+    :param storage: what ``-s`` says of the storage ``s0``
+    :param faults: with a shim, see `Shim`
+    :param status: with which the daemon must end
+    """
+    site = Site()
+    with tempfile.TemporaryDirectory(prefix="vp-") as name:
+        directory = Path(name)
+        file = directory / "soak.vcl"
+        file.write_text(PROGRAM % site.port)
+        shim = Shim(directory) if faults else None
+        environment: Mapping[str, str] = shim.environment if shim is not None else {}
+        line = ["-f", str(file), "-a", "http=127.0.0.1:0", "-a", f"https=127.0.0.1:0,HTTPS,cert={CERTIFICATE}"]
+        line += ["-s", f"s0={storage.format(directory=directory)}", "-l", "8m", "-p", "default_grace=0"]
+        line += ["-p", "feature=+http2,+esi_disable_xml_check", *words]
+        try:
+            with running(directory / "v", *line, status=status, environment=environment) as cache:
+                if shim is not None:
+                    shim.spare(cache.process.pid)
+                yield Stand(cache, site, file, shim)
+        finally:
+            site.close()
