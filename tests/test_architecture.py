@@ -132,8 +132,7 @@ MOST_ANY = {
     "kit": 4,
     "shm": 2,
     "storage": 3,
-    "vcl": 36,
-    "vmods": 105,
+    "vcl": 15,
     "vtc": 5,
 }
 

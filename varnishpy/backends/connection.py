@@ -7,12 +7,12 @@ import os
 import select
 import socket
 import ssl
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from varnishpy.base import clock, x509
 from varnishpy.base.endpoint import split_name
+from varnishpy.base.tls_info import TlsInfo
 
 if TYPE_CHECKING:
     from varnishpy.backends.conn_pool import ConnPool
@@ -26,18 +26,7 @@ class ConnState(Enum):
     CLOSED = "closed"
 
 
-@dataclass(slots=True, frozen=True)
-class BackendTls:
-    """What was agreed on with a TLS backend, and the certificate that it showed."""
-
-    version: str
-    cipher: str
-    alpn: str
-    sni: str
-    certificate: x509.Certificate | None
-
-
-def _agreed(sock: ssl.SSLSocket) -> BackendTls:
+def _agreed(sock: ssl.SSLSocket) -> TlsInfo:
     cipher = sock.cipher()
     shown = sock.getpeercert(binary_form=True)
     try:
@@ -45,7 +34,7 @@ def _agreed(sock: ssl.SSLSocket) -> BackendTls:
     except x509.X509Error:  # OpenSSL has taken it, for all that
         certificate = None
     alpn = sock.selected_alpn_protocol() or ""
-    return BackendTls(sock.version() or "", cipher[0] if cipher else "", alpn, sock.server_hostname or "", certificate)
+    return TlsInfo(sock.version() or "", cipher[0] if cipher else "", alpn, sock.server_hostname or "", certificate)
 
 
 class Connection:
@@ -70,7 +59,7 @@ class Connection:
         self.remote = split_name(_name(sock, True))
 
     @property
-    def tls(self) -> BackendTls | None:
+    def tls(self) -> TlsInfo | None:
         """Of a connection that speaks TLS; made when it is asked for."""
         return _agreed(self.sock) if isinstance(self.sock, ssl.SSLSocket) else None
 

@@ -20,5 +20,5 @@ class TlsInfo:
     cipher: str
     alpn: str
     sni: str
-    certificate: Certificate | None = None  # shown to the client
-    ja3: str = ""  # fingerprint of its ClientHello, if the parameter tls_ja3 asked for it
+    certificate: Certificate | None = None  # shown by the server, whichever end that is
+    ja3: str = ""  # fingerprint of the client's ClientHello, if the parameter tls_ja3 asked for it

@@ -162,6 +162,9 @@ class Request(ClientTask):
         self.started = False  # the state machine has taken the request over from the transport
         self.contained = False  # a bug was contained once; a second one gives up
 
+    def computes_body(self) -> bool:
+        return bool(self.processors)
+
     def session(self) -> Session:
         return self.sess
 

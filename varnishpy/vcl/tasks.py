@@ -119,6 +119,10 @@ class ClientTask(Asking):
     privs: dict[Hashable, PrivateData] | None
     vcl_trace: bool
 
+    def computes_body(self) -> bool:
+        """Do processors make the response's body? Else it is sent as it is stored."""
+        raise NotImplementedError
+
     def session(self) -> ClientSession:
         """The session that it came with."""
         raise NotImplementedError

@@ -3,10 +3,10 @@
 A VMOD is a module. Its public functions are VCL functions, its public classes VCL objects, and annotations say which
 VCL types arguments and results have (the names below; `typing.Literal` is ENUM). The first argument of everything is
 the context. A constructor takes ``(self, ctx, vcl_name, ...)``. Defaults make arguments optional; the default
-`NOT_GIVEN` tells the function that an argument was left out. Positional-only arguments (those before a ``/``) have no
-name in VCL. A trailing underscore is not part of a name, so that
-``set_`` can be ``set`` in VCL. ``__all__``, if there is one, says what is public. A function ``vmod_event(ctx, priv,
-event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` is called when its VCL goes.
+`NOT_GIVEN` tells the function that an argument was left out (``INT | NotGiven`` says so to a type checker).
+Positional-only arguments (those before a ``/``) have no name in VCL. A trailing underscore is not part of a name, so
+that ``set_`` can be ``set`` in VCL. ``__all__``, if there is one, says what is public. A function ``vmod_event(ctx,
+priv, event)`` hears of load, warm, cold and discard; an object's ``vmod_fini(ctx)`` is called when its VCL goes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Annotated, Any, Final, TypeVar
+from enum import Enum
+from types import ModuleType, UnionType
+from typing import Annotated, Final, TypeVar, Union
 
+from varnishpy.backends.director import Director
+from varnishpy.backends.specs import ProbeSpec
+from varnishpy.base.regex import Regex
+from varnishpy.http.message import Message
+from varnishpy.storage.stevedore import Stevedore
 from varnishpy.vcl import methods
-from varnishpy.vcl.context import Ctx, VclSub
+from varnishpy.vcl.acl import Acl
+from varnishpy.vcl.context import Ctx, PrivateData, VclSub
 from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.types import ENUM, TYPES, VOID, VclType
 from varnishpy.vcl.values import HeaderRef, SockAddr
@@ -34,23 +41,25 @@ BYTES = Annotated[int, "BYTES"]
 BLOB = Annotated[bytes | None, "BLOB"]
 IP = Annotated[SockAddr | None, "IP"]
 HEADER = Annotated[HeaderRef, "HEADER"]
-HTTP = Annotated[Any, "HTTP"]
-BACKEND = Annotated[Any, "BACKEND"]
-ACL = Annotated[Any, "ACL"]
-PROBE = Annotated[Any, "PROBE"]
-REGEX = Annotated[Any, "REGEX"]
-STEVEDORE = Annotated[Any, "STEVEDORE"]
+HTTP = Annotated[Message, "HTTP"]
+BACKEND = Annotated[Director | None, "BACKEND"]
+ACL = Annotated[Acl | None, "ACL"]
+PROBE = Annotated[ProbeSpec | None, "PROBE"]
+REGEX = Annotated[Regex, "REGEX"]
+STEVEDORE = Annotated[Stevedore | None, "STEVEDORE"]
 SUB = Annotated[VclSub, "SUB"]
 STRANDS = Annotated[str, "STRANDS"]
 PIECES = Annotated[tuple[str | None, ...], "STRANDS", "PIECES"]  # a STRANDS as it was put together
-PRIV_CALL = Annotated[dict[Any, Any], "PRIV_CALL"]
-PRIV_VCL = Annotated[dict[Any, Any], "PRIV_VCL"]
-PRIV_TASK = Annotated[dict[Any, Any], "PRIV_TASK"]
-PRIV_TOP = Annotated[dict[Any, Any], "PRIV_TOP"]
+PRIV_CALL = Annotated[PrivateData, "PRIV_CALL"]
+PRIV_VCL = Annotated[PrivateData, "PRIV_VCL"]
+PRIV_TASK = Annotated[PrivateData, "PRIV_TASK"]
+PRIV_TOP = Annotated[PrivateData, "PRIV_TOP"]
 
 
-class _NotGiven:
-    __slots__ = ()
+class NotGiven(Enum):
+    """What an argument is that was left out and has no other default: ``number: INT | NotGiven = NOT_GIVEN``."""
+
+    NOT_GIVEN = "NOT_GIVEN"
 
     def __repr__(self) -> str:
         return "NOT_GIVEN"
@@ -59,7 +68,7 @@ class _NotGiven:
         return False
 
 
-NOT_GIVEN: Final[Any] = _NotGiven()
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
 class VmodError(Exception):
@@ -113,7 +122,7 @@ class Vmod:
         return did_you_mean(name, known, f"{self.name}.")
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def restrict(where: str) -> Callable[[F], F]:
@@ -130,10 +139,14 @@ def restrict(where: str) -> Callable[[F], F]:
 _MEANT: dict[object, str] = {str: "STRING", int: "INT", float: "REAL", bool: "BOOL", bytes: "BLOB"}
 
 
-def _vcl_type(hint: Any, where: str) -> tuple[VclType, str, tuple[str, ...]]:
+def _vcl_type(hint: object, where: str) -> tuple[VclType, str, tuple[str, ...]]:
     """The VCL type of an annotation; or which private data; or the choices of an ENUM."""
     if hint is None or hint is type(None):
         return VOID, "", ()
+    if typing.get_origin(hint) in (Union, UnionType):
+        others = [each for each in typing.get_args(hint) if each is not NotGiven]
+        if len(others) == 1:
+            hint = others[0]
     if typing.get_origin(hint) is typing.Literal:
         return ENUM, "", tuple(str(choice) for choice in typing.get_args(hint))
     for mark in getattr(hint, "__metadata__", ()):
@@ -148,7 +161,7 @@ def _vcl_type(hint: Any, where: str) -> tuple[VclType, str, tuple[str, ...]]:
     raise VmodError(f"{where}: annotation {shown} is no VCL type{advice}")
 
 
-def _function(name: str, function: Callable[..., Any], skip: int) -> Function:
+def _function(name: str, function: Callable[..., object], skip: int) -> Function:
     where = getattr(function, "__qualname__", name)
     hints = _hints(function, where)
     parameters = list(inspect.signature(function).parameters.values())
@@ -173,8 +186,8 @@ def _hints(function: Callable[..., object], where: str) -> dict[str, object]:
         raise VmodError(f"{where}: an annotation cannot be read: {error}") from None
 
 
-def _class(name: str, cls: type[Any]) -> ObjectClass:
-    constructor = _function(name, cls.__init__, 3)
+def _class(name: str, cls: type, init: Callable[..., object]) -> ObjectClass:
+    constructor = _function(name, init, 3)
     constructor.allowed = methods.mask("vcl_init")
     found = [
         _function(attribute, member, 2)
@@ -184,7 +197,7 @@ def _class(name: str, cls: type[Any]) -> ObjectClass:
     return ObjectClass(name.rstrip("_"), name, constructor, found)
 
 
-def _takes_context(function: Callable[..., Any], position: int) -> bool:
+def _takes_context(function: Callable[..., object], position: int) -> bool:
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) <= position:
         return False
@@ -216,7 +229,7 @@ def describe(module: ModuleType, name: str, path: str) -> Vmod:
         if inspect.isclass(member):
             reason = _unfit(member.__init__, 1, "the __init__() of an object", "self, ctx: Ctx, vcl_name: str")
             if not reason:
-                vmod.classes.append(_class(attribute, member))
+                vmod.classes.append(_class(attribute, member, member.__init__))
         elif inspect.isfunction(member):
             reason = _unfit(member, 0, "a function", "ctx: Ctx")
             if not reason:

@@ -6,9 +6,48 @@ They are given to `VclHost.add_filters`; ``request/vfp.py`` and ``request/vdp.py
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
-Pieces = Generator[Any, None, None]
+if TYPE_CHECKING:
+    from varnishpy.http.message import Message
+    from varnishpy.log.tasklog import TaskLog
+    from varnishpy.storage.source import Piece
+    from varnishpy.threads.worker import Worker
+    from varnishpy.vcl.tasks import ClientTask
+
+Pieces = Generator["Piece", None, None]
+
+
+class Fetch(Protocol):
+    """What a filter sees of the fetch of a body; see `FetchContext`."""
+
+    response: Message
+
+    def error(self, text: str) -> Exception:
+        """Log that the fetch has failed; what is to be raised."""
+
+
+class Body(Protocol):
+    """What a filter reads from."""
+
+    def read(self, limit: int) -> bytes:
+        """At most so many octets, ``b""`` at the end."""
+
+
+class Delivery(Protocol):
+    """What a filter sees of the delivery of a body; see `DeliveryContext`."""
+
+    log: TaskLog
+    response: Message
+    length: int
+
+    @property
+    def req(self) -> ClientTask:
+        """The request that is answered."""
+
+    @property
+    def wrk(self) -> Worker:
+        """The worker that computes the body at this moment."""
 
 
 class FetchFilter:
@@ -17,15 +56,14 @@ class FetchFilter:
     name = ""
 
     def __init__(self) -> None:
-        self.context: Any = None
-        self.source: Any = None
+        self.context: Fetch
+        self.source: Body
 
     def open(self) -> bool:
         return True
 
     def read(self, limit: int) -> bytes:
-        data: bytes = self.source.read(limit)
-        return data
+        return self.source.read(limit)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -37,7 +75,7 @@ class DeliveryFilter:
     name = ""
 
     def __init__(self) -> None:
-        self.context: Any = None
+        self.context: Delivery
 
     def open(self) -> bool:
         return True

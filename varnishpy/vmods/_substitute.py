@@ -6,11 +6,12 @@ A body must be seen whole before it can be matched, so it is gathered up to a li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.regex import Regex, RegexMatchError, expand
 from varnishpy.storage.source import SourceError
 from varnishpy.vcl import runtime
+from varnishpy.vcl.loader import Maker
 from varnishpy.vmods._filters import DeliveryFilter, FetchFilter, Pieces
 from varnishpy.vmods.api import Ctx, PrivateData, VclFailure
 
@@ -140,6 +141,6 @@ def register(ctx: Ctx, name: str, regex: Regex, substitutions: Substitutions) ->
                 yield result
 
     Fetch.name = Delivery.name = name
-    fetch: dict[str, Any] = {name: Fetch}
-    delivery: dict[str, Any] = {name: Delivery}
+    fetch: dict[str, Maker] = {name: Fetch}
+    delivery: dict[str, Maker] = {name: Delivery}
     ctx.vcl.host.add_filters(ctx.vcl, fetch, delivery)

@@ -44,6 +44,7 @@ from varnishpy.vcl.vmodspec import (
     STRING,
     SUB,
     TIME,
+    NotGiven,
     restrict,
 )
 
@@ -74,6 +75,7 @@ __all__ = [
     "TIME",
     "Ctx",
     "HeaderRef",
+    "NotGiven",
     "PrivateData",
     "SockAddr",
     "VclFailure",

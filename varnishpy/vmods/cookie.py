@@ -11,10 +11,8 @@ from varnishpy.vmods.api import BOOL, DURATION, PRIV_TASK, REGEX, STRING, TIME, 
 _DEBUG = int(Tag.Debug)
 
 
-def _cookies(priv: PRIV_TASK) -> dict[str, str]:
-    """The cookies of this task, in their order."""
-    cookies: dict[str, str] = priv.setdefault("cookies", {})
-    return cookies
+class _Cookies(dict[str, str]):
+    """The cookies of a task, in their order."""
 
 
 def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
@@ -22,7 +20,7 @@ def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
     if not header:
         ctx.log(_DEBUG, "cookie: nothing to parse")
         return
-    cookies = _cookies(priv)
+    cookies = priv.of(_Cookies)
     cookies.clear()
     count = 0
     for part in header.split(";"):
@@ -37,22 +35,22 @@ def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
 def set_(ctx: Ctx, priv: PRIV_TASK, name: STRING, value: STRING) -> None:
     """Empty ones are ignored."""
     if name and value:
-        _cookies(priv)[ctx.account(name)] = ctx.account(value)
+        priv.of(_Cookies)[ctx.account(name)] = ctx.account(value)
 
 
 def isset(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> BOOL:
     """Is there such a cookie?"""
-    return bool(name) and name in _cookies(priv)
+    return bool(name) and name in priv.of(_Cookies)
 
 
 def get(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> STRING:
     """The value of a cookie, or null."""
-    return _cookies(priv).get(name) if name else None
+    return priv.of(_Cookies).get(name) if name else None
 
 
 def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
     """The first whose name matches."""
-    for name, value in _cookies(priv).items():
+    for name, value in priv.of(_Cookies).items():
         ctx.log(_DEBUG, f"cookie: checking {name}")
         if expression.search(name):
             return value
@@ -62,16 +60,16 @@ def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
 def delete(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> None:
     """Drop a cookie."""
     if name:
-        _cookies(priv).pop(name, None)
+        priv.of(_Cookies).pop(name, None)
 
 
 def clean(ctx: Ctx, priv: PRIV_TASK) -> None:
     """Drop all cookies."""
-    _cookies(priv).clear()
+    priv.of(_Cookies).clear()
 
 
 def _retain(priv: PRIV_TASK, wanted: Callable[[str], bool]) -> None:
-    priv["cookies"] = {name: value for name, value in _cookies(priv).items() if wanted(name)}
+    priv[_Cookies] = _Cookies((name, value) for name, value in priv.of(_Cookies).items() if wanted(name))
 
 
 def _names(text: STRING) -> set[str]:
@@ -92,23 +90,23 @@ def filter_(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
 
 def keep_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
     """Keep those whose name matches."""
-    for name, value in list(_cookies(priv).items()):
+    for name, value in list(priv.of(_Cookies).items()):
         if not expression.search(name):
             ctx.log(_DEBUG, f"Removing cookie {name} (value: {value})")
-            del _cookies(priv)[name]
+            del priv.of(_Cookies)[name]
 
 
 def filter_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> None:
     """Drop those whose name matches."""
-    for name, value in list(_cookies(priv).items()):
+    for name, value in list(priv.of(_Cookies).items()):
         if expression.search(name):
             ctx.log(_DEBUG, f"Removing matching cookie {name} (value: {value})")
-            del _cookies(priv)[name]
+            del priv.of(_Cookies)[name]
 
 
 def get_string(ctx: Ctx, priv: PRIV_TASK) -> STRING:
     """All of them, as a Cookie header has them."""
-    return ctx.account("; ".join(f"{name}={value}" for name, value in _cookies(priv).items()))
+    return ctx.account("; ".join(f"{name}={value}" for name, value in priv.of(_Cookies).items()))
 
 
 def format_date(ctx: Ctx, now: TIME, timedelta: DURATION) -> STRING:

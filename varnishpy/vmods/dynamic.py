@@ -110,9 +110,13 @@ class _Domain(Director):
         return good, len(members), "healthy" if good else "sick"
 
 
+class _Directors(list["director"]):
+    """Those of a VCL."""
+
+
 def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """Lookups run while the VCL is warm."""
-    for one in priv.get("directors", ()):
+    for one in priv.of(_Directors):
         if event == "warm":
             one.start()
         elif event == "cold":
@@ -187,7 +191,7 @@ class director:
         self._lookups: ThreadPoolExecutor | None = None
         self._hold: VclHold | None = None
         self._debug = False
-        priv.setdefault("directors", []).append(self)
+        priv.of(_Directors).append(self)
 
     # -- VCL -----------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from varnishpy.vmods.api import BOOL, DURATION, INT, NOT_GIVEN, REAL, Ctx, restrict
+from varnishpy.vmods.api import BOOL, DURATION, INT, NOT_GIVEN, REAL, Ctx, NotGiven, restrict
 
 if TYPE_CHECKING:
     from varnishpy.h2.budgets import ResetBudget
@@ -25,7 +25,7 @@ def is_(ctx: Ctx) -> BOOL:
 
 
 @restrict("client")
-def rapid_reset(ctx: Ctx, threshold: DURATION = NOT_GIVEN) -> DURATION:
+def rapid_reset(ctx: Ctx, threshold: DURATION | NotGiven = NOT_GIVEN) -> DURATION:
     budget = _budget(ctx)
     if budget is None:
         return -1.0
@@ -36,7 +36,7 @@ def rapid_reset(ctx: Ctx, threshold: DURATION = NOT_GIVEN) -> DURATION:
 
 
 @restrict("client")
-def rapid_reset_limit(ctx: Ctx, number: INT = NOT_GIVEN) -> INT:
+def rapid_reset_limit(ctx: Ctx, number: INT | NotGiven = NOT_GIVEN) -> INT:
     budget = _budget(ctx)
     if budget is None:
         return -1
@@ -48,7 +48,7 @@ def rapid_reset_limit(ctx: Ctx, number: INT = NOT_GIVEN) -> INT:
 
 
 @restrict("client")
-def rapid_reset_period(ctx: Ctx, duration: DURATION = NOT_GIVEN) -> DURATION:
+def rapid_reset_period(ctx: Ctx, duration: DURATION | NotGiven = NOT_GIVEN) -> DURATION:
     budget = _budget(ctx)
     if budget is None:
         return -1.0

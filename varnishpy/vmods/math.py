@@ -12,7 +12,7 @@ import math as _math
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from varnishpy.vmods.api import BOOL, INT, REAL, STRING, Ctx, VclFailure
 
@@ -46,7 +46,8 @@ _CONSTANTS: Final[dict[str, float]] = {
 }
 _CLASSES: Final = {"FP_NAN": 0, "FP_INFINITE": 1, "FP_ZERO": 2, "FP_SUBNORMAL": 3, "FP_NORMAL": 4}
 
-_TYPES: Final[dict[str, tuple[Any, Any]]] = {
+_Kind = type[ctypes.c_double] | type[ctypes.c_int] | type[ctypes.c_long] | type[ctypes.c_char_p]
+_TYPES: Final[dict[str, tuple[object, _Kind]]] = {
     "d": (REAL, ctypes.c_double),
     "i": (INT, ctypes.c_int),
     "l": (INT, ctypes.c_long),
@@ -103,10 +104,12 @@ _COMPARISONS: Final[dict[str, Callable[[float, float], int]]] = {
 }
 
 
-def _publish(name: str, names: tuple[str, ...], kinds: list[Any], result: Any, body: Callable[..., Any]) -> None:
+def _publish(
+    name: str, names: tuple[str, ...], kinds: list[object], result: object, body: Callable[..., float]
+) -> None:
     """Make a function of the module, with the signature that the compiler wants to see."""
 
-    def function(ctx: Ctx, *values: Any, **named: Any) -> Any:
+    def function(ctx: Ctx, *values: float | str | None, **named: float | str | None) -> float:
         return body(*values, *(named[key] for key in names[len(values) :]))
 
     parameter = inspect.Parameter
@@ -121,7 +124,7 @@ def _publish(name: str, names: tuple[str, ...], kinds: list[Any], result: Any, b
     __all__.append(name)
 
 
-def _of_libm(name: str, types: str) -> Callable[..., Any]:
+def _of_libm(name: str, types: str) -> Callable[..., float]:
     call = getattr(_libm, name)
     call.restype = _TYPES[types[0]][1]
     call.argtypes = [_TYPES[letter][1] for letter in types[1:]]

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """The database goes with its VCL."""
-    if event == "discard" and "database" in priv:
-        priv.pop("database").close()
+    database = priv.find("database", Database)
+    if event == "discard" and database is not None:
+        database.close()
 
 
 @restrict("vcl_init")
@@ -28,13 +29,13 @@ def init_db(ctx: Ctx, priv: PRIV_VCL, filename: STRING, /) -> None:
         fresh = Database(filename)
     except VclFailure as failure:
         raise VclFailure(f"maxminddb.init_db(): {failure}") from None
-    old, priv["database"] = priv.get("database"), fresh
+    old, priv["database"] = priv.find("database", Database), fresh
     if old is not None:
         old.close()
 
 
 def _find(priv: PRIV_VCL, address: IP, path: str) -> Record | None:
-    database: Database | None = priv.get("database")
+    database = priv.find("database", Database)
     return None if database is None else at(database.record(address), path.split("/"))
 
 

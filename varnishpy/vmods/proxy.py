@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from varnishpy.http.proxy_wire import ProxyHeader
 from varnishpy.vmods.api import BOOL, INT, STRING, Ctx, restrict
 
 _ALPN, _AUTHORITY, _VERSION, _CN, _CIPHER, _SIGNATURE, _KEY = 0x01, 0x02, 0x21, 0x22, 0x23, 0x24, 0x25
 _TLS, _CERT_CONNECTION, _CERT_SESSION = 1, 2, 4
 
 
-def _header(ctx: Ctx) -> Any:
-    return getattr(ctx.sess, "proxy", None)
+def _header(ctx: Ctx) -> ProxyHeader | None:
+    return ctx.session().proxy
 
 
 def _text(ctx: Ctx, kind: int) -> str | None:

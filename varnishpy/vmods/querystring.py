@@ -11,21 +11,20 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from varnishpy.base.shell_pattern import glob_regex
-from varnishpy.vmods.api import BOOL, NOT_GIVEN, REGEX, STRING, Ctx, VclFailure
+from varnishpy.vmods.api import BOOL, NOT_GIVEN, REGEX, STRING, Ctx, NotGiven, VclFailure
 
 Mode = Literal["keep", "drop"]
 Match = Literal["name", "param"]
 Test = Callable[[str], object]
 
 
-def _url(ctx: Ctx, url: STRING) -> STRING:
+def _url(ctx: Ctx, url: STRING | NotGiven) -> STRING:
     if url is not NOT_GIVEN:
         return url
     message = ctx.http_bereq if ctx.http_req is None else ctx.http_req
     if message is None:
         raise VclFailure("Invalid transaction")
-    found: str = message.url
-    return found
+    return message.url
 
 
 def _name(parameter: str) -> str:
@@ -55,7 +54,7 @@ def _joined(ctx: Ctx, path: str, parameters: list[str], url: str) -> str:
     return fresh if ctx.ws is None or ctx.ws.account(len(fresh) + 1) else url
 
 
-def clean(ctx: Ctx, url: STRING = NOT_GIVEN) -> STRING:
+def clean(ctx: Ctx, url: STRING | NotGiven = NOT_GIVEN) -> STRING:
     """The URL without parameters that have no name."""
     given = _url(ctx, url)
     if given is None:
@@ -64,7 +63,7 @@ def clean(ctx: Ctx, url: STRING = NOT_GIVEN) -> STRING:
     return _joined(ctx, path, _parameters(query), given)
 
 
-def sort(ctx: Ctx, url: STRING = NOT_GIVEN, uniq: BOOL = False) -> STRING:
+def sort(ctx: Ctx, url: STRING | NotGiven = NOT_GIVEN, uniq: BOOL = False) -> STRING:
     """The URL with its parameters in the order of their octets; *uniq*: each once."""
     given = _url(ctx, url)
     if given is None:
@@ -74,7 +73,7 @@ def sort(ctx: Ctx, url: STRING = NOT_GIVEN, uniq: BOOL = False) -> STRING:
     return _joined(ctx, path, _unrepeated(found, _whole) if uniq else found, given)
 
 
-def remove(ctx: Ctx, url: STRING = NOT_GIVEN) -> STRING:
+def remove(ctx: Ctx, url: STRING | NotGiven = NOT_GIVEN) -> STRING:
     """The URL without its query string."""
     given = _url(ctx, url)
     return None if given is None else ctx.account(given.partition("?")[0])
@@ -115,7 +114,7 @@ class filter:
             found.sort(key=self._part)
         return _unrepeated(found, self._part) if self._uniq else found
 
-    def apply(self, ctx: Ctx, url: STRING = NOT_GIVEN, mode: Mode = "drop") -> STRING:
+    def apply(self, ctx: Ctx, url: STRING | NotGiven = NOT_GIVEN, mode: Mode = "drop") -> STRING:
         """The URL without the parameters that are meant, or (``keep``) without the others.
 
         A filter that means nothing leaves all of them.
@@ -126,7 +125,7 @@ class filter:
         path, _mark, query = given.partition("?")
         return _joined(ctx, path, self._chosen(query, mode), given)
 
-    def extract(self, ctx: Ctx, url: STRING = NOT_GIVEN, mode: Mode = "drop") -> STRING:
+    def extract(self, ctx: Ctx, url: STRING | NotGiven = NOT_GIVEN, mode: Mode = "drop") -> STRING:
         """What `apply` leaves of the query string alone; null if there was none."""
         given = _url(ctx, url)
         query = (given or "").partition("?")[2]

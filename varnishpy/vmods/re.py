@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from varnishpy.base.regex import Regex, RegexError, RegexMatchError
 from varnishpy.log.tag_numbers import VCL_ERROR
+from varnishpy.vcl.context import VclSub
 from varnishpy.vmods._substitute import Substitutions, matches, register
 from varnishpy.vmods.api import BOOL, INT, PRIV_TASK, STRING, SUB, Ctx, VclFailure
 
@@ -43,16 +44,17 @@ def _search(ctx: Ctx, regex: Regex, text: str) -> Groups | None:
     return None if found is None else found[1]
 
 
-def _backref(ctx: Ctx, groups: Groups | bool | None, number: int, fallback: STRING) -> STRING:
+def _backref(ctx: Ctx, groups: object, number: int, fallback: STRING) -> STRING:
     if groups is None:
         ctx.log(VCL_ERROR, "vmod re: backref called without prior match")
         return fallback
     if isinstance(groups, bool):  # the match failed
         return fallback
+    assert isinstance(groups, Sequence)
     if not 0 <= number < len(groups):
         ctx.log(VCL_ERROR, f"vmod re: backref {number} out of range")
         return fallback
-    found = groups[number]
+    found: str | None = groups[number]
     return fallback if found is None else ctx.account(found)
 
 
@@ -138,7 +140,7 @@ class regex:
         self._bodies_only("foreach_body")
         return self._each(ctx, priv, self._for(limit, limit_recursion), _body(ctx, which), sub)
 
-    def _each(self, ctx: Ctx, priv: PRIV_TASK, regex: Regex, text: str, sub: Any) -> bool:
+    def _each(self, ctx: Ctx, priv: PRIV_TASK, regex: Regex, text: str, sub: VclSub) -> bool:
         any_found = False
         try:
             for _span, groups in matches(regex, text):

@@ -64,9 +64,8 @@ class _Saint(Director):
             self._until.clear()
 
 
-def _all(priv: PRIV_VCL) -> list[_Saint]:
-    found: list[_Saint] = priv.setdefault("saints", [])
-    return found
+class _Saints(list[_Saint]):
+    """Those of a VCL."""
 
 
 def denylist(ctx: Ctx, priv: PRIV_VCL, expires: DURATION) -> None:
@@ -75,10 +74,10 @@ def denylist(ctx: Ctx, priv: PRIV_VCL, expires: DURATION) -> None:
     if ctx.method != "backend_response" or fetch is None:
         ctx.log(VCL_ERROR, "saintmode.denylist() called outside of vcl_backend_response")
         return
-    if not _all(priv):
+    if not priv.of(_Saints):
         ctx.log(VCL_ERROR, "saintmode.denylist(): Saintmode is not configured")
         return
-    saint = next((one for one in _all(priv) if one.backend is fetch.director_resp), None)
+    saint = next((one for one in priv.of(_Saints) if one.backend is fetch.director_resp), None)
     if saint is None:
         ctx.log(VCL_ERROR, "saintmode.denylist(): Saintmode not configured for this backend.")
         return
@@ -101,7 +100,7 @@ def status(ctx: Ctx, priv: PRIV_VCL) -> STRING:
             "count": str(len(saint.denied(clock.now()))),
             "threshold": str(saint.threshold),
         }
-        for saint in _all(priv)
+        for saint in priv.of(_Saints)
     ]
     return ctx.account(json.dumps({"saintmode": rows}))
 
@@ -113,7 +112,7 @@ class saintmode:
         if backend is None:
             raise VclFailure(f"saintmode {vcl_name}: a backend is needed")
         self._director = _Saint(ctx, vcl_name, backend, max(threshold, 0))
-        _all(priv).append(self._director)
+        priv.of(_Saints).append(self._director)
 
     def vmod_fini(self, ctx: Ctx) -> None:
         """The VCL goes."""

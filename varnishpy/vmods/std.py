@@ -9,7 +9,7 @@ import re
 import socket
 import syslog as _syslog
 import time as _time
-from typing import Any
+from typing import TypeVar
 
 from varnishpy.base import clock
 from varnishpy.base.panic import present
@@ -22,6 +22,7 @@ from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.vcl import runtime
 from varnishpy.vcl.addresses import AddressError, lookup, split_port
+from varnishpy.vcl.context import PrivateData
 from varnishpy.vcl.types import DURATION_UNITS, bytes_unit
 from varnishpy.vmods.api import (
     BACKEND,
@@ -41,6 +42,7 @@ from varnishpy.vmods.api import (
     SUB,
     TIME,
     Ctx,
+    NotGiven,
     SockAddr,
     VclFailure,
     blocking,
@@ -122,18 +124,17 @@ def fnmatch(
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def _read(ctx: Ctx, priv: Any, name: STRING) -> bytes | None:
+def _read(ctx: Ctx, priv: PrivateData, name: STRING) -> bytes | None:
     """A file's content, read once per place of use."""
     if name is None:
         return None
-    if name not in priv:
+    content = priv.find(name, bytes)
+    if content is None:
         try:
             with open(name.encode("latin-1"), "rb") as stream:
-                priv[name] = stream.read()
+                priv[name] = content = stream.read()
         except OSError as error:
             ctx.log(_ERROR, f"Could not read file '{name}' errno {error.errno}")
-            return None
-    content: bytes = priv[name]
     return content
 
 
@@ -166,19 +167,22 @@ def port(ctx: Ctx, ip: IP) -> INT:
     return -1 if ip is None else ip.port
 
 
+T = TypeVar("T")
+
+
 # -- converting --------------------------------------------------------------------------------------------------------
 
 
-def _only(name: str, values: dict[str, Any]) -> tuple[str, Any]:
-    """The one argument that was given."""
-    given = [(key, value) for key, value in values.items() if value is not NOT_GIVEN]
-    if len(given) != 1:
-        what = "Missing mandatory argument" if not given else "Pass only one argument"
+def _only(name: str, text: STRING | NotGiven, *numbers: float | NotGiven) -> tuple[str | None, float]:
+    """The one argument that was given: the text, or ``None`` and the number."""
+    given = [number for number in numbers if number is not NOT_GIVEN]
+    if len(given) + (text is not NOT_GIVEN) != 1:
+        what = "Pass only one argument" if given else "Missing mandatory argument"
         raise VclFailure(f"std.{name}: {what}")
-    return given[0]
+    return (text or "", 0.0) if text is not NOT_GIVEN else (None, given[0])
 
 
-def _fallback(name: str, fallback: Any, text: str = "conversion failed") -> Any:
+def _fallback(name: str, fallback: T | NotGiven, text: str = "conversion failed") -> T:
     if fallback is NOT_GIVEN:
         raise VclFailure(f"std.{name}: {text}")
     return fallback
@@ -186,88 +190,92 @@ def _fallback(name: str, fallback: Any, text: str = "conversion failed") -> Any:
 
 def duration(
     ctx: Ctx,
-    s: STRING = NOT_GIVEN,
-    fallback: DURATION = NOT_GIVEN,
-    real: REAL = NOT_GIVEN,
-    integer: INT = NOT_GIVEN,
+    s: STRING | NotGiven = NOT_GIVEN,
+    fallback: DURATION | NotGiven = NOT_GIVEN,
+    real: REAL | NotGiven = NOT_GIVEN,
+    integer: INT | NotGiven = NOT_GIVEN,
 ) -> DURATION:
     """A duration from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
-    which, value = _only("duration", {"s": s, "real": real, "integer": integer})
-    if which != "s":
+    text, value = _only("duration", s, real, integer)
+    if text is None:
         return float(value)
-    found = _DURATION_TEXT.fullmatch(value or "")
+    found = _DURATION_TEXT.fullmatch(text)
     if found is None:
-        return float(_fallback("duration", fallback))
+        return _fallback("duration", fallback)
     return float(found.group(1)) * DURATION_UNITS[found.group(2)]
 
 
 def bytes_(
-    ctx: Ctx, s: STRING = NOT_GIVEN, fallback: BYTES = NOT_GIVEN, real: REAL = NOT_GIVEN, integer: INT = NOT_GIVEN
+    ctx: Ctx,
+    s: STRING | NotGiven = NOT_GIVEN,
+    fallback: BYTES | NotGiven = NOT_GIVEN,
+    real: REAL | NotGiven = NOT_GIVEN,
+    integer: INT | NotGiven = NOT_GIVEN,
 ) -> BYTES:
-    which, value = _only("bytes", {"s": s, "real": real, "integer": integer})
-    if which == "s":
-        found = _BYTES_TEXT.fullmatch(value or "")
+    text, value = _only("bytes", s, real, integer)
+    if text is not None:
+        found = _BYTES_TEXT.fullmatch(text)
         if found is None:
-            return int(_fallback("bytes", fallback))
+            return _fallback("bytes", fallback)
         unit = bytes_unit(found.group(2)) if found.group(2) else 1
         return int(float(found.group(1)) * (unit or 1))
     if not math.isfinite(value) or not 0 <= value <= _INT_MOST:
-        return int(_fallback("bytes", fallback))
+        return _fallback("bytes", fallback)
     return int(value)
 
 
 def integer(
     ctx: Ctx,
-    s: STRING = NOT_GIVEN,
-    fallback: INT = NOT_GIVEN,
-    bool_: BOOL = NOT_GIVEN,
-    bytes_: BYTES = NOT_GIVEN,
-    duration: DURATION = NOT_GIVEN,
-    real: REAL = NOT_GIVEN,
-    time_: TIME = NOT_GIVEN,
+    s: STRING | NotGiven = NOT_GIVEN,
+    fallback: INT | NotGiven = NOT_GIVEN,
+    bool_: BOOL | NotGiven = NOT_GIVEN,
+    bytes_: BYTES | NotGiven = NOT_GIVEN,
+    duration: DURATION | NotGiven = NOT_GIVEN,
+    real: REAL | NotGiven = NOT_GIVEN,
+    time_: TIME | NotGiven = NOT_GIVEN,
 ) -> INT:
     """A whole number from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
-    which, value = _only(
-        "integer", {"s": s, "bool": bool_, "bytes": bytes_, "duration": duration, "real": real, "time": time_}
-    )
-    if which == "s":
-        found = _REAL_TEXT.fullmatch(value or "")
+    text, value = _only("integer", s, bool_, bytes_, duration, real, time_)
+    if text is not None:
+        found = _REAL_TEXT.fullmatch(text)
         if found is None:
-            return int(_fallback("integer", fallback))
+            return _fallback("integer", fallback)
         value = float(found.group(1)) if "." in found.group(1) else int(found.group(1))
     if not math.isfinite(value) or abs(value) > _INT_MOST:
-        return int(_fallback("integer", fallback))
+        return _fallback("integer", fallback)
     return int(value)
 
 
 def real(
     ctx: Ctx,
-    s: STRING = NOT_GIVEN,
-    fallback: REAL = NOT_GIVEN,
-    integer: INT = NOT_GIVEN,
-    bool_: BOOL = NOT_GIVEN,
-    bytes_: BYTES = NOT_GIVEN,
-    duration: DURATION = NOT_GIVEN,
-    time_: TIME = NOT_GIVEN,
+    s: STRING | NotGiven = NOT_GIVEN,
+    fallback: REAL | NotGiven = NOT_GIVEN,
+    integer: INT | NotGiven = NOT_GIVEN,
+    bool_: BOOL | NotGiven = NOT_GIVEN,
+    bytes_: BYTES | NotGiven = NOT_GIVEN,
+    duration: DURATION | NotGiven = NOT_GIVEN,
+    time_: TIME | NotGiven = NOT_GIVEN,
 ) -> REAL:
     """A number from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
-    which, value = _only(
-        "real", {"s": s, "integer": integer, "bool": bool_, "bytes": bytes_, "duration": duration, "time": time_}
-    )
-    if which != "s":
+    text, value = _only("real", s, integer, bool_, bytes_, duration, time_)
+    if text is None:
         return float(value)
-    found = _REAL_TEXT.fullmatch(value or "")
-    return float(found.group(1)) if found is not None else float(_fallback("real", fallback))
+    found = _REAL_TEXT.fullmatch(text)
+    return float(found.group(1)) if found is not None else _fallback("real", fallback)
 
 
 def time_(
-    ctx: Ctx, s: STRING = NOT_GIVEN, fallback: TIME = NOT_GIVEN, real: REAL = NOT_GIVEN, integer: INT = NOT_GIVEN
+    ctx: Ctx,
+    s: STRING | NotGiven = NOT_GIVEN,
+    fallback: TIME | NotGiven = NOT_GIVEN,
+    real: REAL | NotGiven = NOT_GIVEN,
+    integer: INT | NotGiven = NOT_GIVEN,
 ) -> TIME:
-    which, value = _only("time", {"s": s, "real": real, "integer": integer})
-    if which == "s":
-        moment = _moment(value or "")
-        return float(_fallback("time", fallback)) if moment is None else moment
-    return float(value) if value >= 0 else float(_fallback("time", fallback))
+    text, value = _only("time", s, real, integer)
+    if text is not None:
+        moment = _moment(text)
+        return _fallback("time", fallback) if moment is None else moment
+    return float(value) if value >= 0 else _fallback("time", fallback)
 
 
 def _moment(text: str) -> float | None:
@@ -294,7 +302,9 @@ def strftime(ctx: Ctx, time: TIME, format: STRING) -> STRING:
         return ""
 
 
-def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: STRING = NOT_GIVEN) -> IP:
+def ip(
+    ctx: Ctx, s: STRING, fallback: IP | NotGiven = NOT_GIVEN, resolve: BOOL = True, p: STRING | NotGiven = NOT_GIVEN
+) -> IP:
     """The first address of a name or number; if there is none, *fallback*, without which the VCL fails.
 
     *resolve* false: numbers only.
@@ -310,7 +320,7 @@ def ip(ctx: Ctx, s: STRING, fallback: IP = NOT_GIVEN, resolve: BOOL = True, p: S
             split_port(s, default)
             address, number = lookup(s, default, numeric=True)[0]
     except (AddressError, IndexError):
-        return _fallback("ip", fallback, "Could not convert to IP")  # type: ignore[no-any-return]
+        return _fallback("ip", fallback, "Could not convert to IP")
     return SockAddr(address, number)
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from varnishpy.base.tls_info import TlsInfo
+from varnishpy.base.x509 import Certificate
 from varnishpy.vmods.api import BOOL, STRING, Ctx, VclFailure, restrict
 
 _WHERE = "client vcl_backend_response vcl_pipe"
 
 
-def _connection(ctx: Ctx) -> Any:
+def _connection(ctx: Ctx) -> TlsInfo | None:
     """What is known of the TLS of the client's connection or, on the backend side, of the backend's."""
-    owner = ctx.sess if ctx.bo is None or ctx.method == "pipe" else ctx.bo.backend_conn
-    return getattr(owner, "tls", None)
+    if ctx.bo is None or ctx.method == "pipe":
+        return ctx.session().tls
+    return None if ctx.bo.backend_conn is None else ctx.bo.backend_conn.tls
 
 
 def _info(ctx: Ctx, name: str) -> str | None:
-    value = getattr(_connection(ctx), name, None)
-    return str(value) if value else None
+    value: str = getattr(_connection(ctx), name, "")
+    return value or None
+
+
+def _certificate(ctx: Ctx) -> Certificate | None:
+    tls = _connection(ctx)
+    return None if tls is None else tls.certificate
 
 
 @restrict(_WHERE)
@@ -48,15 +54,15 @@ def alpn(ctx: Ctx) -> STRING:
 @restrict(_WHERE)
 def cert_sign(ctx: Ctx) -> STRING:
     """How the certificate was signed (``RSA-SHA256``): the one shown to the client or, in the backend's, by it."""
-    certificate = getattr(_connection(ctx), "certificate", None)
-    return None if certificate is None else str(certificate.signature)
+    certificate = _certificate(ctx)
+    return None if certificate is None else certificate.signature
 
 
 @restrict(_WHERE)
 def cert_key(ctx: Ctx) -> STRING:
     """The certificate's key: algorithm and bits (``RSA2048``)."""
-    certificate = getattr(_connection(ctx), "certificate", None)
-    return None if certificate is None else str(certificate.key)
+    certificate = _certificate(ctx)
+    return None if certificate is None else certificate.key
 
 
 def ja3(ctx: Ctx) -> STRING:

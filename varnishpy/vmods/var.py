@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from varnishpy.vmods.api import BACKEND, DURATION, INT, IP, PRIV_TASK, REAL, STRING, Ctx
+from varnishpy.backends.director import Director
+from varnishpy.vmods.api import BACKEND, DURATION, INT, IP, PRIV_TASK, REAL, STRING, Ctx, SockAddr
 
 _global: dict[str, str | None] = {}  # single operations on it are atomic
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def _put(ctx: Ctx, priv: PRIV_TASK, kind: str, key: STRING, value: object) -> None:
@@ -20,9 +22,9 @@ def _put(ctx: Ctx, priv: PRIV_TASK, kind: str, key: STRING, value: object) -> No
         priv[ctx.account(key)] = (kind, value)
 
 
-def _take(priv: PRIV_TASK, kind: str, key: STRING, absent: T) -> T:
-    stored, value = priv.get(key, ("", absent))
-    return value if stored == kind else absent
+def _take(priv: PRIV_TASK, kind: str, key: STRING, python: type[T], absent: U) -> T | U:
+    stored, value = priv.find(key, tuple) or ("", None)
+    return value if stored == kind and isinstance(value, python) else absent
 
 
 def set_(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: STRING) -> None:
@@ -42,8 +44,7 @@ def set_string(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: STRING) -> None:
 
 def get_string(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> STRING:
     """The string of that key, or null."""
-    absent: STRING = None
-    return _take(priv, "STRING", key, absent)
+    return _take(priv, "STRING", key, str, None)
 
 
 def set_int(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: INT) -> None:
@@ -53,7 +54,7 @@ def set_int(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: INT) -> None:
 
 def get_int(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> INT:
     """The whole number of that key, or 0."""
-    return _take(priv, "INT", key, 0)
+    return _take(priv, "INT", key, int, 0)
 
 
 def set_real(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: REAL) -> None:
@@ -63,7 +64,7 @@ def set_real(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: REAL) -> None:
 
 def get_real(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> REAL:
     """The number of that key, or 0."""
-    return _take(priv, "REAL", key, 0.0)
+    return _take(priv, "REAL", key, float, 0.0)
 
 
 def set_duration(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: DURATION) -> None:
@@ -73,7 +74,7 @@ def set_duration(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: DURATION) -> Non
 
 def get_duration(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> DURATION:
     """The duration of that key, or 0 s."""
-    return _take(priv, "DURATION", key, 0.0)
+    return _take(priv, "DURATION", key, float, 0.0)
 
 
 def set_ip(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: IP) -> None:
@@ -83,8 +84,7 @@ def set_ip(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: IP) -> None:
 
 def get_ip(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> IP:
     """The address of that key, or null."""
-    absent: IP = None
-    return _take(priv, "IP", key, absent)
+    return _take(priv, "IP", key, SockAddr, None)
 
 
 def set_backend(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: BACKEND) -> None:
@@ -94,7 +94,7 @@ def set_backend(ctx: Ctx, priv: PRIV_TASK, key: STRING, value: BACKEND) -> None:
 
 def get_backend(ctx: Ctx, priv: PRIV_TASK, key: STRING) -> BACKEND:
     """The backend of that key, or none."""
-    return _take(priv, "BACKEND", key, None)
+    return _take(priv, "BACKEND", key, Director, None)
 
 
 def clear(ctx: Ctx, priv: PRIV_TASK) -> None:

@@ -21,19 +21,22 @@ Type = Literal["bitmap", "counter", "gauge"]
 Level = Literal["info", "debug", "diag"]
 
 
+class _Counters(list["vsc"]):
+    """Those of a VCL."""
+
+
 def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """Counters may be hidden while their VCL is cold."""
     if event == "load":
         priv["loaded"] = clock.mono()
-        priv["counters"] = []
     elif event in ("warm", "cold"):
-        for counter in priv.get("counters", ()):
+        for counter in priv.of(_Counters):
             counter.temper(event)
 
 
 def elapsed(ctx: Ctx, priv: PRIV_VCL) -> DURATION:
     """How long ago this VCL was loaded."""
-    return clock.mono() - float(priv["loaded"])
+    return clock.mono() - (priv.find("loaded", float) or 0.0)
 
 
 class vsc:
@@ -63,7 +66,7 @@ class vsc:
         self._hidecold = hidecold
         if not hidecold:
             self._segment.show()
-        priv["counters"].append(self)
+        priv.of(_Counters).append(self)
 
     def temper(self, event: str) -> None:
         """The VCL has become warm or cold."""

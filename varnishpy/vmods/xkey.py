@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from varnishpy.vmods.api import DURATION, INT, NOT_GIVEN, PRIV_VCL, STRING, Ctx, VclFailure
+from varnishpy.cache.keys import Source
+from varnishpy.vmods.api import DURATION, INT, NOT_GIVEN, PRIV_VCL, STRING, Ctx, NotGiven, VclFailure
 
 if TYPE_CHECKING:
     from varnishpy.cache.keys import KeyIndex
@@ -21,18 +22,21 @@ _HEADERS = ("xkey", "x-hashtwo")
 _UNCHANGED = float("nan")
 
 
+class _Wanted(list["Source"]):
+    """The headers that a VCL has keys read from."""
+
+
 def _index(ctx: Ctx) -> KeyIndex:
-    index: KeyIndex = ctx.vcl.host.key_index()
-    return index
+    return ctx.vcl.host.key_index()
 
 
 def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     """The index is there while any VCL imports this module."""
     index = _index(ctx)
     if event == "load":
-        priv["wanted"] = [index.want(header) for header in _HEADERS]
+        priv.of(_Wanted).extend(index.want(header) for header in _HEADERS)
     elif event == "discard":
-        for source in priv.pop("wanted", ()):
+        for source in priv.of(_Wanted):
             index.unwant(source)
 
 
@@ -48,8 +52,8 @@ def softpurge(
     ctx: Ctx,
     keys: STRING,
     ttl: DURATION = 0.0,
-    grace: DURATION = NOT_GIVEN,
-    keep: DURATION = NOT_GIVEN,
+    grace: DURATION | NotGiven = NOT_GIVEN,
+    keep: DURATION | NotGiven = NOT_GIVEN,
     namespace: STRING = "",
     format: Format = "words",
 ) -> INT:
@@ -81,4 +85,4 @@ def header(ctx: Ctx, priv: PRIV_VCL, name: STRING, namespace: STRING = "", forma
         raise VclFailure("xkey.header() is for vcl_init")
     if not name:
         raise VclFailure("xkey.header(): a header's name is needed")
-    priv["wanted"].append(_index(ctx).want(name, namespace or "", format))
+    priv.of(_Wanted).append(_index(ctx).want(name, namespace or "", format))

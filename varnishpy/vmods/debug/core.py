@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import socket
-from typing import Any, Literal
+from typing import Literal
 
 from varnishpy.base import clock, endpoint
 from varnishpy.log.tags import Tag
@@ -40,6 +40,7 @@ from varnishpy.vmods.api import (
     SUB,
     TIME,
     Ctx,
+    NotGiven,
     PrivateData,
     SockAddr,
     VclFailure,
@@ -63,7 +64,7 @@ def author(
 # -- private data ------------------------------------------------------------------------------------------------------
 
 
-def _tell_end(ctx: Ctx, priv: PrivateData, what: str, key: Any) -> None:
+def _tell_end(ctx: Ctx, priv: PrivateData, what: str, key: str) -> None:
     """Have the log say when the data goes; where there is no transaction, that of the process does."""
 
     def end(private: PrivateData) -> None:
@@ -75,12 +76,7 @@ def _tell_end(ctx: Ctx, priv: PrivateData, what: str, key: Any) -> None:
 def test_priv_call(ctx: Ctx, priv: PRIV_CALL) -> None:
     if "text" not in priv:
         priv["text"] = "BAR"
-        _tell_end(Ctx.for_cli(ctx.vcl), _private(priv), "priv_call", "text")
-
-
-def _private(priv: dict[Any, Any]) -> PrivateData:
-    assert isinstance(priv, PrivateData)
-    return priv
+        _tell_end(Ctx.for_cli(ctx.vcl), priv, "priv_call", "text")
 
 
 def test_priv_vcl(ctx: Ctx, priv: PRIV_VCL) -> None:
@@ -101,28 +97,25 @@ def test_priv_task(ctx: Ctx, priv: PRIV_TASK, s: STRING = "") -> STRING:
         ctx.log(_DEBUG, f"test_priv_task({id(priv):#x}) = {id(priv.get('text')):#x} (exists)")
     elif "text" not in priv:
         priv["text"] = s
-        _tell_end(ctx, _private(priv), "priv_task", "text")
+        _tell_end(ctx, priv, "priv_task", "text")
         ctx.log(_DEBUG, f"test_priv_task({id(priv):#x}) = {id(s):#x} (new)")
     else:
-        priv["text"] += " " + s
+        priv["text"] = f"{priv['text']} {s}"
         ctx.log(_DEBUG, f"test_priv_task({id(priv):#x}) = {id(priv['text']):#x} (update)")
-    text: str | None = priv.get("text")
-    return text
+    return priv.find("text", str)
 
 
 def test_priv_top(ctx: Ctx, priv: PRIV_TOP, s: STRING, /) -> STRING:
     if "text" not in priv:
         priv["text"] = s
-        _tell_end(ctx, _private(priv), "priv_top", "text")
-    text: str | None = priv["text"]
-    return text
+        _tell_end(ctx, priv, "priv_top", "text")
+    return priv.find("text", str)
 
 
-def priv_task_with_option(ctx: Ctx, priv: PRIV_TASK, opt: STRING = NOT_GIVEN) -> STRING:
+def priv_task_with_option(ctx: Ctx, priv: PRIV_TASK, opt: STRING | NotGiven = NOT_GIVEN) -> STRING:
     if "option" not in priv and opt is not NOT_GIVEN:
         priv["option"] = opt
-    text: str | None = priv.get("option")
-    return text
+    return priv.find("option", str)
 
 
 def priv_perf(ctx: Ctx, size: INT, rounds: INT = 10000) -> DURATION:
@@ -166,24 +159,24 @@ def argtest(
     three: STRING = "3",
     comma: STRING = ",",
     four: INT = 4,
-    acl: ACL = NOT_GIVEN,
-    backend: BACKEND = NOT_GIVEN,
-    blob: BLOB = NOT_GIVEN,
-    bool_: BOOL = NOT_GIVEN,
-    bytes_: BYTES = NOT_GIVEN,
-    duration: DURATION = NOT_GIVEN,
-    header: HEADER = NOT_GIVEN,
-    http: HTTP = NOT_GIVEN,
-    int_: INT = NOT_GIVEN,
-    ip: IP = NOT_GIVEN,
-    probe: PROBE = NOT_GIVEN,
-    real: REAL = NOT_GIVEN,
-    regex: REGEX = NOT_GIVEN,
-    stevedore: STEVEDORE = NOT_GIVEN,
-    strands: STRANDS = NOT_GIVEN,
-    string: STRING = NOT_GIVEN,
-    sub: SUB = NOT_GIVEN,
-    time: TIME = NOT_GIVEN,
+    acl: ACL | NotGiven = NOT_GIVEN,
+    backend: BACKEND | NotGiven = NOT_GIVEN,
+    blob: BLOB | NotGiven = NOT_GIVEN,
+    bool_: BOOL | NotGiven = NOT_GIVEN,
+    bytes_: BYTES | NotGiven = NOT_GIVEN,
+    duration: DURATION | NotGiven = NOT_GIVEN,
+    header: HEADER | NotGiven = NOT_GIVEN,
+    http: HTTP | NotGiven = NOT_GIVEN,
+    int_: INT | NotGiven = NOT_GIVEN,
+    ip: IP | NotGiven = NOT_GIVEN,
+    probe: PROBE | NotGiven = NOT_GIVEN,
+    real: REAL | NotGiven = NOT_GIVEN,
+    regex: REGEX | NotGiven = NOT_GIVEN,
+    stevedore: STEVEDORE | NotGiven = NOT_GIVEN,
+    strands: STRANDS | NotGiven = NOT_GIVEN,
+    string: STRING | NotGiven = NOT_GIVEN,
+    sub: SUB | NotGiven = NOT_GIVEN,
+    time: TIME | NotGiven = NOT_GIVEN,
 ) -> STRING:
     given = string is not NOT_GIVEN
     return f"{one} {two:g} {three} {comma} {four} {int(given)} {string if given else '<undef>'}"
@@ -333,8 +326,8 @@ class obj_opt:
         priv_call: PRIV_CALL,
         priv_vcl: PRIV_VCL,
         priv_task: PRIV_TASK,
-        s: STRING = NOT_GIVEN,
-        b: BOOL = NOT_GIVEN,
+        s: STRING | NotGiven = NOT_GIVEN,
+        b: BOOL | NotGiven = NOT_GIVEN,
     ) -> None:
         self._name = vcl_name
         self._s = s
@@ -346,8 +339,8 @@ class obj_opt:
         priv_call: PRIV_CALL,
         priv_vcl: PRIV_VCL,
         priv_task: PRIV_TASK,
-        s: STRING = NOT_GIVEN,
-        b: BOOL = NOT_GIVEN,
+        s: STRING | NotGiven = NOT_GIVEN,
+        b: BOOL | NotGiven = NOT_GIVEN,
     ) -> STRING:
         shown = [
             "*undef*" if value is NOT_GIVEN else str(value).lower() if isinstance(value, bool) else value
@@ -400,13 +393,16 @@ def get_ip(ctx: Ctx) -> IP:
     return runtime.priv_task(ctx, "debug.ip").find("ip", SockAddr)
 
 
-def resolve_range(ctx: Ctx, addr: STRING, def_port: STRING = NOT_GIVEN, fail_port: STRING = NOT_GIVEN) -> STRING:
+def resolve_range(
+    ctx: Ctx, addr: STRING, def_port: STRING | NotGiven = NOT_GIVEN, fail_port: STRING | NotGiven = NOT_GIVEN
+) -> STRING:
     """What an address with a range of ports stands for; looking no further than at a port that is said to fail."""
     if addr is None:
         return "vmod-debug: s was NULL"
     found: list[str] = []
     try:
-        for single in endpoint.parse_address(addr, def_port or "", "-a").each_port():
+        default = "" if def_port is NOT_GIVEN else def_port or ""
+        for single in endpoint.parse_address(addr, default, "-a").each_port():
             for _family, (ip, port, *_) in single.resolve(passive=True):
                 if str(port) == fail_port:
                     raise endpoint.EndpointError("bad port")

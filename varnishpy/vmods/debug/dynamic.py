@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
 
 from varnishpy.backends.director import Director
+from varnishpy.backends.specs import ProbeSpec
 from varnishpy.vcl import addresses
 from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vmods.api import BACKEND, PROBE, STRING, Ctx, VclFailure
@@ -15,11 +15,11 @@ from varnishpy.vmods.api import BACKEND, PROBE, STRING, Ctx, VclFailure
 class _Replaceable:
     """One backend, of which there may be another the next moment. Fetches that use the old one go on."""
 
-    def __init__(self, ctx: Ctx, spec: BackendSpec, via: Any = None) -> None:
-        self.current: Any = None
+    def __init__(self, ctx: Ctx, spec: BackendSpec, via: Director | None = None) -> None:
+        self.current: Director | None = None
         self.replace(ctx, spec, via)
 
-    def replace(self, ctx: Ctx, spec: BackendSpec, via: Any = None) -> None:
+    def replace(self, ctx: Ctx, spec: BackendSpec, via: Director | None = None) -> None:
         vcl = ctx.vcl
         fresh = vcl.host.new_backend(vcl, spec, via)
         vcl.add_director(fresh)
@@ -29,7 +29,7 @@ class _Replaceable:
             old.release()
 
 
-def _network_spec(name: str, addr: str | None, port: str | None, probe: Any) -> BackendSpec:
+def _network_spec(name: str, addr: str | None, port: str | None, probe: ProbeSpec | None) -> BackendSpec:
     if not addr or not port:
         raise VclFailure("Missing dynamic backend address or port")
     try:
@@ -96,10 +96,10 @@ class _Failing(Director):
 
     type = "debug.director"
 
-    def resolve(self, ctx: Any) -> Any:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         raise VclFailure("fail")
 
-    def assess(self, ctx: Any) -> tuple[bool, float]:
+    def assess(self, ctx: Ctx | None) -> tuple[bool, float]:
         if ctx is None:
             return True, self.health_changed
         raise VclFailure("fail")

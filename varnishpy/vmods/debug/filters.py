@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from varnishpy.base.panic import panic
 from varnishpy.log.tag_numbers import DEBUG
+from varnishpy.storage.source import Piece
 from varnishpy.vcl import runtime
+from varnishpy.vcl.loader import Maker
 from varnishpy.vmods._filters import DeliveryFilter, FetchFilter, Pieces
 from varnishpy.vmods.api import BLOB, BYTES, HTTP, INT, Ctx, VclFailure
 
@@ -22,6 +23,13 @@ _STATE_ROOM: Final = 8  # octets of workspace_client, for those who count them
 _PRIVATE: Final = "debug.checks"
 
 Mode = Literal["log", "panic", "panic_unless_error"]
+
+
+class Wanted(NamedTuple):
+    """What VCL expects of a body, and what is done about another one."""
+
+    value: int | bytes
+    mode: Mode
 
 
 class Rot13Fetch(FetchFilter):
@@ -108,20 +116,19 @@ class _Check(DeliveryFilter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._expected: Any = None
+        self._expected: int | bytes = 0
         self._mode = ""
         self._calls = 0
         self._whole = False
 
     def open(self) -> bool:
         privates = self.context.req.privs or {}
-        wanted = next(
-            (data[self.name] for key, data in privates.items() if key[1] == _PRIVATE and self.name in data), None
-        )
-        if wanted is None:
-            raise VclFailure(f"{self.name}: nothing to expect")
-        self._expected, self._mode = wanted
-        return True
+        for key, data in privates.items():
+            wanted = data.find(self.name, Wanted)
+            if isinstance(key, tuple) and key[1] == _PRIVATE and wanted is not None:
+                self._expected, self._mode = wanted
+                return True
+        raise VclFailure(f"{self.name}: nothing to expect")
 
     def run(self, pieces: Pieces) -> Pieces:
         for piece in pieces:
@@ -130,13 +137,13 @@ class _Check(DeliveryFilter):
             yield piece
         self._whole = True
 
-    def update(self, piece: Any) -> None:
+    def update(self, piece: Piece) -> None:
         raise NotImplementedError
 
-    def found(self) -> Any:
+    def found(self) -> int | bytes:
         raise NotImplementedError
 
-    def show(self, value: Any) -> str:
+    def show(self, value: int | bytes) -> str:
         return str(value)
 
     def close(self) -> None:
@@ -159,14 +166,14 @@ class CheckSha256(_Check):
         super().__init__()
         self._hash = hashlib.sha256()
 
-    def update(self, piece: Any) -> None:
+    def update(self, piece: Piece) -> None:
         self._hash.update(piece)
 
     def found(self) -> bytes:
         return self._hash.digest()
 
-    def show(self, value: Any) -> str:
-        return f"0x{value.hex()}"
+    def show(self, value: int | bytes) -> str:
+        return f"0x{value.hex()}" if isinstance(value, bytes) else super().show(value)
 
 
 class CheckCrc32(_Check):
@@ -177,14 +184,14 @@ class CheckCrc32(_Check):
         super().__init__()
         self._crc = 0
 
-    def update(self, piece: Any) -> None:
+    def update(self, piece: Piece) -> None:
         self._crc = zlib.crc32(piece, self._crc)
 
     def found(self) -> int:
         return self._crc
 
-    def show(self, value: Any) -> str:
-        return f"{value:08x}"
+    def show(self, value: int | bytes) -> str:
+        return f"{value:08x}" if isinstance(value, int) else super().show(value)
 
 
 class CheckLength(_Check):
@@ -195,7 +202,7 @@ class CheckLength(_Check):
         super().__init__()
         self._octets = 0
 
-    def update(self, piece: Any) -> None:
+    def update(self, piece: Piece) -> None:
         self._octets += len(piece)
 
     def found(self) -> int:
@@ -213,8 +220,8 @@ class ThreadWorkspaceHog(DeliveryFilter):
         return False
 
 
-FETCH: Final[dict[str, Callable[[], Any]]] = {cls.name: cls for cls in (Rot13Fetch, SlowFetch)}
-DELIVERY: Final[dict[str, Callable[[], Any]]] = {
+FETCH: Final[dict[str, Maker]] = {cls.name: cls for cls in (Rot13Fetch, SlowFetch)}
+DELIVERY: Final[dict[str, Maker]] = {
     cls.name: cls
     for cls in (
         Rot13Delivery,
@@ -242,8 +249,8 @@ def rot52(ctx: Ctx, hdr: HTTP) -> None:
     hdr.add("Encrypted", "ROT52")
 
 
-def _expect(ctx: Ctx, name: str, expected: Any, mode: Mode) -> None:
-    runtime.priv_task(ctx, _PRIVATE)[name] = (expected, mode)
+def _expect(ctx: Ctx, name: str, expected: int | bytes, mode: Mode) -> None:
+    runtime.priv_task(ctx, _PRIVATE)[name] = Wanted(expected, mode)
 
 
 def chksha256(ctx: Ctx, expected: BLOB, mode: Mode) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal
+from typing import Literal
 
 from varnishpy import stats
 from varnishpy.backends.director import Director
 from varnishpy.base.locks import make_lock
 from varnishpy.cache.catflap import Verdict
+from varnishpy.cache.objcore import ObjectCore
 from varnishpy.log import vsl
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
+from varnishpy.vcl.loader import VclHold
 from varnishpy.vcl.specs import BackendSpec
 from varnishpy.vmods._lifetime import Importers
 from varnishpy.vmods.api import DURATION, INT, PRIV_VCL, Ctx, VclFailure, restrict
@@ -35,7 +37,9 @@ def vcl_prevent_cold(ctx: Ctx, priv: PRIV_VCL) -> None:
 
 
 def vcl_allow_cold(ctx: Ctx, priv: PRIV_VCL) -> None:
-    priv.pop("warm").release()
+    hold = priv.pop("warm")
+    assert isinstance(hold, VclHold)
+    hold.release()
 
 
 def cold_backend(ctx: Ctx, priv: PRIV_VCL) -> None:
@@ -68,8 +72,8 @@ def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
         _cold(ctx, priv)
     elif event == "discard":
         listener = priv.pop("listener", None)
-        if listener is not None:
-            ctx.vcl.host.unsubscribe(listener)
+        if isinstance(listener, _Listener):
+            ctx.vcl.host.unsubscribe(listener.hear)
             ctx.log(_DEBUG, "Unsubscribed from Object Events")
         _importers.hear(priv, event)
 
@@ -89,7 +93,7 @@ def _cold(ctx: Ctx, priv: PRIV_VCL) -> None:
     vcl = ctx.vcl
     ctx.log(_DEBUG, f"{vcl.name}: VCL_EVENT_COLD")
     dummy = priv.pop("dummy", None)
-    if dummy is not None:
+    if isinstance(dummy, _Dummy):
         vcl.remove_director(dummy)
     if priv.get("cold_backend"):
         vcl.add_director(_doomed(ctx))
@@ -101,9 +105,9 @@ def _cold(ctx: Ctx, priv: PRIV_VCL) -> None:
         else:
             raise VclFailure("debug: a backend was made while the VCL was cooling")
     hold = priv.pop("hold", None)
-    if hold is None:
+    if not isinstance(hold, VclHold):
         return
-    delay = priv.get("delay")
+    delay = priv.find("delay", float)
     if delay:
         timer = threading.Timer(delay, hold.release)
         timer.daemon = True
@@ -119,16 +123,20 @@ def _doomed(ctx: Ctx) -> Director:
 # -- objects -----------------------------------------------------------------------------------------------------------
 
 
+class _Listener:
+    """Has the log tell of objects; as a bound method it is equal to itself, whoever asks for it."""
+
+    def hear(self, event: str, oc: ObjectCore) -> None:
+        vsl(_DEBUG, 0, f"Object Event: {event} {id(oc):#x}")
+
+
 def register_obj_events(ctx: Ctx, priv: PRIV_VCL) -> None:
     """Have the log tell of objects that come and go."""
 
-    def hear(event: str, oc: Any) -> None:
-        vsl(_DEBUG, 0, f"Object Event: {event} {id(oc):#x}")
-
     if "listener" in priv:
         raise VclFailure("debug.register_obj_events(): done before")
-    priv["listener"] = hear
-    ctx.vcl.host.subscribe(hear)
+    listener = priv["listener"] = _Listener()
+    ctx.vcl.host.subscribe(listener.hear)
     vsl(_DEBUG, 0, "Subscribed to Object Events")
 
 
@@ -138,10 +146,10 @@ class _Simple:
     def __init__(self, verdict: Verdict) -> None:
         self._verdict = verdict
 
-    def judge(self, oc: Any) -> Verdict:
+    def judge(self, oc: ObjectCore) -> Verdict:
         return self._verdict
 
-    def choose(self, oc: Any) -> Any:
+    def choose(self, oc: ObjectCore | None) -> ObjectCore | None:
         return oc
 
 
@@ -149,13 +157,13 @@ class _Last:
     """Takes the oldest object."""
 
     def __init__(self) -> None:
-        self._last: Any = None
+        self._last: ObjectCore | None = None
 
-    def judge(self, oc: Any) -> Verdict:
+    def judge(self, oc: ObjectCore) -> Verdict:
         self._last = oc
         return Verdict.CONTINUE
 
-    def choose(self, oc: Any) -> Any:
+    def choose(self, oc: ObjectCore | None) -> ObjectCore | None:
         return oc if self._last is None else self._last
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from varnishpy.storage.source import END, LATER, Piece, Source, _Mark
 from varnishpy.threads import Priority
+from varnishpy.threads.pool import Pool
+from varnishpy.threads.worker import Worker
+from varnishpy.vcl.tasks import ClientTask
 from varnishpy.vmods.api import Ctx, restrict
 
 _HELLO = b"hello "
@@ -16,7 +17,7 @@ class _Reluctant(Source):
 
     __slots__ = ("_inner", "_pool", "_said_hello", "_was_reluctant")
 
-    def __init__(self, inner: Source, pool: Any) -> None:
+    def __init__(self, inner: Source, pool: Pool) -> None:
         super().__init__(inner.length + len(_HELLO) if inner.length >= 0 else -1, False)
         self._inner = inner
         self._pool = pool
@@ -46,9 +47,9 @@ class _Reluctant(Source):
         self._inner.close()
 
 
-def _greet(wrk: Any, req: Any, source: Source) -> Source:
+def _greet(wrk: Worker, req: ClientTask, source: Source) -> Source:
     """What is stored is greeted; what processors make goes its usual way."""
-    if req.processors:
+    if req.computes_body():
         return source
     length = req.resp.get("content-length")
     if length is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
+from varnishpy.backends.director import Director
 from varnishpy.base import clock
 from varnishpy.base.testable_random import testable_random
 from varnishpy.log import vsl
@@ -27,10 +28,11 @@ from varnishpy.vmods.api import (
     STRANDS,
     STRING,
     Ctx,
+    NotGiven,
     PrivateData,
     VclFailure,
 )
-from varnishpy.vmods.directors.shard_circle import Action, Changes, Circle, Member, build
+from varnishpy.vmods.directors.shard_circle import Changes, Circle, Member, Removal, build
 from varnishpy.vmods.directors.shard_param import (
     By,
     Healthy,
@@ -74,9 +76,9 @@ class _Shard(BackendList):
 
     # -- changing --------------------------------------------------------------------------------------------------
 
-    def change(self, ctx: Ctx, action: Action, member: Member | None) -> None:
+    def change(self, ctx: Ctx, step: Member | Removal | None) -> None:
         """Note a change; it comes into effect with `reconfigure`, at the end of the task at the latest."""
-        self._changes(ctx).steps.append((action, member))
+        self._changes(ctx).steps.append(step)
 
     def _changes(self, ctx: Ctx) -> Changes:
         private = runtime.priv_task(ctx, f"directors.shard.{self.vcl_name}")
@@ -110,11 +112,13 @@ class _Shard(BackendList):
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
-    def resolve(self, ctx: Any) -> Any:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         """As a director by itself: with the parameters of the task, else its own."""
+        if ctx is None:
+            return None
         return self.choose(ctx, director_parameters(self, ctx))
 
-    def choose(self, ctx: Ctx, wanted: Parameters) -> Any:
+    def choose(self, ctx: Ctx, wanted: Parameters) -> Director | None:
         circle = self.circle
         if not circle.members:
             self.log(ctx, _ERROR, "no backends")
@@ -144,7 +148,7 @@ class _Shard(BackendList):
             return circle.members[chosen].backend
         return self._ramp(ctx, circle, chosen, other, bool(wanted.rampup), warmup)
 
-    def _ramp(self, ctx: Ctx, circle: Circle, chosen: int, other: int, rampup: bool, warmup: float) -> Any:
+    def _ramp(self, ctx: Ctx, circle: Circle, chosen: int, other: int, rampup: bool, warmup: float) -> Director:
         """The chosen one or the next, by their health's age and by chance."""
         ages = []
         for what, host in (("chosen", chosen), ("alt", other)):
@@ -188,7 +192,7 @@ class _Shard(BackendList):
             lines.append(f"\t{member.backend.vcl_name}\t{member.name}\t{health}\t{ramped * 100:6.2f}% {left:8.3f}s\n")
         return "".join(lines)
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         backends = {
             member.backend.vcl_name: {
                 "ident": member.name,
@@ -222,7 +226,7 @@ class _Walk:
                 skip -= 1
         return None
 
-    def last_healthy(self) -> Any:
+    def last_healthy(self) -> Director | None:
         return self._members[self._good].backend if self._good is not None else None
 
 
@@ -255,9 +259,9 @@ class shard(DirectorObject):
         self,
         ctx: Ctx,
         backend: BACKEND,
-        ident: STRING = NOT_GIVEN,
-        rampup: DURATION = NOT_GIVEN,
-        weight: REAL = NOT_GIVEN,
+        ident: STRING | NotGiven = NOT_GIVEN,
+        rampup: DURATION | NotGiven = NOT_GIVEN,
+        weight: REAL | NotGiven = NOT_GIVEN,
     ) -> BOOL:
         director = self.director
         if backend is None:
@@ -269,7 +273,7 @@ class shard(DirectorObject):
             else:
                 director.log(ctx, _NOTICE, f".add_backend(weight={weight:f}) ignored")
         name = ident if ident is not NOT_GIVEN and ident else ""
-        director.change(ctx, "add", Member(backend, name, None if rampup is NOT_GIVEN else rampup, share))
+        director.change(ctx, Member(backend, name, None if rampup is NOT_GIVEN else rampup, share))
         return True
 
     def remove_backend(self, ctx: Ctx, backend: BACKEND = None, ident: STRING = None) -> BOOL:
@@ -278,11 +282,11 @@ class shard(DirectorObject):
                 f"vmod_directors: shard {self.director.vcl_name}: "
                 ".remove_backend(): either backend or ident are required"
             )
-        self.director.change(ctx, "remove", Member(backend, ident or ""))
+        self.director.change(ctx, Removal(backend, ident or ""))
         return True
 
     def clear(self, ctx: Ctx) -> BOOL:
-        self.director.change(ctx, "clear", None)
+        self.director.change(ctx, None)
         return True
 
     def reconfigure(self, ctx: Ctx, replicas: INT = _REPLICAS) -> BOOL:
@@ -297,15 +301,15 @@ class shard(DirectorObject):
     def backend(
         self,
         ctx: Ctx,
-        by: By = NOT_GIVEN,
-        key: INT = NOT_GIVEN,
-        key_blob: BLOB = NOT_GIVEN,
-        alt: INT = NOT_GIVEN,
-        warmup: REAL = NOT_GIVEN,
-        rampup: BOOL = NOT_GIVEN,
-        healthy: Healthy = NOT_GIVEN,
-        param: BLOB = NOT_GIVEN,
-        resolve: Literal["NOW", "LAZY"] = NOT_GIVEN,
+        by: By | NotGiven = NOT_GIVEN,
+        key: INT | NotGiven = NOT_GIVEN,
+        key_blob: BLOB | NotGiven = NOT_GIVEN,
+        alt: INT | NotGiven = NOT_GIVEN,
+        warmup: REAL | NotGiven = NOT_GIVEN,
+        rampup: BOOL | NotGiven = NOT_GIVEN,
+        healthy: Healthy | NotGiven = NOT_GIVEN,
+        param: BLOB | NotGiven = NOT_GIVEN,
+        resolve: Literal["NOW", "LAZY"] | NotGiven = NOT_GIVEN,
     ) -> BACKEND:
         director = self.director
         who = f"vmod_directors: shard {director.vcl_name}: "

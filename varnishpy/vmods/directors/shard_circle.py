@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
+from varnishpy.backends.director import Director
 from varnishpy.vmods.directors.simple import hash_text
 
 
@@ -18,7 +18,7 @@ from varnishpy.vmods.directors.simple import hash_text
 class Member:
     """A backend under a name; ``rampup`` is ``None`` for that of the director, ``replicas`` is set when it is added."""
 
-    backend: Any
+    backend: Director
     ident: str
     rampup: float | None = None
     weight: float = 1.0
@@ -27,7 +27,7 @@ class Member:
     @property
     def name(self) -> str:
         """What it is hashed by."""
-        return self.ident or str(self.backend.vcl_name)
+        return self.ident or self.backend.vcl_name
 
     def same(self, other: Member) -> bool:
         """Would both be the same on the circle?"""
@@ -35,9 +35,16 @@ class Member:
             return self.backend is other.backend
         return self.name == other.name
 
-    def meant_by(self, wanted: Member) -> bool:
-        """Is this one of those to be removed? Without a name that is every one with the backend."""
-        return wanted.same(self) if wanted.ident else self.backend is wanted.backend
+
+@dataclass(slots=True, frozen=True)
+class Removal:
+    """Who is to be removed: those of a name or, where none is said, every one with a backend."""
+
+    backend: Director | None
+    ident: str
+
+    def means(self, member: Member) -> bool:
+        return member.name == self.ident if self.ident else member.backend is self.backend
 
 
 @dataclass(slots=True)
@@ -49,28 +56,24 @@ class Circle:
     members: list[Member] = field(default_factory=list)
 
 
-Action = Literal["add", "remove", "clear"]
-
-
 @dataclass(slots=True)
 class Changes:
-    """What a task wants changed, in order."""
+    """What a task wants changed, in order: who is added, who is removed, or (``None``) all are."""
 
-    steps: list[tuple[Action, Member | None]] = field(default_factory=list)
+    steps: list[Member | Removal | None] = field(default_factory=list)
 
     def apply(self, members: list[Member], replicas: int, notice: Callable[[str], None]) -> list[Member]:
         """The list of members after the changes, which are forgotten."""
         slots: list[Member | None] = list(members)
         steps, self.steps = self.steps, []
-        cleared = max((place for place, (action, _) in enumerate(steps) if action == "clear"), default=-1)
+        cleared = max((place for place, step in enumerate(steps) if step is None), default=-1)
         if cleared >= 0:
             slots = []
-        for action, member in steps[cleared + 1 :]:
-            assert member is not None
-            if action == "add":
-                _add(slots, member, replicas, notice)
-            else:
-                _remove(slots, member)
+        for step in steps[cleared + 1 :]:
+            if isinstance(step, Member):
+                _add(slots, step, replicas, notice)
+            elif step is not None:
+                _remove(slots, step)
         while None in slots:
             last = slots.pop()
             if last is not None:
@@ -91,10 +94,10 @@ def _add(slots: list[Member | None], member: Member, replicas: int, notice: Call
         slots.append(member)
 
 
-def _remove(slots: list[Member | None], wanted: Member) -> None:
+def _remove(slots: list[Member | None], wanted: Removal) -> None:
     for place in range(len(slots)):
         member = slots[place]
-        if member is not None and member.meant_by(wanted):
+        if member is not None and wanted.means(member):
             slots[place] = None
     while slots and slots[-1] is None:
         slots.pop()

@@ -7,12 +7,12 @@ They form chains: what one does not say, the next one behind it does. A task has
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from varnishpy.base.panic import present
 from varnishpy.log.tag_numbers import ERROR
 from varnishpy.vcl import runtime
-from varnishpy.vmods.api import BLOB, BOOL, INT, NOT_GIVEN, REAL, STRING, Ctx, VclFailure, restrict
+from varnishpy.vmods.api import BLOB, BOOL, INT, NOT_GIVEN, REAL, STRING, Ctx, NotGiven, VclFailure, restrict
 from varnishpy.vmods.directors.simple import hash_text
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def arguments(
     ctx: Ctx,
     name: str,
     function: str,
-    by: Any,
-    key: Any,
-    key_blob: Any,
-    alt: Any,
-    warmup: Any,
-    rampup: Any,
-    healthy: Any,
+    by: By | NotGiven,
+    key: INT | NotGiven,
+    key_blob: BLOB | NotGiven,
+    alt: INT | NotGiven,
+    warmup: REAL | NotGiven,
+    rampup: BOOL | NotGiven,
+    healthy: Healthy | NotGiven,
 ) -> Parameters:
     """Parameters from the optional arguments of a function. :raises VclFailure: they contradict each other"""
     who = f"vmod_directors: shard {name}: "
@@ -161,13 +161,13 @@ class shard_param:
     def set(
         self,
         ctx: Ctx,
-        by: By = NOT_GIVEN,
-        key: INT = NOT_GIVEN,
-        key_blob: BLOB = NOT_GIVEN,
-        alt: INT = NOT_GIVEN,
-        warmup: REAL = NOT_GIVEN,
-        rampup: BOOL = NOT_GIVEN,
-        healthy: Healthy = NOT_GIVEN,
+        by: By | NotGiven = NOT_GIVEN,
+        key: INT | NotGiven = NOT_GIVEN,
+        key_blob: BLOB | NotGiven = NOT_GIVEN,
+        alt: INT | NotGiven = NOT_GIVEN,
+        warmup: REAL | NotGiven = NOT_GIVEN,
+        rampup: BOOL | NotGiven = NOT_GIVEN,
+        healthy: Healthy | NotGiven = NOT_GIVEN,
     ) -> None:
         function = "shard_param.set()"
         given = arguments(ctx, self.vcl_name, function, by, key, key_blob, alt, warmup, rampup, healthy)

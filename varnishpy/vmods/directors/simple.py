@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
+from varnishpy.backends.director import Director
 from varnishpy.base.testable_random import testable_fraction
 from varnishpy.vmods.api import BACKEND, BOOL, REAL, STRANDS, Ctx
 from varnishpy.vmods.directors.vdir import BackendList, DirectorObject
@@ -17,7 +17,7 @@ class _RoundRobin(BackendList):
         super().__init__(ctx, vcl_name)
         self._next = 0
 
-    def resolve(self, ctx: Any) -> Any:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         with self.lock:
             members = self.members
             for _ in members:
@@ -53,7 +53,7 @@ class _Fallback(BackendList):
         self._sticky = sticky
         self._current = 0
 
-    def resolve(self, ctx: Any) -> Any:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         with self.lock:
             members = self.members
             if not self._sticky or self._current >= len(members):
@@ -65,7 +65,7 @@ class _Fallback(BackendList):
                 self._current = (self._current + 1) % len(members)
         return None
 
-    def drop(self, backend: Any) -> None:
+    def drop(self, backend: Director | None) -> None:
         """Remove a backend and keep pointing at the same one."""
         place = self.remove(backend)
         with self.lock:
@@ -102,7 +102,7 @@ class _Random(BackendList):
     type = "random"
     weighted = True
 
-    def resolve(self, ctx: Any) -> Any:
+    def resolve(self, ctx: Ctx | None) -> Director | None:
         return self.pick_weighted(ctx, testable_fraction())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from varnishpy.backends.director import Director
 from varnishpy.base.locks import make_lock
 from varnishpy.vmods.api import Ctx, VclFailure
@@ -15,16 +13,16 @@ class BackendList(Director):
     def __init__(self, ctx: Ctx, vcl_name: str) -> None:
         super().__init__(vcl_name, ctx.vcl.name)
         self.lock = make_lock("director")
-        self.members: tuple[tuple[Any, float], ...] = ()
+        self.members: tuple[tuple[Director, float], ...] = ()
         ctx.vcl.add_director(self)
 
-    def add(self, backend: Any, weight: float = 1.0) -> None:
+    def add(self, backend: Director | None, weight: float = 1.0) -> None:
         if backend is None:
             raise VclFailure(f"{self.vcl_name}: None backend cannot be added")
         with self.lock:
             self.members = (*self.members, (backend, weight))
 
-    def remove(self, backend: Any) -> int:
+    def remove(self, backend: Director | None) -> int:
         """Take a backend out; its place in the list, or -1 if it was not there."""
         if backend is None:
             raise VclFailure(f"{self.vcl_name}: None backend cannot be removed")
@@ -35,7 +33,7 @@ class BackendList(Director):
                     return place
         return -1
 
-    def assess(self, ctx: Any) -> tuple[bool, float]:
+    def assess(self, ctx: Ctx | None) -> tuple[bool, float]:
         """Healthy while any member is; changed when the last of those looked at did."""
         changed = 0.0
         for member, _weight in self.members:
@@ -50,7 +48,7 @@ class BackendList(Director):
         with self.lock:
             self.members = ()
 
-    def pick_weighted(self, ctx: Any, point: float) -> Any:
+    def pick_weighted(self, ctx: Ctx | None, point: float) -> Director | None:
         """The healthy backend that a point (0 to 1) falls to, each taking room by its weight."""
         members = [member for member in self.members if member[0].healthy(ctx)[0]]
         total = sum(weight for _member, weight in members)
@@ -65,7 +63,7 @@ class BackendList(Director):
 
     weighted = False
 
-    def probe_summary(self, ctx: Any) -> tuple[int, int, str]:
+    def probe_summary(self, ctx: Ctx | None) -> tuple[int, int, str]:
         good = sum(1 for member, _weight in self.members if member.healthy(ctx)[0])
         return good, len(self.members), "healthy" if good else "sick"
 
@@ -83,9 +81,9 @@ class BackendList(Director):
             lines.append(f"\t{name}\t{share}\t{'healthy' if healthy else 'sick'}\n")
         return "".join(lines)
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         rows = self._rows()
-        out: dict[str, Any] = {}
+        out: dict[str, object] = {}
         if self.weighted:
             out["total_weight"] = sum(weight for _name, weight, _healthy in rows)
         out["backends"] = {
