@@ -22,6 +22,7 @@ from typing import Final, NoReturn
 
 from varnishpy import log
 from varnishpy.base import panic
+from varnishpy.base.arenas import share_one_arena
 from varnishpy.child.assembly import Child
 from varnishpy.child.commands import ChildCommands
 from varnishpy.child.heritage import Heritage, write_panic
@@ -72,6 +73,7 @@ def _quit(_number: int, _frame: object) -> None:
 
 def _settle_in(heritage: Heritage) -> None:
     """Make the forked copy of the manager a process of its own."""
+    share_one_arena()
     _close_strange_descriptors(heritage)
     # sent to the whole group (Ctrl-C, systemd's KillMode=control-group) they are for the manager, which then stops us
     signal.signal(signal.SIGINT, signal.SIG_IGN)
