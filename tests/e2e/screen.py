@@ -64,6 +64,17 @@ class Screen:
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
+    def end(self, keys: str) -> None:
+        """Type what ends the program, which must end well."""
+        self.type(keys)
+        assert self.process.wait(DEADLINE) == 0
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(DEADLINE)

@@ -132,7 +132,7 @@ def test_no_tracking(cache: Cache, held: Held) -> None:
         assert b"at last" in sock.recv(65536)
 
 
-@pytest.mark.parametrize("columns", [132, 80])
+@pytest.mark.parametrize("columns", [132, 80, 70])
 def test_live(cache: Cache, held: Held, columns: int) -> None:
     held.release.clear()
     words = [sys.executable, "-m", "varnishpy", "scoreboard", "-n", str(cache.workdir), "-p", "0.1"]
@@ -144,8 +144,7 @@ def test_live(cache: Cache, held: Held, columns: int) -> None:
             shown.wait_for(lambda text: "1 running" in text and text.count("GET /held?live") == 2, "request and fetch")
             held.release.set()
             shown.wait_for(lambda text: "0 running" in text and "1 sessions (1 parked)" in text, "the session to park")
-        shown.type("q")
-        assert shown.process.wait(10) == 0
+        shown.end("q")
     finally:
         held.release.set()
         shown.close()

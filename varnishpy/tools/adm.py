@@ -157,8 +157,9 @@ def _one(sock: socket.socket, words: list[str], plain: bool) -> int:
 def _prompt(sock: socket.socket, plain: bool) -> int:
     interactive = sys.stdin.isatty()
     if interactive:
-        import readline  # noqa: F401 - gives input() editing and history
+        from varnishpy.tools.adm_line import editing  # the line editor is of use at a terminal only
 
+        editing(lambda line: ask(sock, line))
         sys.stdout.write(ask(sock, "banner")[1] + "\n")
     while True:
         try:

@@ -1,7 +1,8 @@
 """``varnishpy hist``: a histogram of response times or sizes, drawn live, as varnishhist(1).
 
-Columns stand for powers of ten; ``|`` are hits, ``#`` everything else. Keys: q quits, 0 to 9 set the refresh period to
-that power of two seconds, + and - change it, < and > change the time bend of a log read from a file.
+Columns stand for powers of ten; ``|`` are hits, ``#`` everything else. The keys stand below the picture: 0 to 9 set the
+refresh period to that power of two seconds, + and - halve and double it, < and > change the time bend of a log that is
+read from a file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from varnishpy.log.grouping import Transaction
 from varnishpy.log.query import nth_field
 from varnishpy.log.selection import TagPatternError, match_tags
 from varnishpy.log.tags import TAGS, Tag
+from varnishpy.tools.columns import shorten
 from varnishpy.tools.follow import Background, Follower, pick, reading
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
@@ -205,6 +207,10 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
+_KEYS = "| hit, # other   period: 2^n s (0-9), half (+), double (-)"
+_BENDING = "   time: slower (<), faster (>)"
+
+
 def _watch(follower: Follower, log: Background, histogram: Histogram, gatherer: Gatherer, period: float) -> None:
     from rich.console import Console
     from rich.live import Live
@@ -218,7 +224,8 @@ def _watch(follower: Follower, log: Background, histogram: Histogram, gatherer: 
             head = f", d = {period:g}" + (f", x {gatherer.bend:g}" if gatherer.bend else "")
             head += f"  ({log.note})" if log.note else ""
             picture = histogram.draw(console.width, console.height - 1, head)
-            live.update(Text(picture, no_wrap=True), refresh=True)
+            foot = shorten(_KEYS + (_BENDING if gatherer.bend else "") + "   quit (q)", console.width)
+            live.update(Text(f"{picture}\n{foot}", no_wrap=True), refresh=True)
             pressed = key(period)
             if pressed in ("q", "Q", "\x03"):
                 break

@@ -1,6 +1,6 @@
 """``varnishpy scoreboard``: what every worker is doing, live or once, from the stats socket of a running instance.
 
-The oldest task stands first. Keys: q quits.
+The oldest task stands first. The live view waits for an instance that has gone to come back. Keys: q quits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from varnishpy.base.workdir import resolve_existing
+from varnishpy.tools.columns import Heading, folded, shorten, table
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy scoreboard"
@@ -26,7 +27,15 @@ OPTIONS = [
     Option("s:", "[-s <path>]", "Path of the stats socket (default: stats.sock in the working directory)"),
     Option("V", "[-V]", "Version", "version"),
 ]
-_HEADS = ("AGE", "KIND", "STATE", "VXID", "CLIENT", "REQUEST")
+_HEADINGS = (
+    Heading("AGE", right=True),
+    Heading("KIND"),
+    Heading("STATE"),
+    Heading("VXID", right=True),
+    Heading("CLIENT", spare=1),
+    Heading("REQUEST", text=True),
+)
+_ANY_WIDTH = 1 << 20
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -106,17 +115,6 @@ def figures(board: Board) -> list[str]:
     return found
 
 
-def folded(words: list[str], width: int) -> str:
-    """The texts side by side, on as many lines of so many columns as they need."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + 3 + len(word) <= width:
-            lines[-1] += "   " + word
-        else:
-            lines.append(word)
-    return "\n".join(lines)
-
-
 def task_rows(board: Board) -> list[tuple[str, ...]]:
     """The tasks as texts, the oldest first."""
     tasks = sorted(board.get("tasks", []), key=lambda task: -float(task.get("age", 0)))
@@ -135,41 +133,48 @@ def task_rows(board: Board) -> list[tuple[str, ...]]:
 
 def as_text(board: Board) -> str:
     """The whole board as aligned text."""
-    rows = [_HEADS, *task_rows(board)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS) - 1)]
-    lines = ["   ".join(figures(board))]
-    for row in rows:
-        lines.append("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]))
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    lines = ["   ".join(figures(board)), *table(_HEADINGS, task_rows(board), _ANY_WIDTH)]
+    return "\n".join(lines) + "\n"
+
+
+def picture(board: Board, note: str, width: int, height: int) -> list[str]:
+    """The lines of the live view. ``note``: why the board is not of this moment, if it is not."""
+    when = note or time.strftime("%H:%M:%S")
+    head = folded([*figures(board), when], width).split("\n")
+    rows = task_rows(board)[: max(height - len(head) - 3, 1)]
+    lines = [*head, "", *table(_HEADINGS, rows, width)]
+    lines += [""] * (height - len(lines) - 1)
+    return [shorten(line, width) for line in [*lines, "quit (q)"]]
 
 
 def _watch(path: str, period: float) -> None:
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
-    from rich.table import Table
     from rich.text import Text
 
     from varnishpy.tools.keys import keyboard
 
     console = Console()
+    board = ask(path, "/scoreboard")  # an instance that is not there must be told of before the screen is taken over
+    note = ""
 
-    def view() -> Group:
-        board = ask(path, "/scoreboard")
-        table = Table(box=None, expand=True, pad_edge=False, header_style="bold")
-        for name in _HEADS:
-            table.add_column(name, justify="right" if name in ("AGE", "VXID") else "left", no_wrap=True)
-        for row in task_rows(board)[: max(console.height - 5, 1)]:
-            table.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in row))
-        head = Text(folded([*figures(board), time.strftime("%H:%M:%S")], console.width), "bold", no_wrap=True)
-        return Group(head, Text(""), table)
+    def view() -> Text:
+        return Text("\n".join(picture(board, note, console.width, console.height)), no_wrap=True)
 
-    first = view()  # an instance that is not there must be told of before the screen is taken over
-    with keyboard() as key, Live(first, console=console, screen=True, auto_refresh=False) as live:
+    with keyboard() as key, Live(view(), console=console, screen=True, auto_refresh=False) as live:
+        due = time.monotonic() + period
         while True:
-            pressed = key(period)
+            pressed = key(max(0.0, due - time.monotonic()))
             if pressed in ("q", "Q", "\x03"):
                 return
+            if time.monotonic() < due:
+                continue
+            try:
+                board, note = ask(path, "/scoreboard"), ""
+            except ToolError:
+                board, note = {"tasks": []}, "gone, waiting for it to come back"
             live.update(view(), refresh=True)
+            due = time.monotonic() + period
 
 
 def _run(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``varnishpy top``: the most frequent log records, as varnishtop(1)."""
+"""``varnishpy top``: the most frequent log records, as varnishtop(1). The keys stand below the list."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.tags import TAGS, Tag
+from varnishpy.tools.columns import shorten
 from varnishpy.tools.follow import Background, Follower, pick, reading
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
@@ -18,6 +19,7 @@ OPTIONS = pick(
     Option("f", "[-f]", "First field only"),
     Option("p:", "[-p <period>]", "Sampling period"),
 )
+_KEYS = "first field only, or all (f)   clear (c)   quit (q)"
 _WIDEST = max(len(tag.name) for tag in Tag)
 
 
@@ -25,7 +27,7 @@ class Ranking:
     """How often each record was seen. In the live view, counts fade to a rate per ``period`` seconds. Thread safe."""
 
     def __init__(self, first_field: bool = False, period: int = 60) -> None:
-        self._first_field = first_field
+        self.first_field = first_field
         self._period = max(period, 1)
         self._counts: dict[tuple[str, str], float] = {}
         self._rounds = 0
@@ -33,7 +35,7 @@ class Ranking:
 
     def count(self, name: str, text: str) -> None:
         """Count one record."""
-        if self._first_field:
+        if self.first_field:
             for position, char in enumerate(text):
                 if char == ":" or char.isspace():
                     text = text[:position]
@@ -43,6 +45,12 @@ class Ranking:
         with self._lock:
             key = (name, text)
             self._counts[key] = self._counts.get(key, 0.0) + 1.0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._counts.clear()
+            self._rounds = 0
 
     def ranking(self) -> list[tuple[float, str, str]]:
         """Count, tag and text, the most frequent first; equals by tag and text."""
@@ -69,21 +77,36 @@ def _live(follower: Follower, log: Background, ranking: Ranking) -> None:
     from rich.live import Live
     from rich.text import Text
 
+    from varnishpy.tools.keys import keyboard
+
     console = Console()
 
     def view() -> Text:
         ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
         rows = ranking.ranking()
-        shown = rows[: max(console.height - 3, 1)]
+        room = max(console.height - 4, 1)
+        shown = rows[:room]
         note = f"{ident} ({log.note})" if log.note else ident
         lines = [f"list length {len(rows)}".ljust(max(console.width - len(note) - 1, 0)) + note, ""]
-        lines += [f"{count:9.2f} {name:<{_WIDEST}} {text}"[: console.width - 1] for count, name, text in shown]
-        return Text("\n".join(lines), no_wrap=True)
+        lines += [shorten(f"{count:9.2f} {name:<{_WIDEST}} {text}", console.width) for count, name, text in shown]
+        lines += [""] * (room - len(shown))
+        return Text("\n".join([*lines, shorten(_KEYS, console.width)]), no_wrap=True)
 
-    with Live(view(), console=console, screen=True, auto_refresh=False) as live:
+    with keyboard() as key, Live(view(), console=console, screen=True, auto_refresh=False) as live:
+        due = time.monotonic() + 1
         while not follower.stopping:
             live.update(view(), refresh=True)
-            time.sleep(1)
+            pressed = key(max(0.0, due - time.monotonic()))
+            if pressed in ("q", "Q", "\x03", "\x11"):
+                return
+            if pressed == "c":
+                ranking.clear()
+            elif pressed == "f":
+                ranking.first_field = not ranking.first_field
+                ranking.clear()
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + 1
             if not log.ended:
                 ranking.fade(max(console.height - 3, 1))
 
