@@ -84,6 +84,7 @@ class Cache:
         if vary is not None:
             stobj.headers.add("Vary", vary)
             oc.vary = build(stobj.headers, req.http)
+            stobj.attrs["VARY"] = oc.vary or b""
         oc.xid = self._xid
         oc.t_origin = clock.now() - age
         oc.ttl, oc.grace, oc.keep = ttl, grace, keep

@@ -58,7 +58,6 @@ def test_objects_go_to_each_in_turn_but_never_to_transient() -> None:
         (["file,x,1m,zz"], '(-sfile) granularity "zz": Invalid number'),
         (["file,x,1m,4k,foo"], '(-s file) invalid advice: "foo"'),
         (["umem"], 'Unknown stevedore method "umem"'),
-        (["persistent,x"], "-spersistent: persistent storage is deprecated"),
     ],
 )
 def test_what_is_wrong_is_told(texts: list[str], message: str) -> None:

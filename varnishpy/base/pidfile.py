@@ -13,11 +13,15 @@ from pathlib import Path
 
 
 class PidFileError(Exception):
-    """The file cannot be had; the text says why. ``holder`` is the process that has it, if it has said so."""
+    """The file cannot be had; the text says why.
 
-    def __init__(self, text: str, holder: int | None = None) -> None:
+    ``taken``: another process has it. ``holder`` is which, if it has said so.
+    """
+
+    def __init__(self, text: str, holder: int | None = None, taken: bool = False) -> None:
         super().__init__(text)
         self.holder = holder
+        self.taken = taken
 
 
 class PidFile:
@@ -33,9 +37,10 @@ class PidFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = self._read() if error.errno == errno.EWOULDBLOCK else None
+            taken = error.errno == errno.EWOULDBLOCK
+            holder = self._read() if taken else None
             os.close(self._fd)
-            raise PidFileError(error.strerror or str(error), holder) from None
+            raise PidFileError(error.strerror or str(error), holder, taken) from None
 
     def _read(self) -> int | None:
         try:

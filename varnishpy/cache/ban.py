@@ -11,8 +11,10 @@ when nobody refers to it: whoever holds a reference may walk from the newest ban
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -62,6 +64,14 @@ class Ban:
                 return False, number
         return True, len(self.tests)
 
+    @property
+    def words(self) -> list[str]:
+        """What `parse_words` makes the same conditions of."""
+        found: list[str] = []
+        for test in self.tests:
+            found += (["&&"] if found else []) + test.words
+        return found
+
     def equals(self, other: Ban) -> bool:
         """Is the other ban the same, so that the older of both is done with?"""
         if any(test.field.relative for test in self.tests):
@@ -80,6 +90,13 @@ def _quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
+class Keeper(Protocol):
+    """Storage that remembers bans beyond the process. Called with the list's lock held."""
+
+    def ban_added(self, time: float, moment: float, words: list[str]) -> None: ...
+    def ban_gone(self, time: float) -> None: ...
+
+
 class Bans:
     """The ban list. Thread safe."""
 
@@ -95,6 +112,9 @@ class Bans:
         self.lurker: Lurker | None = None
         self._hash: Hash | None = None
         self.spreading: Spreading | None = None
+        self.keepers: list[Keeper] = []  # what remembers bans beyond the process
+        self.cold = 0  # references of objects that nobody has looked at since the start; under the lock
+        self._restored: list[Ban] = []  # oldest first
         stats.main.inc("bans")
         stats.main.inc("bans_added")
         stats.main.inc("bans_completed")
@@ -131,6 +151,8 @@ class Bans:
                         self.complete(other)
                         stats.main.inc("bans_dups")
                     other = other.older
+            for keeper in self.keepers:
+                keeper.ban_added(ban.time, moment, ban.words)
             if not ban.on_request:
                 self.kick()
         return ban
@@ -169,6 +191,61 @@ class Bans:
         """Tell the lurker to look; the lock is held."""
         self.kicks += 1
         self.cond.notify_all()
+
+    # -- what was there before the start ---------------------------------------------------------------------------
+
+    def restore(self, found: Sequence[tuple[float, float, tuple[Test, ...]]], oldest: float) -> None:
+        """Put bans from before the start below those there are; once, before any thread runs.
+
+        :param found: their times, ascending, the moments they were made, and their conditions
+        :param oldest: the earliest moment that `hold` will be asked for
+        """
+        with self.cond:
+            newest = self.newest
+            if found and newest.time <= found[-1][0]:
+                newest.time = found[-1][0] + 1e-6
+            # for objects that are older than all bans
+            earliest = min(oldest, newest.time - 1e-6, *(row[0] - 1e-6 for row in found[:1]))
+            tail = Ban((), earliest, earliest)
+            tail.completed = True
+            stats.main.inc("bans_completed")
+            self._restored = [tail]
+            for time, moment, tests in found:
+                ban = Ban(tests, moment, time)
+                if ban.on_object:
+                    stats.main.inc("bans_obj")
+                if ban.on_request:
+                    stats.main.inc("bans_req")
+                self._restored.append(ban)
+            stats.main.inc("bans", len(self._restored))
+            stats.main.inc("bans_added", len(self._restored))
+            self._restored.append(newest)
+            for older, newer in pairwise(self._restored):
+                older.newer, newer.older = newer, older
+            self.oldest = tail
+
+    def hold(self, time: float, count: int) -> Ban:
+        """Have so many objects refer to the newest ban that is not newer than a time, until they are looked at."""
+        with self.cond:
+            ban = self._restored[max(0, bisect_right(self._restored, time, key=lambda ban: ban.time) - 1)]
+            ban.refcount += count
+            self.cold += count
+            return ban
+
+    def thaw(self, oc: ObjectCore, ban: Ban) -> None:
+        """An object is looked at: it takes its reference over."""
+        with self.cond:
+            self.cold -= 1
+            oc.ban = ban
+            ban.objcores[oc] = None
+
+    def dismiss(self, ban: Ban) -> None:
+        """An object will never be looked at."""
+        with self.cond:
+            self.cold -= 1
+            ban.refcount -= 1
+            if not self.cold or self.oldest.refcount == 0:
+                self.kick()
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
@@ -256,6 +333,8 @@ class Bans:
                     stats.main.dec("bans_req")
                 stats.main.dec("bans")
                 stats.main.inc("bans_deleted")
+                for keeper in self.keepers:
+                    keeper.ban_gone(gone.time)
 
     # -- showing ---------------------------------------------------------------------------------------------------
 

@@ -108,8 +108,9 @@ class Lurker:
             return 0.0
         bans.clean_tail()
         with bans.cond:
-            for done in testing:
-                bans.complete(done)
+            if not bans.cold:  # else there are objects below that were not tested
+                for done in testing:
+                    bans.complete(done)
         bans.clean_tail()
         return max(pause, 0.001)
 

@@ -135,6 +135,11 @@ class Test:
         return f"{self.field.name}{self.header_as_written} {self.operator} {argument}"
 
     @property
+    def words(self) -> list[str]:
+        """What `parse_words` makes the same condition of."""
+        return [self.field.name + self.header_as_written, self.operator, self.text]
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """What makes two conditions equal."""
         return (self.field.name, self.header_as_written, self.operator, self.text)

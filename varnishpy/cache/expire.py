@@ -122,6 +122,9 @@ class Expiry:
 
     def remove(self, oc: ObjectCore, successor: ObjectCore | None = None) -> None:
         """Let go of an object soon; it is dying. ``successor``: because a newer one has replaced it."""
+        stobj = oc.stobj
+        if stobj is not None:
+            stobj.stevedore.forget(stobj)
         with self._cond:
             if not oc.exp_flags & EXP_REFD:
                 return
@@ -146,6 +149,9 @@ class Expiry:
             when = oc.when
             if (when < oc.t_origin or when < oc.timer_when) and not oc.exp_flags & EXP_NEW:
                 self._post(oc, EXP_MOVE)
+        stobj = oc.stobj
+        if stobj is not None:
+            stobj.stevedore.rearmed(oc)
         if not log.is_masked(EXP_KILL):
             log.vsl(EXP_KILL, 0, f"EXP_Rearm p={id(oc):#x} E={oc.timer_when:.6f} e={when:.6f} f={oc.flags:#x}")
 

@@ -19,6 +19,7 @@ from enum import IntEnum
 from math import nan
 from typing import TYPE_CHECKING, Final
 
+from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.base.panic import invariant, present
 from varnishpy.cache import vary, waitinglist
@@ -51,6 +52,7 @@ from varnishpy.storage.boc import BocState, BusyObjectControl
 if TYPE_CHECKING:
     from varnishpy.cache.asking import Asking
     from varnishpy.cache.ban import Bans
+    from varnishpy.cache.cold import ColdObjects
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.spreading import Spreading
 
@@ -93,6 +95,7 @@ class Hash:
         expiry.attach(self)
         bans.attach(self)
         self.keys = KeyIndex(expiry, self.all_objects)
+        self.cold: ColdObjects | None = None  # what storage has kept from before the start
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -275,6 +278,8 @@ class Hash:
         while True:
             head = heads.get(digest)
             if head is None:
+                if self.cold is not None and self.cold.thaw(digest):
+                    continue
                 fresh = ObjectHead(digest)
                 head = heads.setdefault(digest, fresh)
                 if head is fresh:
@@ -326,6 +331,11 @@ class Hash:
     def walk_away(req: Asking) -> bool:
         """Take a request off the waiting list it is on; see `waitinglist.leave`."""
         return waitinglist.leave(req)
+
+    def publish(self, head: ObjectHead) -> None:
+        """Let a head be found whose objects are complete; there is none of its digest yet."""
+        self._heads[head.digest] = head
+        stats.main.inc("n_objecthead")
 
     # -- a fetch's way ---------------------------------------------------------------------------------------------
 
@@ -482,7 +492,7 @@ class Hash:
             oc.boc = None
         stobj = oc.stobj
         if stobj is not None and not oc.flags & OC_PRIVATE:
-            stobj.stevedore.lru.add(oc, clock.now())
+            stobj.stevedore.completed(oc, clock.now(), not oc.flags & (OC_HFM | OC_HFP | _GONE))
 
     # -- taking objects away ---------------------------------------------------------------------------------------
 
@@ -503,9 +513,13 @@ class Hash:
         """What a fetch is about to make available is not right any more: only who has it already may deliver it."""
         with oc.objhead.lock:
             oc.flags |= OC_OUTDATED | OC_DYING
+        if oc.stobj is not None:
+            oc.stobj.stevedore.forget(oc.stobj)
 
     def soften_all_here(self, now: float) -> int:
         """Make every object stale, and tell nobody; how many there were."""
+        if self.cold is not None:
+            self.cold.thaw_all()
         found = [oc for oc in self.all_objects() if not oc.flags & (OC_BUSY | OC_DYING) and oc.expires() > now]
         for oc in found:
             self.expiry.reduce(oc, now, 0.0, nan, nan)
@@ -549,6 +563,8 @@ class Hash:
     ) -> int:
         """`purge` without telling others."""
         hard = ttl == 0.0 and grace == 0.0 and keep == 0.0
+        if self.cold is not None:
+            self.cold.thaw(digest)
         head = self._heads.get(digest)
         met: list[ObjectCore] = []
         if head is not None:
@@ -574,7 +590,7 @@ class Hash:
         """Purge every digest, for tests; how many objects that were."""
         found = sum(self.purge_here(_process, digest, 0.0) for digest in list(self._heads))
         _process.flush()
-        return found
+        return found if self.cold is None else found + self.cold.dismiss_all()
 
     def all_objects(self) -> list[ObjectCore]:
         """Every object core that is in the cache at this moment, for dumps and tests."""

@@ -76,6 +76,8 @@ class KeyIndex:
         self._entries = 0
         self._segment: stats.Counters[stats.XkeyName] | None = None
         self.spreading: Spreading | None = None
+        #: has objects indexed whose headers may have one of those keys, and which nobody has looked at yet
+        self.before_purge: Callable[[list[str]], None] | None = None
 
     # -- what is indexed -------------------------------------------------------------------------------------------
 
@@ -177,6 +179,9 @@ class KeyIndex:
 
     def _under(self, keys: Iterable[str], namespace: str) -> list[ObjectCore]:
         """The objects under any of the keys, once for each; those that no lookup finds any more are left out."""
+        keys = list(keys)
+        if self.before_purge is not None:
+            self.before_purge(keys)
         found: list[ObjectCore] = []
         with self._lock:
             space = self._spaces.get(namespace, {})

@@ -109,6 +109,17 @@ class ObjectCore:
             boc.adopt(stobj)
 
     @property
+    def digest(self) -> bytes:
+        """Under which it is found."""
+        return self.objhead.digest
+
+    @property
+    def ban_time(self) -> float:
+        """When the newest ban was made that it was tested against."""
+        ban = self.ban
+        return 0.0 if ban is None else ban.time
+
+    @property
     def is_transient(self) -> bool:
         """Pass, hit-for-miss or hit-for-pass: the body is for one reader only."""
         return bool(self.flags & OC_TRANSIENT)

@@ -14,6 +14,7 @@ from varnishpy.base.perturb import perturb
 from varnishpy.base.regex import set_limits
 from varnishpy.base.workspace import set_emulator
 from varnishpy.cache.ban import Bans
+from varnishpy.cache.cold import ColdObjects
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.hash import Hash
 from varnishpy.child import panic_sections, process_figures
@@ -88,6 +89,9 @@ class Child:
         self._follow_groups("feature")
         params_table.add_listener(self._follow_groups)
         self.storage.open(self.hash)
+        self.cold = ColdObjects(self.hash, self.storage.persistent) if self.storage.persistent else None
+        if self.cold is not None and params.feature.wait_silo:
+            self.cold.thaw_all()
         self.waiter = Waiter("backends")  # idle backend connections of all pools
         self.pools = PoolSet()
         self.cores = CoreKeeper()
@@ -164,6 +168,8 @@ class Child:
         """Start the threads."""
         self.expiry.start()
         self.bans.start()
+        if self.cold is not None:
+            self.cold.start()
         self.waiter.start()
         self.pools.start()
         self.backends.start()
@@ -258,6 +264,8 @@ class Child:
             self.tier.stop()
         self.shm.seal()
         self.vcls.discard_all()
+        if self.cold is not None:
+            self.cold.stop()
         self.expiry.stop()
         self.bans.stop()
         self.storage.close()

@@ -48,6 +48,7 @@ from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
+from varnishpy.storage.persistent.stevedore import OWNER
 from varnishpy.tier.config import take_tier
 from varnishpy.tier.errors import TierConfigError
 from varnishpy.vcl.symbols import LOWEST
@@ -112,6 +113,9 @@ class Manager:
                 self.tier_spec.check()
         except (StorageConfigError, TierConfigError) as error:
             raise StartupError(str(error)) from None
+        for spec in self.storage_specs:
+            if spec.directory is not None:
+                self._claim(spec.directory)
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
@@ -201,6 +205,22 @@ class Manager:
         self._owns_workdir = True
         self._sweep_workdir(path)
         return path
+
+    def _claim(self, directory: Path) -> None:
+        """Have a storage's directory for ourselves, and let the child write there."""
+        try:
+            for path in (directory, *directory.iterdir()):
+                self._jail.give(path)
+            self._pid_files.append(PidFile(directory / OWNER))
+        except PidFileError as error:
+            if error.taken:
+                holder = "another process" if error.holder is None else f"process {error.holder}"
+                raise StartupError(
+                    f"Storage directory {directory} is in use by {holder}: stop that, or name another directory"
+                ) from None
+            complain("Error", f"Storage directory {directory} cannot be locked: {error}")  # the child copes with it
+        except OSError as error:
+            complain("Error", f"Storage directory {directory}: {error.strerror}")
 
     def _lock(self, path: str | Path) -> None:
         """Take a file for our process id; one that has another manager's says that it runs."""

@@ -43,7 +43,8 @@ OPTION_TEXTS: Final = [
         ("-t seconds", "default TTL"),
         (
             "-s [name=]kind[,options]",
-            "storage: malloc[,size], file,path[,size], debug[,options] for tests; may be given many times",
+            "storage: malloc[,size], file,path[,size], persistent,directory,size (outlives a restart), debug[,options]"
+            " for tests; may be given many times",
         ),
         ("-l size", "size of the shared memory log (default 80m)"),
         ("-h kind", "hash: critbit, classic or simple_list (one implementation serves all)"),

@@ -49,7 +49,7 @@ FEATURE_BITS: dict[str, str] = {
     "esi_ignore_other_elements": "Skip XML errors outside of ESI elements",
     "esi_remove_bom": "Drop a UTF-8 byte order mark in front of ESI bodies",
     "esi_include_onerror": "Honour the onerror attribute of ESI includes",
-    "wait_silo": "Wait for persistent storage, of which there is none here",
+    "wait_silo": "Look at all objects of persistent storage before the start",
     "validate_headers": "Check header values set in VCL (RFC 9110 section 5.5)",
     "busy_stats_rate": "Hold busy workers to thread_stats_rate too: they wait for the global counters if they must",
     "trace": "Trace VCL by default",

@@ -18,7 +18,7 @@ from varnishpy.request.conditional import vary_on_encoding, weaken_etag
 from varnishpy.request.groups import origin_of
 from varnishpy.request.header_rules import INSERT, STORE_PASS, filter_headers, kept_for_trailers
 from varnishpy.storage.object import ObjectFlag, StoredObject
-from varnishpy.storage.room import NoSpace
+from varnishpy.storage.room import NoSpace, StorageError
 
 if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
@@ -180,7 +180,10 @@ def copy_body(wrk: Worker, boc: BusyObjectControl, old: StoredObject) -> None:
 
     :raises StorageError: no room
     """
-    for piece in list(old.chunks):
+    for index, piece in enumerate(list(old.chunks)):
+        if old.unchecked and not old.check(index):
+            raise StorageError("the stale object is damaged")
         view = memoryview(piece)
         for start in range(0, len(view), _COPY):
+            boc.keep_pace(wrk)
             boc.extend(bytes(view[start : start + _COPY]), wrk)

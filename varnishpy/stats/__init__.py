@@ -14,6 +14,7 @@ from varnishpy.stats.names import (
     MgtName,
     SmaName,
     SmfName,
+    SmpName,
     TierName,
     VbeName,
     VcpName,
@@ -21,7 +22,7 @@ from varnishpy.stats.names import (
     XkeyName,
 )
 from varnishpy.stats.segments import Counters, Registry, Segment, StatsError
-from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, TIER, VBE, VCP, WAITER, XKEY
+from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, SMP, TIER, VBE, VCP, WAITER, XKEY
 from varnishpy.stats.task_counters import TaskCounters
 
 registry = Registry()
@@ -40,6 +41,7 @@ __all__ = [
     "MGT",
     "SMA",
     "SMF",
+    "SMP",
     "TIER",
     "VBE",
     "VCP",
@@ -55,6 +57,7 @@ __all__ = [
     "Segment",
     "SmaName",
     "SmfName",
+    "SmpName",
     "StatsError",
     "TaskCounters",
     "TierName",

@@ -55,6 +55,11 @@ SmfName = Literal[
     "c_req", "c_fail", "c_bytes", "c_freed", "g_alloc", "g_bytes", "g_space", "g_smf", "g_smf_frag", "g_smf_large",
 ]  # fmt: skip
 
+SmpName = Literal[
+    "c_req", "c_fail", "c_bytes", "c_freed", "g_alloc", "g_bytes", "g_space", "g_cold", "g_backlog", "c_late",
+    "c_error", "c_damaged", "c_commit", "c_written",
+]  # fmt: skip
+
 VbeName = Literal[
     "happy", "bereq_hdrbytes", "bereq_bodybytes", "beresp_hdrbytes", "beresp_bodybytes", "pipe_hdrbytes", "pipe_out",
     "pipe_in", "conn", "req", "unhealthy", "busy", "fail", "fail_eacces", "fail_eaddrnotavail", "fail_econnrefused",

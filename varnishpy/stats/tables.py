@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MgtName,
         SmaName,
         SmfName,
+        SmpName,
         TierName,
         VbeName,
         VcpName,
@@ -66,6 +67,17 @@ _SMF = (
     gauge("g_smf", "Extents", "Pieces the file is divided into."),
     gauge("g_smf_frag", "Small free extents", ""),
     gauge("g_smf_large", "Large free extents", ""),
+)
+
+_SMP = (
+    *_STEVEDORE,
+    gauge("g_cold", "Objects not looked at", "Objects from before the start that nobody has asked for yet."),
+    gauge("g_backlog", "Octets to be written", "Octets that wait for the writer.", format="bytes"),
+    counter("c_late", "Objects refused: writer behind", "Objects not stored because too much waited for the writer."),
+    counter("c_error", "Disk errors", "Times that the disk has refused something."),
+    counter("c_damaged", "Damage found", "Objects, and whole storages, that were not as they had been written."),
+    counter("c_commit", "Commits", "Transactions of the index.", "diag"),
+    counter("c_written", "Octets written", "Octets written to the data file.", "diag", "bytes"),
 )
 
 _VBE = (
@@ -166,6 +178,7 @@ MGT: CounterClass[MgtName] = CounterClass("MGT", "The manager", 20, _MGT)
 MEMPOOL: CounterClass[MempoolName] = CounterClass("MEMPOOL", "Pools of memory", 30, _MEMPOOL)
 SMA: CounterClass[SmaName] = CounterClass("SMA", "Storage of kind malloc", 40, _STEVEDORE)
 SMF: CounterClass[SmfName] = CounterClass("SMF", "Storage of kind file", 50, _SMF)
+SMP: CounterClass[SmpName] = CounterClass("SMP", "Storage of kind persistent", 55, _SMP)
 VBE: CounterClass[VbeName] = CounterClass("VBE", "Backends", 60, _VBE)
 LCK: CounterClass[LckName] = CounterClass("LCK", "Locks", 70, _LCK)
 WAITER: CounterClass[WaiterName] = CounterClass("WAITER", "Waiters", 80, _WAITER)
@@ -174,5 +187,5 @@ XKEY: CounterClass[XkeyName] = CounterClass("XKEY", "Surrogate keys", 85, _XKEY)
 TIER: CounterClass[TierName] = CounterClass("TIER", "The tier that nodes share", 87, _TIER)
 DEBUG: CounterClass[DebugName] = CounterClass("DEBUG", "VMOD debug", 90, _DEBUG)
 
-_ALL: tuple[CounterClass[str], ...] = (MAIN, MGT, MEMPOOL, SMA, SMF, VBE, LCK, WAITER, VCP, XKEY, TIER, DEBUG)
+_ALL: tuple[CounterClass[str], ...] = (MAIN, MGT, MEMPOOL, SMA, SMF, SMP, VBE, LCK, WAITER, VCP, XKEY, TIER, DEBUG)
 CLASSES: dict[str, CounterClass[str]] = {klass.name: klass for klass in _ALL}

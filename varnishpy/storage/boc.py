@@ -11,6 +11,7 @@ thread, so that a slow client holds none.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -122,12 +123,17 @@ class BusyObjectControl:
             self.delivered_so_far = 0
 
     def wants_more(self, resume: Callable[[], None]) -> bool:
-        """May the fetch go on? False: not now, the only reader is too far behind.
+        """May the fetch go on? False: not now, the only reader is too far behind, or the storage is.
 
         :param resume: is called when that has taken half of what it may lag behind, or is gone; from any thread,
             perhaps at once. Readers have deadlines of their own and close what they read, so the call always comes.
         :raises Abandoned: it is gone
         """
+        stobj = self.stobj
+        if stobj is not None:
+            pace = stobj.stevedore.pace
+            if pace is not None and not pace(resume):
+                return False
         limit = self.transit_buffer or self.read_ahead
         if not limit or self.fetched_so_far - self.delivered_so_far < limit:
             return True
@@ -138,6 +144,24 @@ class BusyObjectControl:
                 return True
             self._paused = resume
             return False
+
+    def keep_pace(self, wrk: Blocker) -> None:
+        """Wait until the storage takes more, for at most ``send_timeout`` seconds; for who cannot leave its thread.
+
+        :raises Abandoned: the storage stands still
+        """
+        stobj = self.stobj
+        pace = None if stobj is None else stobj.stevedore.pace
+        if pace is None:
+            return
+        ready = threading.Event()
+        if not pace(ready.set):
+            wrk.will_block()
+            try:
+                if not ready.wait(params.send_timeout):
+                    raise Abandoned("Storage stalled")
+            finally:
+                wrk.unblocked()
 
     def delivered(self, position: int) -> Callable[[], None] | None:
         """The only reader has come so far; the lock is held. Returns what to call once it is free."""

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from varnishpy.base.units import UnitError, parse_bytes
@@ -16,10 +17,14 @@ from varnishpy.storage.debug import DebugStevedore
 from varnishpy.storage.file import FileStevedore
 from varnishpy.storage.lru import Reclaimer
 from varnishpy.storage.malloc import MallocStevedore
+from varnishpy.storage.persistent.stevedore import PersistentStevedore
 from varnishpy.storage.stevedore import Stevedore
 
 TRANSIENT: Final = "Transient"
 _DEBUG_OPTIONS: Final = ("lessspace", "maxspace", "dinit", "dopen")
+#: names of the method; the second is the reference's
+PERSISTENT: Final = ("persistent", "deprecated_persistent")
+_METHODS: Final = {"default": "malloc", "deprecated_persistent": "persistent"}  # as storage.list names them
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -60,8 +65,12 @@ class StorageSpec:
             if len(self.args) > 4:
                 raise StorageConfigError("(-sfile) too many arguments")
             return FileStevedore(self.ident, *(self.args or ("",)))
-        if self.method in ("persistent", "deprecated_persistent"):
-            raise StorageConfigError(f"-s{self.method}: persistent storage is deprecated and not implemented")
+        if self.method in PERSISTENT:
+            if self.ident == TRANSIENT:
+                raise StorageConfigError("(-spersistent) Transient storage is for what is not to be kept")
+            if len(self.args) > 2:
+                raise StorageConfigError("(-spersistent) too many arguments")
+            return PersistentStevedore(self.ident, *self.args)
         raise StorageConfigError(f'Unknown stevedore method "{self.method}"')
 
     @staticmethod
@@ -82,16 +91,20 @@ class StorageSpec:
         return size
 
     def check(self) -> None:
-        """Everything that can be known to be wrong before a child is started; creates the file of file storage.
+        """Everything that can be known to be wrong before a child is started; creates files and directories.
 
         :raises StorageConfigError:
         """
         stevedore = self.make()
-        if isinstance(stevedore, FileStevedore):
-            try:
-                stevedore.check()
-            except ValueError as exc:
-                raise StorageConfigError(str(exc)) from None
+        try:
+            stevedore.check()
+        except ValueError as exc:
+            raise StorageConfigError(str(exc)) from None
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory that nobody else may use, if the method has one."""
+        return Path(self.args[0]).absolute() if self.method in PERSISTENT and self.args else None
 
 
 def parse_storage(texts: Sequence[str]) -> list[StorageSpec]:
@@ -123,6 +136,9 @@ def parse_storage(texts: Sequence[str]) -> list[StorageSpec]:
             raise StorageConfigError(f"(-s {text}) '{ident}' is already defined")
         if method == "debug" and any(spec.method == "debug" for spec in specs):
             raise StorageConfigError("Only one -sdebug instance supported")
+        directory = StorageSpec(ident, method, tuple(args)).directory
+        if directory is not None and any(spec.directory == directory for spec in specs):
+            raise StorageConfigError(f"(-s {text}) {directory} is another storage's")
         specs.append(StorageSpec(ident, method, tuple(args)))
     if all(spec.ident != TRANSIENT for spec in specs):
         specs.append(StorageSpec(TRANSIENT, "default"))
@@ -136,7 +152,7 @@ def list_text(specs: Sequence[StorageSpec]) -> str:
 
 def list_json(specs: Sequence[StorageSpec]) -> list[dict[str, str]]:
     """The elements of the answer to ``storage.list -j``."""
-    return [{"name": spec.ident, "storage": "malloc" if spec.method == "default" else spec.method} for spec in specs]
+    return [{"name": spec.ident, "storage": _METHODS.get(spec.method, spec.method)} for spec in specs]
 
 
 class StorageSet:
@@ -174,6 +190,11 @@ class StorageSet:
         for stevedore in self.by_name.values():
             stevedore.open()
             stevedore.lru.reclaimer = reclaimer
+
+    @property
+    def persistent(self) -> list[PersistentStevedore]:
+        """Those whose objects outlive the process."""
+        return [stevedore for stevedore in self.by_name.values() if isinstance(stevedore, PersistentStevedore)]
 
     def close(self) -> None:
         for stevedore in self.by_name.values():

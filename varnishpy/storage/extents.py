@@ -26,6 +26,18 @@ class Extents:
         if size:
             self._insert(0, size)
 
+    @classmethod
+    def with_gaps(cls, size: int, granularity: int, gaps: list[tuple[int, int]], used_count: int) -> Extents:
+        """A space that is in use but for gaps (start and end each, ascending), by so many allocations."""
+        made = cls(0, granularity)
+        made.size = size
+        made.used_count = used_count
+        for start, end in gaps:
+            made._by_start[start] = end
+            made._by_end[end] = start
+            made._classes[made._class(end - start)].append(start)
+        return made
+
     def _class(self, size: int) -> int:
         return min(size // self.granularity, _CLASSES - 1)
 
@@ -64,6 +76,11 @@ class Extents:
 
     def free(self, start: int, size: int) -> None:
         """Give an allocation back."""
+        self.free_end(start, size)
+        self.used_count -= 1
+
+    def free_end(self, start: int, size: int) -> None:
+        """Give the end of an allocation back, and keep the rest."""
         end = start + size
         after = self._by_start.get(end)
         if after is not None:
@@ -74,7 +91,6 @@ class Extents:
             self._remove(before, start)
             start = before
         self._insert(start, end)
-        self.used_count -= 1
 
     @property
     def small_free(self) -> int:

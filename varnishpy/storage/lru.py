@@ -7,6 +7,7 @@ thread holds the lock: the order is approximate, as in Varnish.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from varnishpy import log, stats
@@ -50,12 +51,14 @@ class Reclaimer(Protocol):
 class Lru:
     """See the module text."""
 
-    __slots__ = ("_lock", "_order", "reclaimer")
+    __slots__ = ("_lock", "_order", "moved", "reclaimer")
 
     def __init__(self) -> None:
         self._lock = make_lock("lru")
         self._order: OrderedDict[Entry, None] = OrderedDict()
         self.reclaimer: Reclaimer | None = None
+        #: is told of each object that was moved, and when
+        self.moved: Callable[[Entry, float], None] | None = None
 
     def __len__(self) -> int:
         return len(self._order)
@@ -65,6 +68,13 @@ class Lru:
         with self._lock:
             self._order[oc] = None
             oc.last_lru = now
+
+    def add_oldest(self, oc: Entry, used: float) -> None:
+        """Put an object on the list that was not used since all others that are there."""
+        with self._lock:
+            self._order[oc] = None
+            self._order.move_to_end(oc, last=False)
+            oc.last_lru = used
 
     def remove(self, oc: Entry) -> None:
         """Take an object that is being freed off the list; it need not be on it."""
@@ -89,6 +99,8 @@ class Lru:
             self._lock.release()
         if moved:
             stats.main.inc("n_lru_moved")
+            if self.moved is not None:
+                self.moved(oc, now)
 
     def nuke_one(self) -> bool:
         """Throw away the least recently used object that nobody uses; False when there is none."""

@@ -54,6 +54,7 @@ class StoredObject:
         "prepared",
         "stevedore",
         "trailers",
+        "unchecked",
     )  # fmt: skip
 
     def __init__(self, stevedore: Stevedore, size_hint: int = 0) -> None:
@@ -75,6 +76,7 @@ class StoredObject:
         self._fill = 0
         self._staged: memoryview | None = None
         self._tiny_before = False
+        self.unchecked: set[int] | None = None  # pieces that `check` has to look at before they are used
         while not stevedore.charge(self._charged):
             if not stevedore.make_room(self._budget):
                 self._freed = True
@@ -103,7 +105,7 @@ class StoredObject:
         if tail is not None and self._fill + size <= len(tail):
             return None
         if tail is not None or self._tiny_before:
-            self._staged = self.stevedore.buffer(params.fetch_chunksize)
+            self._staged = self._new_tail(params.fetch_chunksize)
             return None if self._staged is not None else self._keep(data)
         self._tiny_before = True
         return self._keep(data)
@@ -136,14 +138,22 @@ class StoredObject:
     def _keep(self, data: bytes) -> list[Piece]:
         if len(data) > params.fetch_maxchunksize:
             return self._keep_halves(data)
-        piece = self.stevedore.keep(data)
+        piece = self._store(data)
         while piece is None:
             if len(data) > params.fetch_chunksize:  # there may be room, but not in one stretch
                 return self._keep_halves(data)
             if not self.stevedore.make_room(self._budget):
                 raise NoSpace("Could not get storage")
-            piece = self.stevedore.keep(data)
+            piece = self._store(data)
         return [piece]
+
+    def _store(self, data: bytes) -> Piece | None:
+        """The piece that holds octets; ``None``: there is no room for them in one stretch."""
+        return self.stevedore.keep(data)
+
+    def _new_tail(self, size: int) -> memoryview | None:
+        """An empty piece; ``None``: there is no room."""
+        return self.stevedore.buffer(size)
 
     def _keep_halves(self, data: bytes) -> list[Piece]:
         half = len(data) // 2
@@ -171,6 +181,10 @@ class StoredObject:
     def is_open(self, index: int) -> bool:
         """May the piece of that number still grow?"""
         return self._tail is not None and index - self.dropped >= len(self.chunks)
+
+    def check(self, index: int) -> bool:
+        """Is a piece what was stored? Only asked for those in `unchecked`."""
+        return True
 
     # -- shrinking -------------------------------------------------------------------------------------------------
 

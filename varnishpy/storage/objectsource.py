@@ -31,6 +31,8 @@ def open_body(
             return IncompleteSource(stobj.chunks, start, length)
         if length < 0 and not stobj.dropped:
             length = stobj.length - start
+        if stobj.unchecked:
+            return CheckedSource(stobj, start, length)
         return BytesSource(stobj.chunks, start, length)
     return GrowingBodySource(stobj, boc, transient, start, length)
 
@@ -52,6 +54,25 @@ class IncompleteSource(BytesSource):
         if piece is END:
             raise SourceError("fetch failed")
         return piece
+
+
+class CheckedSource(BytesSource):
+    """A complete body of which not all pieces were looked at since the process began: each is, before it is sent."""
+
+    __slots__ = ("_stobj",)
+
+    def __init__(self, stobj: StoredObject, start: int, length: int) -> None:
+        super().__init__(stobj.chunks, start, length)
+        self.complete = False
+        self._stobj = stobj
+
+    def pull(self, limit: int) -> Piece | _Mark:
+        if self._left > 0 and not self._stobj.check(self._index):
+            raise SourceError("the stored body is damaged")
+        return super().pull(limit)
+
+    def pull_whole(self) -> Piece | None:
+        return None
 
 
 class GrowingBodySource(Source):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from varnishpy import stats
-from varnishpy.storage.lru import Lru
+from varnishpy.storage.lru import Entry, Lru
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.room import NukeBudget
 from varnishpy.storage.source import Piece
@@ -48,9 +48,14 @@ class Stevedore:
         self.lru = Lru()
         #: of so many octets of a body, how many this storage takes at once (all: ``None``); may raise `NoSpace`
         self.portion: Callable[[StoredObject, int], int] | None = None
+        #: may a body go on growing? False: not now, the callback is called when it may; ``None``: always
+        self.pace: Callable[[Callable[[], None]], bool] | None = None
 
     def __str__(self) -> str:
         return self.vcl_name
+
+    def check(self) -> None:
+        """Everything that can be known to be wrong before a child is started. For the manager; raises `ValueError`."""
 
     # -- what every method implements ------------------------------------------------------------------------------
 
@@ -113,6 +118,19 @@ class Stevedore:
         oc.adopt(stobj)
         stats.main.inc("n_object")
         return stobj
+
+    def completed(self, oc: Entry, now: float, lasting: bool) -> None:
+        """An object's fetch is over, and nothing will change the object any more.
+
+        :param lasting: it may be delivered again
+        """
+        self.lru.add(oc, now)
+
+    def forget(self, stobj: StoredObject) -> None:
+        """No lookup finds the object any more: it must not come back, if objects of this storage ever do."""
+
+    def rearmed(self, oc: Entry) -> None:
+        """An object has other times now."""
 
     # -- making room -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Storage that outlives a restart: ``-s persistent,DIRECTORY,SIZE`` (docs/storage.md)."""
