@@ -165,7 +165,6 @@ GROUP = [
         ("(ReqMethod or RespStatus) and BogoHeader", False),
         ("# a comment\n\nReqMethod\nRespStatus", True),
         ("RespStatus \\\n== \\\n304", True),
-        ("", True),
     ],
 )
 def test_queries(query: str, answer: bool | None) -> None:
@@ -194,6 +193,8 @@ def test_caseless_queries() -> None:
         ("vxid", "Expected vxid operator got '' (Pos 5)\nvxid\n----\n\n"),
         ("a $", "Syntax error (Pos 3)\na $\n--#\n\n"),
         ("ReqURL:host[2] eq a b", "Expected EOI got 'b' (Pos 21)\nReqURL:host[2] eq a b\n--------------------#\n\n"),
+        ("", "No query (Pos 1)\n\n\n\n"),
+        ("# nothing", "No query (Pos 10)\n# nothing\n---------\n\n"),
         ("ReqURL[0] eq a", "Expected positive integer (Pos 8)\nReqURL[0] eq a\n-------#------\n\n"),
     ],
 )

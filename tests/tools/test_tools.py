@@ -41,7 +41,7 @@ def test_nobody_there_is_one_clear_message(main: object, tmp_path: Path, capsys:
 )
 def test_help_version_and_wrong_options(main: object, capsys: Text) -> None:
     assert callable(main)
-    for option, text in (("-h", "Usage: varnishpy "), ("-V", "(varnishpy-")):
+    for option, text in (("-h", "Usage: varnish"), ("-V", "(varnishpy-")):
         with pytest.raises(SystemExit) as ended:
             main([option])
         assert ended.value.code == 0
@@ -162,7 +162,7 @@ def test_histogram() -> None:
         histogram.add(1.0, False)
     histogram.add(1e9, False)
     histogram.add(1e-9, True)
-    picture = histogram.draw(91, 24, ", d = 1").splitlines()
+    picture = histogram.draw(90, 24, ", d = 1").splitlines()
     assert picture[0] == "1:1, n = 42, d = 1"
     assert picture[-1].startswith("|1e-6") and "|1e2" in picture[-1]
     assert [line[30] for line in picture[2:22]] == ["|"] * 20

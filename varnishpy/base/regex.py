@@ -38,7 +38,11 @@ _OPEN_ENDED_MOST = 2
 
 
 class RegexError(Exception):
-    """A pattern was refused; the text is PCRE2's."""
+    """The pattern is wrong; ``position`` is where in it this was noticed."""
+
+    def __init__(self, text: str, position: int = 0) -> None:
+        super().__init__(text)
+        self.position = position
 
 
 class RegexMatchError(Exception):
@@ -235,11 +239,11 @@ class Regex:
         return self._fast is not None
 
     def _compile(self) -> Any:
-        limits = f"(*LIMIT_MATCH={_limits.match})(*LIMIT_DEPTH={_limits.depth})"
+        limits = f"(*LIMIT_MATCH={_limits.match})(*LIMIT_DEPTH={_limits.depth})".encode()
         try:
-            return pcre2.compile(limits.encode() + self.pattern.encode("latin-1"), jit=_limits.jit)
+            return pcre2.compile(limits + self.pattern.encode("latin-1"), jit=_limits.jit)
         except pcre2.PatternError as error:
-            raise RegexError(_message(error)) from None
+            raise RegexError(_message(error), error.pos - len(limits)) from None
 
     def _search_pcre2(self, subject: str, start: int = 0) -> Any:
         if self._generation != _limits.generation:

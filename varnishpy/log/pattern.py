@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 
 class PatternError(Exception):
-    """The pattern is wrong; the text is PCRE2's."""
+    """The pattern is wrong; the text is PCRE2's, ``position`` where in the pattern this was noticed."""
+
+    def __init__(self, text: str, position: int) -> None:
+        super().__init__(text)
+        self.position = position
 
 
 def compile_search(pattern: str, caseless: bool) -> Callable[[str], bool]:
@@ -20,7 +24,7 @@ def compile_search(pattern: str, caseless: bool) -> Callable[[str], bool]:
     try:
         regex = Regex(pattern, caseless)
     except RegexError as error:
-        raise PatternError(str(error)) from error
+        raise PatternError(str(error), error.position - (len("(?i)") if caseless else 0)) from error
 
     def search(text: str) -> bool:
         try:

@@ -174,7 +174,7 @@ class _Parser:
             if self.token.kind != "end":
                 self.expect("end")
         if not tests:
-            return lambda group: True
+            raise self.fail("No query", self.token)
         return tests[0] if len(tests) == 1 else _any(tests)
 
     def any_of(self) -> Test:

@@ -119,7 +119,7 @@ class Selection:
         try:
             search = compile_search(pattern if colon else text, self.caseless)
         except PatternError as error:
-            raise SelectionError(f"-{letter}: Regex error ({error})") from error
+            raise SelectionError(f"-{letter}: Regex error at position {error.position} ({error})") from error
         (self._show if letter == "I" else self._hide).append(_Pattern(tag_list, search))
 
     @staticmethod

@@ -128,7 +128,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < math.inf:
-        raise ToolError(f"-t: Invalid argument: {text}")
+        raise ToolError(f"-t: Invalid argument: {text}", 2)
     return seconds
 
 
@@ -143,19 +143,27 @@ def ask(sock: socket.socket, line: str) -> tuple[int, str]:
 def _one(sock: socket.socket, words: list[str], plain: bool) -> int:
     # not quoted: as with varnishadm, 'ban req.url ~ ^/news' may be given as one word or as many
     status, text = ask(sock, " ".join(words))
-    if plain:
-        sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
-    else:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    if status not in (protocol.OK, protocol.TRUNCATED, protocol.CLOSE):
-        sys.stdout.flush()
+    _show(status, text, plain)
+    if status in (protocol.OK, protocol.TRUNCATED):
+        return 0
+    if not plain:
         sys.stderr.write(f"Command failed with error code {status}\n")
-        return 1
-    return 0
+    return 1
+
+
+def _show(status: int, text: str, plain: bool) -> None:
+    """Print an answer: its text or, for programs, the frame of the protocol without its last newline."""
+    if plain:
+        sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace")[:-1])
+    else:
+        sys.stdout.write(f"{text}\n")
+        if status == protocol.TRUNCATED:
+            sys.stdout.write("[response was truncated]\n")
+    sys.stdout.flush()
 
 
 def _prompt(sock: socket.socket, plain: bool) -> int:
-    interactive = sys.stdin.isatty()
+    interactive = sys.stdin.isatty() and not plain
     if interactive:
         from varnishpy.tools.adm_line import editing  # the line editor is of use at a terminal only
 
@@ -169,10 +177,8 @@ def _prompt(sock: socket.socket, plain: bool) -> int:
         if not line.strip():
             continue
         status, text = ask(sock, line)
-        if plain or not interactive:
-            sys.stdout.write(protocol.frame(status, text).decode("utf-8", "replace"))
-        else:
-            sys.stdout.write(f"{status}\n{text}\n")
-        sys.stdout.flush()
+        if interactive:
+            sys.stdout.write(f"{status}\n")
+        _show(status, text, plain)
         if status == protocol.CLOSE:
             return 0

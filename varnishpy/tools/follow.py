@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -78,20 +79,31 @@ def parse_patience(text: str) -> float | None:
     return seconds
 
 
+_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_LONGEST_PERIOD = 30  # characters
+
+
+def _leading_integer(text: str) -> tuple[int, str]:
+    """The number that a text begins with, as strtol(3) reads it in C's notations, and the rest; 0 if there is none."""
+    found = _INTEGER.match(text)
+    if found is None:
+        return 0, text
+    sign, digits = found.groups()
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    return int(sign + digits, base), text[found.end() :]
+
+
 class _RateLimit:
     """``-R limit/period``: a bucket of as many credits, refilled evenly."""
 
     def __init__(self, text: str) -> None:
-        number, slash, period = text.partition("/")
-        try:
-            self._limit = int(number, 0)
-        except ValueError:
-            raise ToolError("-R: Range error") from None
+        self._limit, rest = _leading_integer(text)
         if not 0 < self._limit < 2**31:
             raise ToolError("-R: Range error")
         self._period = 1.0
-        if slash:
-            if not period:
+        if rest:
+            period = rest[1:]
+            if rest[0] != "/" or not 0 < len(period) <= _LONGEST_PERIOD:
                 raise ToolError("-R: Syntax error")
             try:
                 self._period = parse_duration(period if period[0].isdigit() else "1" + period)
@@ -144,6 +156,7 @@ class Follower:
         self.on_notice: Callable[[str], None] = _to_stderr
         self.stopping = False
         self._rate: _RateLimit | None = None
+        self._cursor: RingCursor | None = None
         self._query: Test | None = None
         self._hup = self._usr1 = False
         self._grouper: Grouper | None = None
@@ -206,10 +219,9 @@ class Follower:
                 raise ToolError(f"-k: Invalid number '{value}'")
             self.limit = int(value)
             return
-        try:
-            number = int(value, 0)
-        except ValueError:
-            raise ToolError("-L: Syntax error") from None
+        number, rest = _leading_integer(value)
+        if rest:
+            raise ToolError("-L: Syntax error")
         if not 0 < number < 2**31:
             raise ToolError("-L: Range error")
         self.open_limit = number
@@ -253,6 +265,8 @@ class Follower:
             except PidFileError as error:
                 raise ToolError(f"{self.pid_file}: {error}") from None
         if self.daemon:
+            if self._input is None:  # what is logged once our caller goes on is not to be missed
+                self._cursor = self._open_ring()
             daemonize()
         if self._pid is not None:
             self._pid.write()
@@ -340,7 +354,9 @@ class Follower:
 
     def _follow(self) -> None:
         assert self.reader is not None and self._grouper is not None
-        cursor: RingCursor | None = None
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            self.layout = cursor.layout
         lost = False
         idle = 0
         while not self._signalled() and not self._done():

@@ -1,8 +1,7 @@
 """``varnishpy hist``: a histogram of response times or sizes, drawn live, as varnishhist(1).
 
-Columns stand for powers of ten; ``|`` are hits, ``#`` everything else. The keys stand below the picture: 0 to 9 set the
-refresh period to that power of two seconds, + and - halve and double it, < and > change the time bend of a log that is
-read from a file.
+Columns stand for powers of ten; ``|`` are hits, ``#`` everything else. Keys: q quits, 0 to 9 set the refresh period to
+that power of two seconds, + and - change it, < and > change the time bend of a log read from a file.
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from varnishpy.http.dates import format_date
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.query import nth_field
 from varnishpy.log.selection import TagPatternError, match_tags
 from varnishpy.log.tags import TAGS, Tag
-from varnishpy.tools.columns import shorten
 from varnishpy.tools.follow import Background, Follower, pick, reading
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy hist"
 RESOLUTION = 100  # buckets per power of ten
 WINDOW = 1000  # values the histogram is made of
+_SHORTEST = 0.001  # refresh period in seconds
 
 OPTIONS = pick(
     "CdghLnQqrtTV",
@@ -132,7 +132,7 @@ class Histogram:
         """The picture: ``height`` lines, the topmost with the scale and ``head``."""
         profile = self.profile
         decades = profile.high - profile.low
-        step = max((width - 1) // decades, 1)
+        step = max(width // decades, 1)
         columns = step * decades
         misses, hits = self.columns(columns)
         rows = max(height - 3, 1)
@@ -163,6 +163,7 @@ class Gatherer:
     def __init__(self, histogram: Histogram, bend: float) -> None:
         self._histogram = histogram
         self.bend = bend
+        self.stamp = 0.0  # the latest moment in the log; known while time is bent
         self._log_start = 0.0
         self._real_start = time.monotonic()
 
@@ -191,7 +192,13 @@ class Gatherer:
                 self._wait_for(stamp)
             self._histogram.add(value, hit)
 
+    def change_bend(self, factor: float) -> None:
+        """Make time run faster or slower by this factor from here on; it runs as it does if it was not bent."""
+        self.bend = self.bend * factor if self.bend else 1.0
+        self._log_start = 0.0
+
     def _wait_for(self, stamp: float) -> None:
+        self.stamp = max(self.stamp, stamp)
         if not self._log_start:
             self._log_start = stamp
             self._real_start = time.monotonic()
@@ -207,34 +214,36 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
-_KEYS = "| hit, # other   period: 2^n s (0-9), half (+), double (-)"
-_BENDING = "   time: slower (<), faster (>)"
+_KEYS = "| hit, # other   period: 2^n s (0-9), half (+), double (-)   time (<, >)   quit (q)"
 
 
 def _watch(follower: Follower, log: Background, histogram: Histogram, gatherer: Gatherer, period: float) -> None:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
+    from varnishpy.tools.screen import DIM, screen
 
-    from varnishpy.tools.keys import keyboard
-
-    console = Console()
-    with keyboard() as key, Live(console=console, screen=True, auto_refresh=False) as live:
+    ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
+    with screen() as to:
         while not follower.stopping:
-            head = f", d = {period:g}" + (f", x {gatherer.bend:g}" if gatherer.bend else "")
-            head += f"  ({log.note})" if log.note else ""
-            picture = histogram.draw(console.width, console.height - 1, head)
-            foot = shorten(_KEYS + (_BENDING if gatherer.bend else "") + "   quit (q)", console.width)
-            live.update(Text(f"{picture}\n{foot}", no_wrap=True), refresh=True)
-            pressed = key(period)
-            if pressed in ("q", "Q", "\x03"):
-                break
-            if pressed.isdigit():
-                period = float(2 ** int(pressed))
-            elif pressed in ("+", "-"):
-                period = max(period / 2 if pressed == "+" else period * 2, 0.1)
-            elif pressed in ("<", ">") and gatherer.bend:
-                gatherer.bend *= 2 if pressed == ">" else 0.5
+            head = f", d = {period:g}"
+            if gatherer.bend:
+                head += f" @ {format_date(gatherer.stamp)} x {gatherer.bend:g}" if gatherer.stamp else ""
+            note = log.note or ident
+            to.clear()
+            lines = histogram.draw(to.width, to.height, head).split("\n")
+            if not lines[1].strip():  # no column reaches up to there
+                to.put(1, 0, _KEYS, DIM)
+            for number, line in enumerate(lines):
+                to.put(number, 0, line)
+            to.put(0, max(to.width - 1 - len(note), len(lines[0]) + 1), note)
+            to.show()
+            code = to.key(period)
+            if ord("0") <= code <= ord("9"):
+                period = float(2 ** (code - ord("0")))
+            elif code in (ord("+"), ord("-")):
+                period = max(period / 2 if code == ord("+") else period * 2, _SHORTEST)
+            elif code in (ord("<"), ord(">")):
+                gatherer.change_bend(2.0 if code == ord(">") else 0.5)
+            else:
+                to.common(code)
 
 
 def _run(argv: list[str]) -> None:
@@ -265,7 +274,7 @@ def _run(argv: list[str]) -> None:
     follower.setup()
     follower.on_group = gatherer.group
     with reading(follower) as log:
-        _watch(follower, log, histogram, gatherer, max(period, 0.1))
+        _watch(follower, log, histogram, gatherer, max(period, _SHORTEST))
 
 
 main = tool(_run)

@@ -66,6 +66,13 @@ class _Binary:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
+    @staticmethod
+    def keep_frames(selection: Selection) -> None:
+        """Records that transactions are put together by stay, whatever the options leave out."""
+        selection.option("x", "Link")  # not all others, should no option have been given
+        for name in ("Link", "Begin", "End"):
+            selection.option("i", name)
+
     def head(self) -> bytes:
         return FILE_IDS[self._follower.layout]
 
@@ -191,8 +198,10 @@ def _run(argv: list[str]) -> None:
         if letter != "g" or not isinstance(form, JsonForm):
             follower.option(letter, value)
     check_output(given, follower)
-    follower.setup()
+    if isinstance(form, _Binary):
+        form.keep_frames(follower.selection)
     writer = _Writer(form, open_output(given, follower, PROGRAM), follower.selection, ("u", "") in given)
+    follower.setup()
     follower.on_group = writer.group
     if follower.on_hup is not None:
         follower.on_hup = writer.reopen

@@ -7,7 +7,7 @@ from pathlib import Path
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.query import nth_field
 from varnishpy.log.record import Record
-from varnishpy.log.tags import TAGS, Tag
+from varnishpy.log.tags import TAGS, Tag, TagFlag
 from varnishpy.tools.follow import Follower, pick
 from varnishpy.tools.ncsa_format import (
     DEFAULT_FORMAT,
@@ -178,9 +178,15 @@ class _Digest:
     def _watched(self, record: Record) -> None:
         for watch in self._form.records:
             if watch.tag == record.tag:
-                text = after_prefix(record, watch.prefix) if watch.prefix else record.text
+                text = after_prefix(record, watch.prefix) if watch.prefix else _text(record)
                 if text is not None:
                     self._keep(watch, nth_field(text, watch.field) if watch.field else text, "once")
+
+
+def _text(record: Record) -> str:
+    """A payload; a tag whose octets are not safe is shown with all of them, the NUL at the end of a text included."""
+    info = TAGS.get(record.tag)
+    return str(record.data, "latin-1") if info is not None and info.flags & TagFlag.UNSAFE else record.text
 
 
 def _format_from(path: str) -> str:
@@ -220,8 +226,8 @@ def _run(argv: list[str]) -> None:
         form = Format(DEFAULT_FORMAT if wire is None else wire, as_json)
     except FormatError as error:
         raise ToolError(str(error)) from None
-    follower.setup()
     output = open_output(given, follower, PROGRAM)
+    follower.setup()
 
     def group(transactions: list[Transaction]) -> None:
         for transaction in transactions:

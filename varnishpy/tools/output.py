@@ -46,7 +46,8 @@ class FileOutput:
     :raises ToolError: it cannot be opened
     """
 
-    def __init__(self, path: str | None, append: bool) -> None:
+    def __init__(self, path: str | None, append: bool, program: str = "") -> None:
+        self._cannot = "Can't" if program == "varnishpy ncsa" else "Cannot"  # as the tools of Varnish say it
         self._path = None if path == "-" else path
         self._file = self._open(append)
         self.fresh = self._is_empty()
@@ -57,7 +58,7 @@ class FileOutput:
         try:
             return open(self._path, "ab" if append else "wb")
         except OSError as error:
-            raise ToolError(f"Cannot open output file {self._path} ({error.strerror})") from None
+            raise ToolError(f"{self._cannot} open output file ({error.strerror}): {self._path}") from None
 
     def _is_empty(self) -> bool:
         return self._path is None or not self._file.tell()
@@ -88,7 +89,7 @@ class FileOutput:
 def open_output(given: list[tuple[str, str]], follower: Follower, program: str) -> Output:
     """Open what the options ask for, and have SIGHUP reopen it if it is a file.
 
-    Call it when `check_output` has passed and the follower is set up, since that may go to the background.
+    Call it when `check_output` has passed. A syslog keeps its connection when the follower goes to the background.
 
     :raises ToolError: it cannot be opened
     """
@@ -97,7 +98,7 @@ def open_output(given: list[tuple[str, str]], follower: Follower, program: str) 
     if "S" in chosen:
         output = SyslogOutput(parse_syslog(chosen["S"], program.replace(" ", "-")), follower.on_notice)
     else:
-        output = FileOutput(chosen.get("w"), "a" in chosen)
+        output = FileOutput(chosen.get("w"), "a" in chosen, program)
         if chosen.get("w", "-") != "-":
             follower.on_hup = output.reopen
     follower.on_idle = output.flush

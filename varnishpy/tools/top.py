@@ -1,4 +1,4 @@
-"""``varnishpy top``: the most frequent log records, as varnishtop(1). The keys stand below the list."""
+"""``varnishpy top``: the most frequent log records, as varnishtop(1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.tags import TAGS, Tag
-from varnishpy.tools.columns import shorten
 from varnishpy.tools.follow import Background, Follower, pick, reading
 from varnishpy.tools.usage import Option, ToolError, parse, tool
 
@@ -73,42 +72,37 @@ class Ranking:
 
 
 def _live(follower: Follower, log: Background, ranking: Ranking) -> None:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
+    from varnishpy.tools.screen import DIM, Screen, screen
 
-    from varnishpy.tools.keys import keyboard
+    ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
 
-    console = Console()
-
-    def view() -> Text:
-        ident = follower.reader.read_text("Arg", "-i") or "" if follower.reader is not None else ""
+    def draw(to: Screen) -> None:
         rows = ranking.ranking()
-        room = max(console.height - 4, 1)
-        shown = rows[:room]
+        to.clear()
         note = f"{ident} ({log.note})" if log.note else ident
-        lines = [f"list length {len(rows)}".ljust(max(console.width - len(note) - 1, 0)) + note, ""]
-        lines += [shorten(f"{count:9.2f} {name:<{_WIDEST}} {text}", console.width) for count, name, text in shown]
-        lines += [""] * (room - len(shown))
-        return Text("\n".join([*lines, shorten(_KEYS, console.width)]), no_wrap=True)
+        head = f"list length {len(rows)}"
+        to.put(0, 0, head)
+        to.put(0, max(to.width - len(note) - 1, len(head) + 1), note)
+        to.put(to.height - 1, 0, _KEYS, DIM)
+        for line, (count, name, text) in enumerate(rows[: max(to.height - 3, 0)], 2):
+            to.put(line, 0, f"{count:9.2f} {name:<{_WIDEST}} {text[: to.width - 20]}")
+        to.show()
 
-    with keyboard() as key, Live(view(), console=console, screen=True, auto_refresh=False) as live:
-        due = time.monotonic() + 1
+    with screen() as to:
+        due = 0.0
         while not follower.stopping:
-            live.update(view(), refresh=True)
-            pressed = key(max(0.0, due - time.monotonic()))
-            if pressed in ("q", "Q", "\x03", "\x11"):
-                return
-            if pressed == "c":
-                ranking.clear()
-            elif pressed == "f":
+            draw(to)
+            if time.monotonic() >= due:
+                due = time.monotonic() + 1
+                if not log.ended:
+                    ranking.fade(max(to.height - 3, 1))
+            code = to.key(due - time.monotonic())
+            if code == ord("f"):
                 ranking.first_field = not ranking.first_field
+            if code in (ord("c"), ord("f")):
                 ranking.clear()
-            if time.monotonic() < due:
-                continue
-            due = time.monotonic() + 1
-            if not log.ended:
-                ranking.fade(max(console.height - 3, 1))
+            else:
+                to.common(code)
 
 
 def _run(argv: list[str]) -> None:

@@ -43,7 +43,9 @@ class Option:
 
 
 # names that scripts look for in the first line of a usage text
-_MATCHED = {"varnishpy adm": "varnishadm"}
+_MATCHED = {f"varnishpy {word}": f"varnish{word}" for word in ("adm", "hist", "log", "ncsa", "stat", "top")}
+# of the program whose manual pages ours follow; scripts look for the first line
+VARNISH_COPYRIGHT = ("Copyright (c) 2006 Verdens Gang AS", "Copyright (c) 2006-2026 Varnish Software")
 # every tool has them: a letter shows in a table that has it, a long name works everywhere
 _LONG = {"help": "h", "version": "V"}
 
@@ -62,7 +64,10 @@ def usage(program: str, options: Sequence[Option], words: str = "") -> str:
 
 def version(program: str) -> str:
     """What ``-V`` prints."""
-    return f"{program} (varnishpy-{__version__})"
+    lines = [f"{program} (varnishpy-{__version__})"]
+    if known := _MATCHED.get(program):
+        lines += [f"Modelled on {known} of Varnish, which is", *VARNISH_COPYRIGHT]
+    return "\n".join(lines)
 
 
 def parse(program: str, options: Sequence[Option], argv: list[str], error_status: int = 1) -> list[tuple[str, str]]:

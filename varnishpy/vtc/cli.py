@@ -25,6 +25,7 @@ USAGE_ERROR = 2
 PROGRAM: Final = "varnishpy test"
 OPTIONS: Final = [
     Option("b:", "[-b <size>]", "Size of a test's log buffer (default: 1M)"),
+    Option("C", "[-C]", "Clean up after tests from a process of its own: taken as given, it is always so"),
     Option("D:", "[-D <name=value>]", "Define a macro; -D varnishd=PROGRAM tests that program"),
     Option("h", "[-h]", "Usage help", "help"),
     Option("i", "[-i]", "We are in the source tree: 'feature topbuild' holds"),
@@ -156,6 +157,8 @@ class Command:
                     options.buffer_size = max(numbers.size(value), 4096)
                 except ValueError as error:
                     raise UsageError(f"{PROGRAM}: Cannot parse b opt '{value}': {error}") from None
+            case "C":
+                pass  # the runner cleans up after its workers
             case "D":
                 name, equals, text = value.partition("=")
                 if not equals or not name:
@@ -225,7 +228,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         command = Command(argv)
         if not command.words:
-            raise UsageError(f"{PROGRAM}: no file to test\n{usage(PROGRAM, OPTIONS, WORDS)}")
+            text = usage(PROGRAM, OPTIONS, WORDS)
+            if command.compat:  # vtest's first word
+                text = text.replace("Usage:", "usage:", 1)
+            raise UsageError(f"{PROGRAM}: no file to test\n{text}")
     except UsageError as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
