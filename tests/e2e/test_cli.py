@@ -168,6 +168,22 @@ def test_bans(cache: Cache, origin: Origin) -> None:
     assert cache.get("/x").body == b"2"
     assert "req.url == /x" in cache.cli("ban.list")
     assert any(row["spec"] == "req.url == /x" for row in elements(cache, "ban.list -j"))
+
+
+def test_bans_in_other_scripts_than_latin(cache: Cache, origin: Origin) -> None:
+    """Headers have UTF-8, and so has the CLI."""
+
+    @origin.page("/x")
+    def page(exchange: Exchange) -> None:
+        exchange.answer(b"%d" % origin.hits["/x"], cache_control="max-age=60", x_city="Zürich €")
+
+    for number, words in enumerate([("==", "Zürich €"), ("~", "^Z.*€$")], 1):
+        assert cache.get("/x").body == b"%d" % number
+        cache.cli("ban", "obj.http.X-City", *words)
+        assert words[1] in cache.cli("ban.list")
+        assert any(words[1] in row["spec"] for row in elements(cache, "ban.list -j"))
+    assert cache.get("/x").body == b"3"
+    assert cache.cli_result("ban", "€", "~", "x") == (106, 'Unknown or unsupported field "€"')
     assert cache.cli_result("ban", "req.nosuch", "==", "/x")[0] == 106
 
 

@@ -8,7 +8,7 @@ import pytest
 from varnishpy.log.cursor import FILE_IDS, Chunk, FileCursor, LogError
 from varnishpy.log.grouping import Grouper, Transaction
 from varnishpy.log.printing import print_group
-from varnishpy.log.query import QueryError, nth_field, parse_query
+from varnishpy.log.query import QueryError, nth_field, parse_query, parse_user_query
 from varnishpy.log.record import Record, encode
 from varnishpy.log.selection import Selection, SelectionError, TagPatternError, match_tags
 from varnishpy.log.tags import Tag
@@ -173,6 +173,16 @@ def test_queries(query: str, answer: bool | None) -> None:
             parse_query(query)
     else:
         assert parse_query(query)(GROUP) is answer
+
+
+def test_queries_in_other_scripts_than_latin() -> None:
+    """The log has UTF-8; what is wrong is told as it was written."""
+    record = Record(int(Tag.ReqHeader), 3, True, False, "City: Zürich €".encode())
+    group = [Transaction(1, 3, 2, "req", "rxreq", [record])]
+    for query in ("ReqHeader:City eq 'Zürich €'", "ReqHeader ~ 'Z.*€$'"):
+        assert parse_user_query(query)(group)
+    with pytest.raises(QueryError, match='"€"'):
+        parse_user_query('ReqHeader ~ "€" x')
 
 
 def test_caseless_queries() -> None:

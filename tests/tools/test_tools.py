@@ -350,6 +350,11 @@ def test_a_socket_that_cannot_be_made(tmp_path: Path) -> None:
         StatsSocket(tmp_path / "nowhere" / "stats.sock", {})
 
 
+@pytest.mark.parametrize("target", ["//[x", "http://[/", "//[::1"])
+def test_a_target_that_is_no_url_is_refused(stats_socket: StatsSocket, target: str) -> None:
+    assert talk(stats_socket.path, f"GET {target} HTTP/1.0\r\n\r\n".encode())[0] == 400
+
+
 def test_a_long_path_will_do(tmp_path: Path) -> None:
     directory = tmp_path / ("d" * 100)
     directory.mkdir()

@@ -129,7 +129,7 @@ CAMPAIGNS: Final[Mapping[str, Campaign]] = {
     "clock": Campaign("the clock of the wall is set, by hours, both ways", act=_set_clock, ages=False),
     "signals": Campaign("signals come at any moment; the process is stopped and goes on", act=_signal),
     "kill": Campaign("the child is killed", act=_kill, dies=True),
-    "storage": Campaign("storage is far too small", storage="malloc,300k", words=("-s", "Transient=malloc,3m")),
+    "storage": Campaign("storage is far too small", storage="malloc,1m", words=("-s", "Transient=malloc,3m")),
     "workspace": Campaign(
         "workspaces are far too small",
         words=("-p", "workspace_client=9k", "-p", "workspace_backend=1k", "-p", "http_resp_hdr_len=400b"),

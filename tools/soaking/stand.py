@@ -129,7 +129,16 @@ def stand(*words: str, storage: str = "malloc,24m", faults: bool = False, status
         shim = Shim(directory) if faults else None
         environment: Mapping[str, str] = shim.environment if shim is not None else {}
         line = ["-f", str(file), "-a", "http=127.0.0.1:0", "-a", f"https=127.0.0.1:0,HTTPS,cert={CERTIFICATE}"]
-        line += ["-s", f"s0={storage.format(directory=directory)}", "-l", "8m", "-p", "default_grace=0"]
+        line += [
+            "-s",
+            f"s0={storage.format(directory=directory)}",
+            "-l",
+            "8m",
+            "-p",
+            "default_grace=0",
+            "-p",
+            "timeout_idle=60",
+        ]
         line += ["-p", "feature=+http2,+esi_disable_xml_check", *words]
         try:
             with running(directory / "v", *line, status=status, environment=environment) as cache:

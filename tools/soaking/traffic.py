@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,15 +29,19 @@ class Tally:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     mistakes: list[str] = field(default_factory=list)
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=20))  # the last ones
     sent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, outcome: str, mistake: str = "") -> None:
+    def note(self, outcome: str, mistake: str = "", error: str = "") -> None:
         """One request is over."""
+        now = time.strftime("%H:%M:%S")
         with self.lock:
             self.outcomes[outcome] += 1
             if mistake:
-                self.mistakes.append(f"{time.strftime('%H:%M:%S')} {mistake}")
+                self.mistakes.append(f"{now} {mistake}")
+            if error:
+                self.errors.append(f"{now} {error}")
 
     def count_sent(self, number: int = 1) -> None:
         """Requests leave."""
@@ -118,7 +122,7 @@ class Client(threading.Thread):
                 self._tally.note(f"{self._sort}: a part is missing")
                 self._drop()
             except (OSError, http.client.HTTPException, AssertionError) as error:
-                self._tally.note(f"{self._sort}: {type(error).__name__}")
+                self._tally.note(f"{self._sort}: {type(error).__name__}", error=f"{self.name}: {error}")
                 self._drop()
         self._drop()
 

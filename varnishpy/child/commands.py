@@ -13,6 +13,7 @@ from varnishpy import log
 from varnishpy.backends import admin
 from varnishpy.backends.director import Director
 from varnishpy.base import clock, panic, testable_random
+from varnishpy.base.wiretext import from_wire, to_wire
 from varnishpy.cli.dispatch import CliCall, Dispatcher, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
 from varnishpy.cli.vcl_list import list_text
@@ -124,15 +125,15 @@ class ChildCommands:
     # -- bans, backends --------------------------------------------------------------------------------------------
 
     def ban(self, call: CliCall) -> str:
-        error = self._child.bans.ban_words(call.args)
+        error = self._child.bans.ban_words([to_wire(word) for word in call.args])
         if error is not None:
-            raise CliError(PARAM, error)
+            raise CliError(PARAM, from_wire(error))
         return ""
 
     def ban_list(self, call: CliCall) -> str:
         if call.json:
-            return _json(call, self._child.bans.list_json())
-        return self._child.bans.list_text()
+            return _json(call, [{**row, "spec": from_wire(str(row["spec"]))} for row in self._child.bans.list_json()])
+        return from_wire(self._child.bans.list_text())
 
     def backend_list(self, call: CliCall) -> str:
         detailed, as_json = False, call.json

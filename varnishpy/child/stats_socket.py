@@ -26,7 +26,7 @@ from varnishpy.child import metrics
 from varnishpy.child.stats_documents import counters_json, group_json, latencies_json, to_json
 from varnishpy.log.cursor import LogError, LogOverrun, RingCursor
 from varnishpy.log.grouping import MODES, Grouper
-from varnishpy.log.query import QueryError, Test, parse_query
+from varnishpy.log.query import QueryError, Test, parse_user_query
 from varnishpy.stats.latency import Latencies
 
 MOST_CLIENTS = 16
@@ -234,8 +234,12 @@ class StatsSocket:
             return None, b""
         keep = words[2] == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
         accept = fields.get("accept", "").lower()
-        target = urlsplit(words[1])
-        query = parse_qs(target.query, keep_blank_values=True)
+        try:
+            target = urlsplit(words[1])
+            query = parse_qs(target.query, keep_blank_values=True)
+        except ValueError:
+            self._send(client, _Answer(400, "text/plain", b"not a request target\n"), False, False)
+            return None, b""
         return _Asked(words[0], unquote(target.path), query, keep, accept), rest
 
     def _refusal(self, fields: Mapping[str, str]) -> Refusal | None:
@@ -300,7 +304,7 @@ class StatsSocket:
         test: Test | None = None
         try:
             if "q" in asked.query:
-                test = parse_query("\n".join(asked.query["q"]))
+                test = parse_user_query("\n".join(asked.query["q"]))
             if mode not in MODES or not count.isdigit():
                 raise ValueError(f"g is one of {', '.join(MODES)}; k is a number of transactions")
         except (QueryError, ValueError) as error:

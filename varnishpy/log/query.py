@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from varnishpy.base.wiretext import from_wire, to_wire
 from varnishpy.log.grouping import Transaction
 from varnishpy.log.pattern import PatternError, compile_search
 from varnishpy.log.record import Record
@@ -407,5 +408,13 @@ def _selector(tags: frozenset[int], low: int, high: int, prefix: str, field: int
 
 
 def parse_query(text: str, caseless: bool = False) -> Test:
-    """Compile a query to a function of a group. Raises QueryError."""
+    """Compile a query, a wire string as records are, to a function of a group. Raises QueryError."""
     return _Parser(text, caseless).queries()
+
+
+def parse_user_query(text: str, caseless: bool = False) -> Test:
+    """As `parse_query`, of text as users write it, which the log has in UTF-8. Raises QueryError, for users too."""
+    try:
+        return parse_query(to_wire(text), caseless)
+    except QueryError as error:
+        raise QueryError(from_wire(str(error))) from None

@@ -20,10 +20,11 @@ from typing import BinaryIO
 
 from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.units import UnitError, parse_duration
+from varnishpy.base.wiretext import to_wire
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.log.cursor import FileCursor, LogError, LogGone, RingCursor
 from varnishpy.log.grouping import MODES, Grouper, Transaction
-from varnishpy.log.query import QueryError, Test, parse_query
+from varnishpy.log.query import QueryError, Test, parse_user_query
 from varnishpy.log.selection import Selection, SelectionError
 from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.tools.daemonize import daemonize
@@ -180,7 +181,7 @@ class Follower:
             setattr(self, texts[letter], value)
         elif letter in "iIxX":
             try:
-                self.selection.option(letter, value)
+                self.selection.option(letter, to_wire(value))
             except SelectionError as error:
                 raise ToolError(str(error)) from None
         elif letter == "g":
@@ -246,7 +247,7 @@ class Follower:
             raise ToolError("Daemon cannot read from stdin")
         if self.queries:
             try:
-                self._query = parse_query("\n".join(self.queries), self.selection.caseless)
+                self._query = parse_user_query("\n".join(self.queries), self.selection.caseless)
             except QueryError as error:
                 raise ToolError(f"Query expression error:\n{error}") from None
         self._grouper = Grouper(
