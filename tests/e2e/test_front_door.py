@@ -159,11 +159,29 @@ def test_another_users_instance(short_tmp: Path) -> None:
     program = (
         "import os, sys; from varnishpy.shm.reader import SetReader, VsmError; from pathlib import Path\n"
         f"os.setgid({other.pw_gid}); os.setuid({other.pw_uid})\n"
-        "try: SetReader(Path(sys.argv[1])).attach(0)\n"
+        "try: SetReader(Path(sys.argv[1])).attach(None)\n"  # for ever, if it waited
         "except VsmError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(theirs)], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"Could not get hold of {theirs}: permission denied, it belongs to root\n", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_port_for_root(short_tmp: Path) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 80:
+        pytest.skip("every port is for everybody here")
+    other = pwd.getpwnam("nobody")
+    program = (
+        "import encodings.idna, os; from varnishpy.base.endpoint import EndpointError, open_listen, parse_listen\n"
+        f"os.setgid({other.pw_gid}); os.setuid({other.pw_uid})\n"
+        "try: open_listen(parse_listen('127.0.0.1:79', 'a0'), 10)\n"
+        "except EndpointError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == (
+        "Could not get socket 127.0.0.1:79: Permission denied (in -a)\n"
+        "(ports below 1024 are for root: try -a 127.0.0.1:6081)\n"
+    ), done.stderr
 
 
 def test_a_demo_ends_when_nobody_reads_it(short_tmp: Path) -> None:

@@ -367,7 +367,10 @@ def _open(address: Address, text: str, option: str, taken: dict[SockAddr, str]) 
                 # a host without IPv6 still resolves localhost to ::1, and binding it says so in either way
                 if failure.errno == errno.EAFNOSUPPORT or (failure.errno == errno.EADDRNOTAVAIL and len(found) > 1):
                     continue
-                raise EndpointError(f"Could not get socket {text}: {failure.strerror} (in {option})") from None
+                advice = ""
+                if failure.errno == errno.EACCES and family != socket.AF_UNIX:
+                    advice = f"\n(ports below 1024 are for root: try {option} 127.0.0.1:6081)"
+                raise EndpointError(f"Could not get socket {text}: {failure.strerror} (in {option}){advice}") from None
             taken[family, sockaddr if address.path else opened[-1].getsockname()] = text
     except BaseException:
         close_all(opened)

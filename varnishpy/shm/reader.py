@@ -156,25 +156,27 @@ class SetReader:
                 if progress is not None and rounds > 4:
                     progress("\n")
                 return
-            if deadline is not None and deadline <= time.monotonic():
+            forbidden = self._forbidden()
+            if forbidden or (deadline is not None and deadline <= time.monotonic()):
                 if progress is not None and rounds > 4:
                     progress("\n")
-                raise VsmError(self._why_not())
+                raise VsmError(forbidden or "Could not get hold of varnishd, is it running?")
             rounds += 1
             if progress is not None and not rounds % 4:
                 progress(".")
             time.sleep(0.25)
         raise VsmError("Attach interrupted")
 
-    def _why_not(self) -> str:
-        """Why there is no instance to be seen."""
+    def _forbidden(self) -> str:
+        """Whose the instance is, if we may not look into it, which no wait changes; else empty."""
         try:
-            (self.workdir / MANAGER_SET / INDEX).read_bytes()
+            with open(self.workdir / MANAGER_SET / INDEX, "rb"):
+                return ""
         except PermissionError:
-            return f"Could not get hold of {self.workdir}: permission denied, it belongs to {_owner(self.workdir)}"
+            pass
         except OSError:
-            pass  # there is none
-        return "Could not get hold of varnishd, is it running?"
+            return ""  # there is none
+        return f"Could not get hold of {self.workdir}: permission denied, it belongs to {_owner(self.workdir)}"
 
     def find(self, category: str, ident: str | None = None) -> list[Entry]:
         """Entries of a class (and name), the manager's first."""
