@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.builders import make_env, make_session
 from varnishpy import stats
 from varnishpy.backends import FetchError
 from varnishpy.backends.errors import RequestBodyError
@@ -610,16 +611,6 @@ def test_waiting_in_vain(rig: Any, origin: Any, scripts: Any) -> None:
 # -- PROXY, via, pipe --------------------------------------------------------------------------------------------------
 
 
-class Address:
-    def __init__(self, ip: str, port: int) -> None:
-        self.ip, self.port = ip, port
-
-
-class Sess:
-    client_ip = Address("192.0.2.1", 1234)
-    server_ip = Address("192.0.2.2", 80)
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_proxy_header_is_sent_and_the_connection_not_kept(rig: Any, origin: Any, version: int) -> None:
     seen: list[bytes] = []
@@ -634,7 +625,7 @@ def test_proxy_header_is_sent_and_the_connection_not_kept(rig: Any, origin: Any,
     origin.scripts = [script]
     backend = rig.backend(origin, proxy_header=version)
     bo = rig.bo()
-    bo.sess = Sess()
+    bo.sess = make_session(make_env(), client="192.0.2.1", port=1234, server="192.0.2.2")
     assert rig.fetch(backend, bo) == b"ok"
     if version == 1:
         assert seen[0].startswith(b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\nGET / ")

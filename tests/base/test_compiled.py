@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import hashlib
 import os
+import runpy
 import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -116,16 +118,31 @@ def test_every_exception_is_a_module_and_says_why() -> None:
         assert len(why.split()) > 3, name
 
 
+def caught(function: ast.AST) -> dict[str, set[str]]:
+    """The names that exceptions get in a function, each with the types that it stands for."""
+    found: dict[str, set[str]] = {}
+    inner = list(ast.iter_child_nodes(function))
+    while inner:
+        node = inner.pop()
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+            found.setdefault(node.name, set()).add(ast.unparse(node.type))
+        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            inner.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_no_name_stands_for_exceptions_of_two_types() -> None:
+    """The compiler takes the first type for the type of all, and raises `TypeError` for the second."""
+    wrong = []
+    for path in runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["modules"]():
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.FunctionDef):
+                wrong += [f"{path} {node.name}: {name}" for name, types in caught(node).items() if len(types) > 1]
+    assert wrong == []
+
+
 def test_the_compiler_takes_the_source(tmp_path: Path) -> None:
     """Translated to C, without a C compiler; what only shows when it runs is for `make test-compiled`."""
-    translate = f"""
-import runpy
-from mypyc.build import mypyc_build
-from mypyc.options import CompilerOptions
-found = runpy.run_path("setup.py", run_name="setup")
-options = CompilerOptions(multi_file=True, group_name=found["GROUP"], target_dir={str(tmp_path)!r})
-mypyc_build(["--config-file", "setup.cfg", *found["modules"]()], compiler_options=options)
-"""
-    done = run("-c", translate)
+    done = run("tests/base/translating.py", str(tmp_path))
     complaints = [line for line in done.stdout.splitlines() if " warning: " not in line]
     assert (done.returncode, complaints) == (0, []), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.builders import make_env, make_request, make_session, make_worker
@@ -72,6 +73,7 @@ class Cache:
         keep: float = 0.0,
         flags: int = 0,
         vary: str | None = None,
+        fields: Iterable[tuple[str, str]] = (),
         body: bytes = b"body",
         age: float = 0.0,
         finish: bool = True,
@@ -81,6 +83,8 @@ class Cache:
         stobj = self.stevedore.new_object(oc, 100)
         stobj.headers.status = 200
         stobj.headers.add("Content-Type", "text/plain")
+        for name, value in fields:
+            stobj.headers.add(name, value)
         if vary is not None:
             stobj.headers.add("Vary", vary)
             oc.vary = build(stobj.headers, req.http)

@@ -9,7 +9,7 @@ from tests.waiting import wait_for
 from varnishpy import log, stats
 from varnishpy.base import clock
 from varnishpy.cache.hash import Lookup
-from varnishpy.cache.objcore import EXP_NEW, EXP_REFD
+from varnishpy.cache.objcore import EXP_NEW, EXP_REFD, ObjectCore
 from varnishpy.log.memory import captured
 from varnishpy.log.tags import Tag
 
@@ -66,15 +66,17 @@ def test_removed_before_it_was_inserted(cache: Cache) -> None:
     req = cache.request()
     _, _, busy = cache.lookup(req)
     assert busy is not None
-    real_insert = cache.expiry.insert
+    met: list[tuple[str, int]] = []
 
-    def purge_first(wrk: object, oc: object) -> None:
-        assert busy.exp_flags == EXP_REFD | EXP_NEW
-        cache.hash.purge(cache.wrk, req.digest, req.t_req)
-        real_insert(wrk, oc)  # type: ignore[arg-type]
+    def purge_first(event: str, oc: ObjectCore) -> None:
+        met.append((event, oc.exp_flags))
+        if event == "insert":
+            cache.hash.purge(cache.wrk, req.digest, req.t_req)
 
-    cache.expiry.insert = purge_first  # type: ignore[method-assign]
+    cache.expiry.subscribe(purge_first)
     cache.fetch(req, busy)
+    cache.expiry.unsubscribe(purge_first)
+    assert met == [("insert", EXP_REFD | EXP_NEW), ("expire", 0)]
     assert cache.lookup(cache.request())[0] is Lookup.MISS
     assert cache.expiry.pending() == 0
 

@@ -17,19 +17,7 @@ from varnishpy.cache.objcore import ObjectCore
 
 def put(cache: Cache, url: str, *lines: tuple[str, str], ttl: float = 120.0) -> ObjectCore:
     """An object with these headers."""
-    new_object = cache.stevedore.new_object
-
-    def with_headers(oc: ObjectCore, size: int) -> object:
-        stobj = new_object(oc, size)
-        for name, value in lines:
-            stobj.headers.add(name, value)
-        return stobj
-
-    cache.stevedore.new_object = with_headers  # type: ignore[method-assign, assignment]
-    try:
-        return cache.insert(url, ttl=ttl)
-    finally:
-        cache.stevedore.new_object = new_object  # type: ignore[method-assign]
+    return cache.insert(url, ttl=ttl, fields=lines)
 
 
 def urls(cache: Cache) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from varnishpy.http.control import Control, in_force, names_in, understood
 from varnishpy.http.message import Message
-from varnishpy.http.structured import StructuredError, Token, parse_dictionary, parse_list
+from varnishpy.http.structured import Boolean, StructuredError, Token, parse_dictionary, parse_list
 
 CDN = ("cdn-cache-control",)
 
@@ -26,15 +26,15 @@ def message(**fields: str) -> Message:
     ("text", "members"),
     [
         ("", {}),
-        ("a", {"a": True}),
-        ("a=1, b=-2.5;x=1,\tc", {"a": 1, "b": -2.5, "c": True}),
+        ("a", {"a": Boolean.TRUE}),
+        ("a=1, b=-2.5;x=1,\tc", {"a": 1, "b": -2.5, "c": Boolean.TRUE}),
         ('a="x\\"y\\\\"', {"a": 'x"y\\'}),
         ("a=b/c:d", {"a": "b/c:d"}),
         ("a=:aGk=:", {"a": b"hi"}),
-        ("a=?1, b=?0", {"a": True, "b": False}),
+        ("a=?1, b=?0", {"a": Boolean.TRUE, "b": Boolean.FALSE}),
         ('a=("x" y;q=1 2);z', {"a": ["x", "y", 2]}),
         ("a=1, a=2", {"a": 2}),
-        ("a;x;y=2", {"a": True}),
+        ("a;x;y=2", {"a": Boolean.TRUE}),
         ("  a=1  ", {"a": 1}),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tests.builders import make_env
 from tests.h2.conversation import GET_BLOCK, Frame
 from tests.waiting import wait_for
 from varnishpy.h2 import frames
@@ -20,22 +21,6 @@ from varnishpy.threads import Pool, Priority
 from varnishpy.vcl.tasks import ListenInfo
 
 
-class FakeHash:
-    """A waiting list."""
-
-    def __init__(self) -> None:
-        self.waiting: set[Request] = set()
-        self.walked: list[Request] = []
-
-    def walk_away(self, req: Request) -> bool:
-        if req in self.waiting:
-            self.waiting.discard(req)
-            self.walked.append(req)
-            req.waiting_on = None
-            return True
-        return False
-
-
 class Room:
     """A cache process with nothing but the HTTP/2 engine in it."""
 
@@ -44,10 +29,9 @@ class Room:
         self.pool = Pool("0", active)
         for _ in range(12):
             self.pool.breed()
-        self.hash = FakeHash()
         self.env = SimpleNamespace(
             pools=SimpleNamespace(any=lambda: self.pool),
-            hash=self.hash,
+            hash=make_env().hash,
             draining=False,
             stevedores={},
             transports={},

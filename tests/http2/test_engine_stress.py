@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import make_worker
 from tests.conftest import Setting
 from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
@@ -28,7 +29,9 @@ from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base import workspace
 from varnishpy.base.wakeup import Wakeup
-from varnishpy.cache.objhead import ObjectHead, WaitEntry
+from varnishpy.cache import waitinglist
+from varnishpy.cache.objcore import ObjectCore
+from varnishpy.cache.objhead import ObjectHead
 from varnishpy.h2 import frames, inbox
 from varnishpy.h2.connection import Connection
 from varnishpy.h2.inbox import Inbox
@@ -40,6 +43,7 @@ from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
 from varnishpy.request.vdp import Chain, DeliveryProcessor, Pump
 from varnishpy.storage.source import BytesSource, SourceError
+from varnishpy.threads import Worker
 
 SECONDS = 4.0
 CLIENTS = 4
@@ -89,36 +93,26 @@ class StallingLock:
 class WaitingList:
     """A waiting list with a thread that takes requests off it again."""
 
-    def __init__(self, room: Room, stalls: Stalls) -> None:
+    def __init__(self, room: Room, stalls: Stalls, wrk: Worker) -> None:
         self.room = room
         self.stalls = stalls
-        self.lock = threading.Lock()
-        self.waiting: list[Request] = []
+        self.head = ObjectHead(b"")
+        self.wrk = wrk
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._rush)
 
-    def add(self, req: Request) -> None:
-        with self.lock:
-            req.waiting_on = WaitEntry(req, ObjectHead(b""), 1)
-            self.waiting.append(req)
-
-    def walk_away(self, req: Request) -> bool:
-        with self.lock:
-            if req not in self.waiting:
-                return False
-            self.waiting.remove(req)
-            req.waiting_on = None
-            return True
+    def add(self, wrk: Any, req: Request) -> None:
+        with self.head.lock:
+            waitinglist.join(wrk, self.head, req)
 
     def _rush(self) -> None:
         while not self.over.wait(0.002):
-            with self.lock:
-                rushed, self.waiting = self.waiting, []
-                for req in rushed:
-                    req.waiting_on = None
-            for req in rushed:
+            with self.head.lock:
+                woken = waitinglist.rush(self.wrk, ObjectCore(self.head, 0)) or ()
+            for req in woken:
+                req.objcore = req.waiting_on = None  # as a lookup does
                 self.stalls.maybe()
-                self.room.transport.reembark(req)
+                self.room.transport.reembark(req)  # type: ignore[arg-type]
 
 
 class Balky(DeliveryProcessor):
@@ -199,7 +193,7 @@ class Handler:
 
     def wait(self, wrk: Any, req: Request) -> Step:
         self.again.add(req.vxid)
-        self.waiting.add(req)
+        self.waiting.add(wrk, req)
         return Step.DISEMBARK
 
     def fail(self, wrk: Any, req: Request) -> Step:
@@ -305,14 +299,14 @@ def left(*classes: type) -> list[Any]:
 def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> None:
     setting("h2_inline", inline)
     kinds = (Stream, Request, Connection, Http2Session, workspace.WorkspaceEmulator)
+    rusher = make_worker()  # before things are counted: its pool's descriptors stay
     already = {id(thing) for thing in left(*kinds)}
     live = stats.main.get("h2_sessions_live")
     descriptors = len(os.listdir("/proc/self/fd"))
     failures: list[Any] = []
     hook, threading.excepthook = threading.excepthook, failures.append
     room = Room()
-    waiting = WaitingList(room, hostile)
-    room.hash = room.env.hash = waiting  # type: ignore[assignment]
+    waiting = WaitingList(room, hostile, rusher)
     handler = room.run = Handler(room, hostile, waiting)
     waiting.thread.start()
     clients = [Rowdy(room, time.monotonic() + SECONDS) for _ in range(CLIENTS)]
@@ -328,7 +322,7 @@ def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> N
         wait_for(lambda: stats.main.get("h2_sessions_live") == live, "the gauge of sessions to go back", PATIENCE)
         waiting.over.set()
         waiting.thread.join(PATIENCE)
-        assert not waiting.waiting
+        assert not waiting.head.waiting
     finally:
         waiting.over.set()
         room.stop()

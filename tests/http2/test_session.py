@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hpack
@@ -17,17 +16,17 @@ from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
 from varnishpy import stats
 from varnishpy.base.panic import Panic, present
+from varnishpy.base.tls_info import TlsInfo
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.objhead import ObjectHead, WaitEntry
+from varnishpy.cache.waitinglist import join
 from varnishpy.h2 import frames
 from varnishpy.h2.ending import reset
 from varnishpy.h2.receive import HANDLERS
 from varnishpy.h2.stream import advance
 from varnishpy.h2.tables import PREFACE, SE, Event, F
 from varnishpy.http2.deliver import stream_of
-from varnishpy.http2.request_desk import RequestDesk
 from varnishpy.http2.session import Http2Session
-from varnishpy.http2.sleep import Sleep
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import BodyError
@@ -299,10 +298,12 @@ def test_waiting_requests_come_back(room: Room) -> None:
 
 def test_waiting_requests_walk_away_when_the_client_leaves(room: Room) -> None:
     arrived = threading.Event()
+    head = ObjectHead(b"")
+    killed = stats.main.get("busy_killed")
 
     def wait(wrk: Any, req: Request) -> Step:
-        req.waiting_on = WaitEntry(req, ObjectHead(b""), 1)
-        room.hash.waiting.add(req)
+        with head.lock:
+            join(wrk, head, req)
         arrived.set()
         return Step.DISEMBARK
 
@@ -311,7 +312,8 @@ def test_waiting_requests_walk_away_when_the_client_leaves(room: Room) -> None:
     assert arrived.wait(5)
     client.sock.close()
     wait_for(lambda: room.sessions[0].ended)
-    assert len(room.hash.walked) == 1
+    assert not head.waiting
+    assert stats.main.get("busy_killed") == killed + 1
     assert len(room.finished) == 1
 
 
@@ -341,32 +343,47 @@ def test_a_request_lost_in_its_thread_keeps_no_socket(room: Room) -> None:
     assert room.finished[0].doclose == "TX_ERROR"
 
 
-def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+class Gate:
+    """A lock at which a thread stands still first: it says so by one event, and goes on with another."""
+
+    def __init__(self, stands: Callable[[], bool], here: threading.Event, go_on: threading.Event) -> None:
+        self.lock = threading.Lock()
+        self.stands = stands
+        self.here = here
+        self.go_on = go_on
+
+    def __enter__(self) -> bool:
+        if self.stands():
+            self.here.set()
+            assert self.go_on.wait(10)
+        return self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_a_late_signal_does_not_disturb_who_clears_up(room: Room) -> None:
     """A request thread stands still between its post and the signal for it, until the session has no thread any more
     and another request thread is just seeing to its end.
     """
     events = {name: threading.Event() for name in ("both in", "post", "late", "signal", "leave", "clearing", "go on")}
     threads: dict[int, int] = {}
-    signal, walk_away = Sleep.wake, RequestDesk.walk_away
 
-    def late_signal(self: Any) -> None:
-        if threading.get_ident() == threads.get(1) and not events["late"].is_set():
-            events["late"].set()
-            assert events["signal"].wait(10)
-        signal(self)
+    def is_late() -> bool:
+        return threading.get_ident() == threads[1] and not events["late"].is_set()
 
-    def slow_walk_away(self: Any, stream: Any) -> None:
-        if threading.get_ident() == threads.get(3):
-            events["clearing"].set()
-            assert events["go on"].wait(10)
-        walk_away(self, stream)
+    def is_clearing() -> bool:
+        return threading.get_ident() == threads[3]
 
-    monkeypatch.setattr(Sleep, "wake", late_signal)
-    monkeypatch.setattr(RequestDesk, "walk_away", slow_walk_away)
+    # who sees to the end of a session takes its requests off their waiting lists
+    head = ObjectHead(b"")
+    head.lock = Gate(is_clearing, events["clearing"], events["go on"])  # type: ignore[assignment]
 
     def run(wrk: Any, req: Request) -> Step:
         number = stream_of(req).number
         threads[number] = threading.get_ident()
+        if number == 1:
+            req.waiting_on = WaitEntry(req, head, 1)
         if len(threads) == 2:
             events["both in"].set()
         with wrk.blocking():
@@ -380,6 +397,10 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room, monkeypatch: p
     assert events["both in"].wait(10)
     h2 = present(room.sessions[0].h2, "h2")
     wait_for(lambda: h2.inbox.asleep)
+    session = h2.host
+    assert isinstance(session, Http2Session)
+    wakeup = present(session._sleep._wakeup, "the thread sleeps")
+    wakeup._lock = Gate(is_late, events["late"], events["signal"])  # type: ignore[assignment]
     events["post"].set()
     assert events["late"].wait(10)
     client.sock.close()
@@ -597,7 +618,7 @@ class RecordSocket:
 def test_sockets_that_work_in_records(room: Room) -> None:
     def enter(wrk: Any, sess: Session) -> None:
         sess.sock = RecordSocket(sess.sock)  # type: ignore[arg-type]
-        sess.tls = SimpleNamespace(alpn="h2", version="TLSv1.3")  # type: ignore[assignment]
+        sess.tls = TlsInfo("TLSv1.3", "TLS_AES_128_GCM_SHA256", "h2", "localhost")
         room.transport.prior_knowledge(wrk, sess, b"")
 
     room.run = lambda wrk, req: room.respond(wrk, req, BytesSource([bytes(60_000)]))

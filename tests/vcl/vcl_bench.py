@@ -18,6 +18,8 @@ from varnishpy.log.tags import Tag
 from varnishpy.log.tasklog import BACKEND
 from varnishpy.request.busyobj import BusyObject
 from varnishpy.request.request import Request
+from varnishpy.storage.malloc import MallocStevedore
+from varnishpy.storage.stevedore import Stevedore
 from varnishpy.vcl.compiler import CompileOptions, compile_vcl
 from varnishpy.vcl.context import Ctx
 from varnishpy.vcl.loader import Maker, Vcl, load
@@ -64,8 +66,8 @@ class FakeHost:
         self.backends[spec.vcl_name] = FakeBackend(spec.vcl_name)
         return self.backends[spec.vcl_name]
 
-    def stevedore(self, name: str) -> Any:
-        return SimpleNamespace(ident=name, free_space=1000, used_space=24, happy=True)
+    def stevedore(self, name: str) -> Stevedore:
+        return MallocStevedore(name, 1000)
 
     def ban(self, spec: str) -> str | None:
         self.bans.append(spec)

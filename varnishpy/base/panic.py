@@ -24,10 +24,11 @@ from typing import Final, NoReturn, TypeVar
 
 from varnishpy import __version__
 from varnishpy.base import clock
-from varnishpy.base.compiled import interpreter
+from varnishpy.base.compiled import interpreter, is_compiled
 
 # How long (seconds) a thread that panics waits for the end that another thread's panic brings.
 _PATIENCE: Final = 10.0
+_COMPILED: Final = is_compiled()  # functions of this module have no frames then
 
 Handler = Callable[["Panic"], None]
 Dumper = Callable[[], str]
@@ -95,7 +96,7 @@ def build_dump(text: str, stack: list[str] | None = None) -> str:
     :param stack: formatted backtrace, innermost frame last; the caller's own if not given
     """
     if stack is None:
-        stack = traceback.format_stack()[:-1]
+        stack = _stack(1)
     thread = threading.current_thread()
     argv = sys.argv if _argv is None else _argv
     lines = [
@@ -121,6 +122,12 @@ def build_dump(text: str, stack: list[str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _stack(own: int) -> list[str]:
+    """The formatted backtrace of this thread, without so many innermost functions of this module."""
+    stack = traceback.format_stack()
+    return stack if _COMPILED else stack[: -1 - own]
+
+
 def panic(text: str, exc: BaseException | None = None) -> NoReturn:
     """Give up on the process: build the dump, call the handler, raise `Panic`.
 
@@ -142,7 +149,7 @@ def _give_up(text: str, exc: BaseException | None) -> NoReturn:
         if exc is not None:
             stack = traceback.format_exception(exc)
         else:
-            stack = traceback.format_stack()[:-2]
+            stack = _stack(2)
         fault = Panic(text, build_dump(text, stack))
         if handler is not None:
             handler(fault)
@@ -167,11 +174,16 @@ def present(value: T | None, text: str) -> T:
 
 
 def _broken(text: str) -> NoReturn:
-    """Panic, naming the caller of `invariant` or `present`."""
-    frame = sys._getframe(2)
+    """Panic, naming the caller of `invariant` or `present`.
+
+    Compiled functions have no frames: the caller is then the nearest interpreted function, or something compiled that
+    it has called. The condition's text tells which.
+    """
+    frame = sys._getframe(0 if _COMPILED else 2)
     code = frame.f_code
+    where = ", or compiled code called there" if _COMPILED else ""
     file = os.path.join(os.path.basename(os.path.dirname(code.co_filename)), os.path.basename(code.co_filename))
-    panic(f"Assert error in {code.co_name}(), {file} line {frame.f_lineno}:\n  Condition({text}) not true.")
+    panic(f"Assert error in {code.co_name}(), {file} line {frame.f_lineno}{where}:\n  Condition({text}) not true.")
 
 
 def escaped(exc: BaseException, where: str) -> None:

@@ -470,10 +470,11 @@ class Hash:
     @staticmethod
     def ref_boc(oc: ObjectCore) -> BusyObjectControl | None:
         """The busy object control, with a reference, while its fetch is not over; else ``None``."""
-        if oc.boc is None:
+        seen = oc.boc
+        if seen is None:
             return None
         with oc.objhead.lock:
-            boc = oc.boc
+            boc = oc.boc  # it may have gone meanwhile
             if boc is None or boc.state >= BocState.FINISHED:
                 return None
             boc.refcount += 1

@@ -236,6 +236,10 @@ class Connection:
         """The line took so many octets of what `data_to_send` gave."""
         self.transmitter.data_sent(count)
 
+    def is_over(self) -> bool:
+        """Has the connection met an error, or come to its end without one?"""
+        return self.error is not None
+
     def fail(self, error: H2Error, text: str | None = None, tag: int = SESS_ERROR) -> None:
         """Latch the connection's error; the first one stays."""
         if text is not None:

@@ -503,9 +503,8 @@ class Transmitter:
 
     def _log(self, header: bytes, payload: Piece) -> None:
         log = self.h2.log
-        if log is not None:
-            log.put_bin(H2_TX_HDR, header)
-            if len(payload):
-                log.put_bin(H2_TX_BODY, payload)
-            number = int.from_bytes(header[5:9], "big")
-            log.put(DEBUG, f"H2TXF {describe_frame(int.from_bytes(header[:3], 'big'), header[3], header[4], number)}")
+        log.put_bin(H2_TX_HDR, header)
+        if len(payload):
+            log.put_bin(H2_TX_BODY, payload)
+        number = int.from_bytes(header[5:9], "big")
+        log.put(DEBUG, f"H2TXF {describe_frame(int.from_bytes(header[:3], 'big'), header[3], header[4], number)}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from varnishpy.http.message import Message
-from varnishpy.http.structured import StructuredError, parse_dictionary
+from varnishpy.http.structured import Boolean, StructuredError, parse_dictionary
 
 # directives whose argument is a number of seconds: any other value makes the field useless (section 2.1)
 _SECONDS: Final = frozenset(("max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"))
@@ -80,11 +80,11 @@ def _as_directives(field: str) -> str | None:
         return None
     said = []
     for name, value in members.items():
-        if name in _SECONDS and (isinstance(value, bool) or not isinstance(value, int)):
+        if name in _SECONDS and not isinstance(value, int):
             return None
-        if value is True:
+        if value is Boolean.TRUE:
             said.append(name)
-        elif isinstance(value, int) and value is not False:
+        elif isinstance(value, int):
             said.append(f"{name}={value}")
         elif isinstance(value, str):
             said.append(f'{name}="{value}"')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from enum import Enum
 from typing import Final, TypeAlias
 
 from varnishpy.base.compiled import mypyc_attr
@@ -24,7 +25,14 @@ class Token(str):
     __slots__ = ()
 
 
-Bare: TypeAlias = bool | int | float | str | bytes
+class Boolean(Enum):
+    """A boolean. Not Python's own, which is an integer as well: compiled code makes one type of the two."""
+
+    FALSE = "?0"
+    TRUE = "?1"
+
+
+Bare: TypeAlias = Boolean | int | float | str | bytes
 Value: TypeAlias = Bare | list[Bare]
 
 _SPACES: Final = re.compile(r"[ \t]*")
@@ -81,7 +89,7 @@ class _Reader:
         if self._accept("="):
             return self.member()
         self._parameters()
-        return True
+        return Boolean.TRUE
 
     def member(self) -> Value:
         """An item or an inner list, with its parameters."""
@@ -128,10 +136,9 @@ class _Reader:
                 return base64.b64decode(found[1], validate=True)
             except ValueError:
                 raise StructuredError("no base 64") from None
-        if self._accept("?1"):
-            return True
-        if self._accept("?0"):
-            return False
+        for boolean in Boolean:
+            if self._accept(boolean.value):
+                return boolean
         raise StructuredError("no item")
 
 

@@ -365,8 +365,8 @@ def parse_response(
         elif lname == "transfer-encoding":
             coding = value if coding is None else f"{coding}, {value}"
     if repeated:  # one value is sent on (RFC 9110 section 8.6)
-        first = next(header for header in headers if header[0] == "content-length")
-        msg.headers = [header for header in headers if header is first or header[0] != "content-length"]
+        behind = next(at for at, header in enumerate(headers, 1) if header[0] == "content-length")
+        msg.headers = headers[:behind] + [header for header in headers[behind:] if header[0] != "content-length"]
     if request_method == "HEAD" or status < 200 or status == 204 or status == 304:
         return NO_BODY
     if coding is not None and length is None and unknown_coding and _is_unknown(coding):

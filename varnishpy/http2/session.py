@@ -245,14 +245,14 @@ class Http2Session:
         """Until this thread is done with the session (True), or the session has come to its end."""
         h2 = self.h2
         desk = self.desk
-        while h2.error is None:
+        while not h2.is_over():
             if desk.waiting and not self._run_requests():
                 return True
             h2.take_inbox()
             self.line.transmit()
             if h2.take_inbox():
                 self.line.transmit()
-            if h2.error is not None:
+            if h2.is_over():
                 break
             if desk.waiting:
                 if self._turn >= INLINE_TURN:
@@ -261,7 +261,7 @@ class Http2Session:
                     return True
                 continue
             due = self._next_moment()
-            if h2.error is not None:
+            if h2.is_over():
                 break
             if not h2.streams and not h2.transmitter.pending and not self._env.draining:
                 if self._rest(due):

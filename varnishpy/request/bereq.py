@@ -187,8 +187,8 @@ def _get_response(wrk: Worker, bo: BusyObject) -> bool:
         return False
     try:
         backend.get_response(wrk, bo)
-    except FetchError as exc:
-        bo.failed = str(exc)
+    except FetchError as failure:
+        bo.failed = str(failure)
         return False
     bo.director_open = True
     return True

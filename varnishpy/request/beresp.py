@@ -163,22 +163,22 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
     if names:
         try:
             processors = fetch_processors(names, bo.vcl)
-        except FilterError as exc:
-            error_once(bo, str(exc))
+        except FilterError as unknown:
+            error_once(bo, str(unknown))
             bo.doclose = "OVERLOAD"
             cleanup(bo)
             return "error"
         try:
             stack.open(processors)
-        except FetchError as exc:
-            bo.failed = bo.failed or str(exc)
+        except FetchError as failure:
+            bo.failed = bo.failed or str(failure)
             bo.doclose = "RX_BODY"
             cleanup(bo)
             return "error"
     try:
         stobj = store_headers(wrk, bo)
-    except StorageError as exc:
-        error_once(bo, str(exc))
+    except StorageError as full:
+        error_once(bo, str(full))
         bo.doclose = "RX_BODY"
         cleanup(bo)
         return "error"
@@ -240,12 +240,12 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
         bo.log.put(DEBUG, "Fetch: Pass delivery abandoned")
         bo.doclose = "RX_BODY"
         return "fetchend"
-    except FetchError as exc:
-        bo.failed = bo.failed or str(exc)
-    except NoSpace as exc:
-        if exc.remark:
-            bo.log.put(STORAGE, exc.remark)
-        error_once(bo, str(exc))
+    except FetchError as failure:
+        bo.failed = bo.failed or str(failure)
+    except NoSpace as full:
+        if full.remark:
+            bo.log.put(STORAGE, full.remark)
+        error_once(bo, str(full))
     else:
         return "fetchend"
     bo.doclose = "RX_BODY"

@@ -241,10 +241,10 @@ class EsiDelivery(DeliveryProcessor):
                             yield out
             if not unpack.eof:
                 error = "included gzip data ends early"
-        except zlib.error as exc:
-            error = f"included gzip data: {exc}"
-        except SourceError as exc:
-            error = str(exc)
+        except zlib.error as fault:
+            error = f"included gzip data: {fault}"
+        except SourceError as failure:
+            error = str(failure)
         if self.plain != plain_before:
             yield pack.flush(zlib.Z_FULL_FLUSH)  # back to a byte boundary, or nothing that follows makes sense
         if error is not None:

@@ -23,17 +23,17 @@ class DebugStevedore(MallocStevedore):
 
     def __init__(self, ident: str, limit: int, options: list[str]) -> None:
         super().__init__(ident, limit, "debug")
-        self._most: int | None = None
+        self._most = -1  # octets of an object; -1: no limit
         self._less = False
         self._init_delay = self._open_delay = 0.0
         for option in options:
             self._take(option)
-        if self._less or self._most is not None:
+        if self._less or self._most >= 0:
             self.portion = self._portion
 
     def _take(self, option: str) -> None:
         name, _, value = option.partition("=")
-        if name in ("lessspace", "maxspace") and (self._less or self._most is not None):
+        if name in ("lessspace", "maxspace") and (self._less or self._most >= 0):
             raise ValueError("-sdebug conflicting options")
         try:
             if name == "lessspace":
@@ -55,7 +55,7 @@ class DebugStevedore(MallocStevedore):
         time.sleep(self._open_delay)
 
     def _portion(self, stobj: StoredObject, size: int) -> int:
-        if self._most is None:
+        if self._most < 0:
             return size - 1 if size > 2 else size
         left = self._most - stobj.length
         if left <= 0:

@@ -147,8 +147,8 @@ class FileStevedore(Stevedore):
             if hasattr(os, "posix_fallocate"):
                 try:
                     os.posix_fallocate(fd, 0, size)
-                except OSError as exc:
-                    raise StorageError(f"(-sfile) allocation error: {exc.strerror}") from None
+                except OSError as refused:
+                    raise StorageError(f"(-sfile) allocation error: {refused.strerror}") from None
             self._map = mmap.mmap(fd, size)
         except ValueError as exc:
             raise StorageError(str(exc)) from None

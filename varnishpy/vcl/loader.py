@@ -200,8 +200,8 @@ class Vcl:
             action = function(ctx) or ctx.handling
         except VclFailure as failure:
             action = self._failed(ctx, str(failure))
-        except RegexMatchError as failure:
-            action = self._failed(ctx, f"Regexp matching failed: {failure}")
+        except RegexMatchError as fault:
+            action = self._failed(ctx, f"Regexp matching failed: {fault}")
         except Exception as error:
             # a defect of a VMOD or of ours: this request fails, with all there is to know in its log
             action = self._failed(ctx, f"{type(error).__name__}: {error}")
