@@ -19,8 +19,18 @@ from pathlib import Path
 from typing import Final
 
 from mypy.fscache import FileSystemCache
-from mypy.nodes import ComparisonExpr, Expression, NameExpr
-from mypy.types import AnyType, NoneType, ProperType, Type, TypeVarType, UnionType, get_proper_type
+from mypy.nodes import ComparisonExpr, Expression, IndexExpr, MemberExpr, NameExpr
+from mypy.types import (
+    AnyType,
+    Instance,
+    NoneType,
+    ProperType,
+    TupleType,
+    Type,
+    TypeVarType,
+    UnionType,
+    get_proper_type,
+)
 from mypyc.build import construct_groups, get_mypy_config
 from mypyc.codegen import emitmodule
 from mypyc.errors import Errors
@@ -29,30 +39,51 @@ from mypyc.options import CompilerOptions
 _VALUES: Final = ("builtins.int", "builtins.float", "builtins.tuple")
 
 
-Position = tuple[int, int, int | None, int | None]
+# mypy knows line and columns of an expression, and not its file: what it begins with must tell
+Place = tuple[int, int, int | None, int | None, str]
 
 
-def comparisons(paths: list[str]) -> dict[Position, list[str]]:
-    """Where comparisons stand: mypy knows the lines of an expression, and not its file."""
-    found: dict[Position, list[str]] = {}
+def head_of(node: ast.expr) -> str:
+    """The last name of an operand, or what it is."""
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.Attribute():
+            return node.attr
+    return type(node).__name__
+
+
+def head_in_mypy(expression: Expression) -> str:
+    """As `head_of`."""
+    match expression:
+        case NameExpr() | MemberExpr():
+            return expression.name
+        case IndexExpr():
+            return "Subscript"
+    return type(expression).__name__.removesuffix("Expr")
+
+
+def comparisons(paths: list[str]) -> dict[Place, list[str]]:
+    """Where comparisons stand in the source."""
+    found: dict[Place, list[str]] = {}
     for path in paths:
-        text = Path(path).read_text()
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(ast.parse(Path(path).read_text())):
             if isinstance(node, ast.Compare):
-                position = (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
-                found.setdefault(position, []).append(f"{path}:{node.lineno}: `{ast.unparse(node)}`")
+                place = (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, head_of(node.left))
+                found.setdefault(place, []).append(f"{path}:{node.lineno}: `{ast.unparse(node)}`")
     return found
 
 
-def complaints(types: dict[Expression, Type], places: dict[Position, list[str]]) -> Iterator[str]:
+def complaints(types: dict[Expression, Type], places: dict[Place, list[str]]) -> Iterator[str]:
     """Doubtful comparisons by identity, of expressions of these types; where several may be meant, each."""
-    for expression in types:
-        if isinstance(expression, ComparisonExpr):
-            position = (expression.line, expression.column, expression.end_line, expression.end_column)
-            for operator, left, right in expression.pairwise():
+    for found in types:
+        if isinstance(found, ComparisonExpr):
+            head = head_in_mypy(found.operands[0])
+            place = (found.line, found.column, found.end_line, found.end_column, head)
+            for operator, left, right in found.pairwise():
                 wrong = judge(left, right, types) if operator in ("is", "is not") else ""
-                for place in places.get(position, ()) if wrong else ():
-                    yield f"{place} {wrong}"
+                for where in places.get(place, ()) if wrong else ():
+                    yield f"{where} {wrong}"
 
 
 def judge(left: Expression, right: Expression, types: dict[Expression, Type]) -> str:
@@ -62,7 +93,7 @@ def judge(left: Expression, right: Expression, types: dict[Expression, Type]) ->
         if isinstance(kinds[0], NoneType):
             return "is asked of what is always None, to the type checker"
         return "" if may_be_none(kinds[0]) else "is asked of what is never None, to the type checker"
-    return "compares plain values" if any(is_value(kind) for kind in kinds) else ""
+    return "compares plain values" if all(is_value(kind) for kind in kinds) else ""
 
 
 def may_be_none(kind: ProperType) -> bool:
@@ -71,14 +102,14 @@ def may_be_none(kind: ProperType) -> bool:
         return any(may_be_none(get_proper_type(item)) for item in kind.items)
     if isinstance(kind, NoneType | AnyType | TypeVarType):
         return True
-    return str(kind) == "builtins.object"
+    return isinstance(kind, Instance) and kind.type.fullname == "builtins.object"
 
 
 def is_value(kind: ProperType) -> bool:
     """Is this kept as a plain value?"""
     if isinstance(kind, UnionType):
         return any(is_value(get_proper_type(item)) for item in kind.items)
-    return str(kind).startswith(_VALUES) or str(kind).startswith("tuple[")
+    return isinstance(kind, TupleType) or (isinstance(kind, Instance) and kind.type.fullname in _VALUES)
 
 
 def main(target: str) -> None:

@@ -470,8 +470,7 @@ class Hash:
     @staticmethod
     def ref_boc(oc: ObjectCore) -> BusyObjectControl | None:
         """The busy object control, with a reference, while its fetch is not over; else ``None``."""
-        seen = oc.boc
-        if seen is None:
+        if (seen := oc.boc) is None:
             return None
         with oc.objhead.lock:
             boc = oc.boc  # it may have gone meanwhile

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 from varnishpy.http.message import Message
-from varnishpy.http.structured import StructuredError, Value, parse_dictionary
+from varnishpy.http.structured import Boolean, StructuredError, Value, parse_dictionary
 
 FIELD: Final = "no-vary-search"
 
@@ -51,20 +51,21 @@ def search_variance(response: Message) -> SearchVariance | None:
         found = parse_dictionary(text)
     except StructuredError:
         return None
-    any_order = found.get("key-order", False)
-    named = found.get("params", False)
+    any_order = found.get("key-order", Boolean.FALSE)
+    named = found.get("params", Boolean.FALSE)
+    none_counts = named is Boolean.TRUE
     but = found.get("except")
-    if type(any_order) is not bool:
+    if not isinstance(any_order, Boolean):
         return None
     if but is not None:
-        names = _names(but) if named is True else None
-    elif type(named) is bool:
+        names = _names(but) if none_counts else None
+    elif isinstance(named, Boolean):
         names = frozenset()
     else:
         names = _names(named)
-    if names is None or not (names or named or any_order):
+    if names is None or not (names or none_counts or any_order is Boolean.TRUE):
         return None
-    return SearchVariance(names, named is True, any_order)
+    return SearchVariance(names, none_counts, any_order is Boolean.TRUE)
 
 
 def _names(value: Value) -> frozenset[str] | None:

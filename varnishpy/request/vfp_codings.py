@@ -136,39 +136,45 @@ class PackBr(Pack):
     """``br``."""
 
     __slots__ = ()
-    name = coding = "br"
+    name = "br"
+    coding = "br"
 
 
 class UnpackBr(Unpack):
     """``unbr``."""
 
     __slots__ = ()
-    name, coding = "unbr", "br"
+    name = "unbr"
+    coding = "br"
 
 
 class TestUnpackBr(TestUnpack):
     """``testbr``."""
 
     __slots__ = ()
-    name, coding = "testbr", "br"
+    name = "testbr"
+    coding = "br"
 
 
 class PackZstd(Pack):
     """``zstd``."""
 
     __slots__ = ()
-    name = coding = "zstd"
+    name = "zstd"
+    coding = "zstd"
 
 
 class UnpackZstd(Unpack):
     """``unzstd``."""
 
     __slots__ = ()
-    name, coding = "unzstd", "zstd"
+    name = "unzstd"
+    coding = "zstd"
 
 
 class TestUnpackZstd(TestUnpack):
     """``testzstd``."""
 
     __slots__ = ()
-    name, coding = "testzstd", "zstd"
+    name = "testzstd"
+    coding = "zstd"
