@@ -214,7 +214,7 @@ class ColdObjects:
         digest = record.digest
         with self._lock_of(digest):
             entries = self._entries(digest)
-            left = [entry for entry in entries if entry[1] is not row]
+            left = [entry for entry in entries if entry[0] is not store or entry[1][0] != record.number]
             if len(left) == len(entries):
                 return False
             if left:

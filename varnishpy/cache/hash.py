@@ -470,10 +470,10 @@ class Hash:
     @staticmethod
     def ref_boc(oc: ObjectCore) -> BusyObjectControl | None:
         """The busy object control, with a reference, while its fetch is not over; else ``None``."""
-        if (seen := oc.boc) is None:
+        if not oc.is_being_fetched():
             return None
         with oc.objhead.lock:
-            boc = oc.boc  # it may have gone meanwhile
+            boc = oc.boc
             if boc is None or boc.state >= BocState.FINISHED:
                 return None
             boc.refcount += 1

@@ -101,6 +101,10 @@ class ObjectCore:
         self.timer_entry: TimerEntry | None = None
         self.waitinglist_gen = 0
 
+    def is_being_fetched(self) -> bool:
+        """Is there a fetch for it? Without its head's lock, that may have changed already."""
+        return self.boc is not None
+
     def adopt(self, stobj: StoredObject) -> None:
         """Take a new stored object; called by the stevedore. An older one must have been freed."""
         self.stobj = stobj
