@@ -57,3 +57,32 @@ def test_an_edited_module_is_taken_by_the_next_load(short_tmp: Path) -> None:
         cache.cli("stop")
         cache.cli("start")
         assert cache.raw(request).startswith(b"HTTP/1.1 200 127.0.0.1 2\r\n")
+
+
+PLACE = """
+import tempfile
+
+from varnishpy.vmods.api import STRING, Ctx
+
+
+def directory(ctx: Ctx) -> STRING:
+    with tempfile.NamedTemporaryFile() as file:
+        return file.name.rpartition("/")[0]
+"""
+
+
+def test_temporary_files_have_a_place_that_is_the_childs(short_tmp: Path) -> None:
+    module, program = short_tmp / "place.py", short_tmp / "place.vcl"
+    module.write_text(PLACE)
+    program.write_text(
+        "vcl 4.1; import place; backend default none; sub vcl_recv { return (synth(200, place.directory())); }"
+    )
+    workdir = short_tmp / "v"
+    with running(workdir, "-f", str(program), "-p", f"vmod_path={short_tmp}") as cache:
+        answer = cache.raw(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(f"HTTP/1.1 200 {workdir}/worker_tmpdir\r\n".encode())
+        (workdir / "worker_tmpdir" / "left").write_text("x")
+        cache.cli("stop")
+        cache.cli("start")
+        assert list((workdir / "worker_tmpdir").iterdir()) == []
+    assert not (workdir / "worker_tmpdir").exists()

@@ -233,6 +233,14 @@ def test_unused_symbols_are_warnings_when_so_wished() -> None:
     assert "(That was just a warning)" in compiled.warnings
 
 
+def test_what_is_deprecated_is_a_warning() -> None:
+    text = 'vcl 4.0; backend default none; sub vcl_backend_response { set beresp.storage_hint = "s0"; }'
+    compiled = compile_vcl(text, "test", CompileOptions())
+    assert "beresp.storage_hint is deprecated" in compiled.warnings
+    assert "set beresp.storage = storage.NAME" in compiled.warnings
+    assert "(That was just a warning)" in compiled.warnings
+
+
 def test_unsafe_paths_are_refused_when_so_wished() -> None:
     assert "VCL filename '/x.vcl' is unsafe." in refusal(HEAD + 'include "/x.vcl";', unsafe_path=False)
     assert "is unsafe" in refusal(HEAD + 'import std from "/x";', unsafe_path=False)

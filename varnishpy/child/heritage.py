@@ -12,6 +12,7 @@ from varnishpy.base.endpoint import ListenEndpoint
 from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.tier.config import TierSpec
 
+TMPDIR: Final = "worker_tmpdir"  # in the working directory; where temporary files of the child are
 _LENGTH: Final = 4  # octets in front of a panic dump that tell its length
 
 

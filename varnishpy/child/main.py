@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from varnishpy.base import panic
 from varnishpy.base.arenas import share_one_arena
 from varnishpy.child.assembly import Child
 from varnishpy.child.commands import ChildCommands
-from varnishpy.child.heritage import Heritage, write_panic
+from varnishpy.child.heritage import TMPDIR, Heritage, write_panic
 from varnishpy.child.stats_socket import StatsSocketError
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import CANT, OK, frame
@@ -91,6 +92,7 @@ def _settle_in(heritage: Heritage) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     random.seed()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(heritage.workdir / TMPDIR)
     panic.set_identity(f"{heritage.ident},epoll", heritage.argv)
     panic.set_handler(lambda fault: _die(heritage, fault))
     threading.excepthook = _thread_failed

@@ -27,10 +27,10 @@ from varnishpy.base.compiled import interpreter, is_free_threaded
 from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.workdir import resolve
 from varnishpy.child import main as child_main
-from varnishpy.child.heritage import Heritage, panic_space
+from varnishpy.child.heritage import TMPDIR, Heritage, panic_space
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import OK, CliError
-from varnishpy.manager import jail, tls_file
+from varnishpy.manager import directories, jail, tls_file
 from varnishpy.manager.activation import Passed
 from varnishpy.manager.certificates import CertificateMemory
 from varnishpy.manager.child_process import ChildProcess
@@ -48,7 +48,6 @@ from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
-from varnishpy.storage.persistent.stevedore import OWNER
 from varnishpy.tier.config import take_tier
 from varnishpy.tier.errors import TierConfigError
 from varnishpy.vcl.symbols import LOWEST
@@ -115,7 +114,7 @@ class Manager:
             raise StartupError(str(error)) from None
         for spec in self.storage_specs:
             if spec.directory is not None:
-                self._claim(spec.directory)
+                self._pid_files += directories.claim(spec.directory, self._jail)
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
@@ -195,7 +194,7 @@ class Manager:
         except ValueError as error:
             raise StartupError(str(error), usage=True) from None
         try:
-            self._made_directories = _make_directories(path)
+            self._made_directories = directories.make(path)
         except OSError as error:
             raise StartupError(f"Cannot create working directory '{path}': {error.strerror}") from None
         for name in self._options.pid_files:
@@ -203,24 +202,11 @@ class Manager:
         self._lock(path / "_.pid")
         self.workdir = path
         self._owns_workdir = True
-        self._sweep_workdir(path)
+        directories.sweep(path)
+        directories.renew_tmpdir(path, self._jail)
+        if self._jail.name == "linux" and directories.file_system(path) != "tmpfs":
+            complain("Info", "Working directory not mounted on tmpfs partition")
         return path
-
-    def _claim(self, directory: Path) -> None:
-        """Have a storage's directory for ourselves, and let the child write there."""
-        try:
-            for path in (directory, *directory.iterdir()):
-                self._jail.give(path)
-            self._pid_files.append(PidFile(directory / OWNER))
-        except PidFileError as error:
-            if error.taken:
-                holder = "another process" if error.holder is None else f"process {error.holder}"
-                raise StartupError(
-                    f"Storage directory {directory} is in use by {holder}: stop that, or name another directory"
-                ) from None
-            complain("Error", f"Storage directory {directory} cannot be locked: {error}")  # the child copes with it
-        except OSError as error:
-            complain("Error", f"Storage directory {directory}: {error.strerror}")
 
     def _lock(self, path: str | Path) -> None:
         """Take a file for our process id; one that has another manager's says that it runs."""
@@ -234,14 +220,6 @@ class Manager:
                 f"varnishd is already running (pid={error.holder}) (pidfile={path})\n"
                 "(Use unique -n arguments if you want multiple instances)"
             ) from None
-
-    @staticmethod
-    def _sweep_workdir(path: Path) -> None:
-        """Remove what a manager that was killed left behind."""
-        for entry in path.iterdir():
-            if entry.is_dir() and (entry.name.startswith("vcl_") or entry.name in ("_.vsm_mgt", "_.vsm_child")):
-                shutil.rmtree(entry, ignore_errors=True)
-        (path / "stats.sock").unlink(missing_ok=True)
 
     def _platform(self) -> str:
         system = platform.uname()
@@ -437,6 +415,7 @@ class Manager:
             self._secret_made.unlink(missing_ok=True)
         if self._owns_workdir:
             (self.workdir / "stats.sock").unlink(missing_ok=True)
+            shutil.rmtree(self.workdir / TMPDIR, ignore_errors=True)
         while self._pid_files:
             self._pid_files.pop().remove()
         for directory in self._made_directories:
@@ -509,6 +488,7 @@ class Manager:
 
     def _prepare_child(self, cli: socket.socket) -> Heritage:
         assert self.memory is not None
+        directories.renew_tmpdir(self.workdir, self._jail)
         self._jail.give(self.memory.new_child())
         return Heritage(
             workdir=self.workdir,
@@ -554,28 +534,6 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _make_directories(path: Path) -> list[Path]:
-    """Make a directory, and those above it that are missing; returns what was made, innermost first.
-
-    :raises OSError: and nothing is left behind
-    """
-    missing = []
-    above = path
-    while not os.path.lexists(above):
-        missing.append(above)
-        above = above.parent
-    made: list[Path] = []
-    try:
-        for directory in reversed(missing):
-            directory.mkdir(mode=0o755, exist_ok=True)
-            made.insert(0, directory)
-    except OSError:
-        for directory in made:
-            directory.rmdir()
-        raise
-    return made
 
 
 def backend_vcl(argument: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from varnishpy.vcl import methods
 from varnishpy.vcl.calls import parse_call
@@ -127,10 +128,18 @@ def _branch(unit: Unit) -> tuple[Expr, Block]:
     return condition, parse_block(unit)
 
 
+_DEPRECATED: Final = {"beresp.storage_hint": "set beresp.storage = storage.NAME"}
+
+
 def _set(unit: Unit, token: Token) -> Stmt:
     first = unit.expect(ID)
     symbol = unit.symbols.want("var")
     unit.use(first, symbol, "set", unit.before(unit.token))
+    instead = _DEPRECATED.get(symbol.full_name)
+    if instead is not None:
+        unit.report.add(f"{symbol.full_name} is deprecated, and gone from VCL 4.1 on: {instead}\n")
+        unit.report.where(first)
+        unit.report.warning()
     operator = unit.token.kind
     wanted = ASSIGNMENTS.get((symbol.type, operator))
     if wanted is None:

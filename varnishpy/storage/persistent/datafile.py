@@ -72,6 +72,7 @@ class DataFile:
             before = os.fstat(self._fd).st_size
             if not before:
                 os.pwrite(self._fd, _MAGIC + os.urandom(_LABEL), 0)
+                os.fsync(self._fd)  # before an index has the label
             first = os.pread(self._fd, len(_MAGIC) + _LABEL, 0)
             if len(first) < len(_MAGIC) + _LABEL or not first.startswith(_MAGIC):
                 raise DataDamaged("it is no data file of this version")
