@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from varnishpy.base.ipaddr import normal
 from varnishpy.http.proxy_wire import (
     SIGNATURE_2,
     TLV_ALPN,
@@ -188,3 +189,19 @@ def test_scopes_stay_here() -> None:
     client, server = ("fe80::1%lo", 1), ("fe80::2%lo", 2)
     assert format_v1(client, server) == b"PROXY TCP6 fe80::1 fe80::2 1 2\r\n"
     assert parse(format_v2(client, server)).client == ("fe80::1", 1)
+
+
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [
+        (("192.0.2.4", 1), ("2001:db8::5", 2)),
+        (("::ffff:192.0.2.4", 1), ("::", 2)),
+        (("::1", 1), ("192.0.2.5", 2)),
+    ],
+)
+def test_addresses_of_two_families_are_written_as_one(client: tuple[str, int], server: tuple[str, int]) -> None:
+    """A dual-stack socket, or a PROXY header with a mapped address, has such pairs."""
+    expected = ((normal(client[0]), client[1]), (normal(server[0]), server[1]))
+    for header in (format_v1(client, server), format_v2(client, server), format_v2(client, server, "a.example", True)):
+        found = parse(header)
+        assert (found.client, found.server) == expected

@@ -237,20 +237,28 @@ def crc32c(data: bytes) -> int:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # in front of an IPv4 address (RFC 4291 section 2.5.5.2)
+
+
 def format_v1(client: tuple[str, int], server: tuple[str, int]) -> bytes:
-    """A version 1 header. The family is the server's; a client of the other family is a caller's error."""
-    family = "TCP6" if ":" in server[0] else "TCP4"
-    return f"PROXY {family} {bare(client[0])} {bare(server[0])} {client[1]} {server[1]}\r\n".encode("ascii")
+    """A version 1 header. Where one address alone is of IPv6 the other is mapped into it (RFC 4291 section 2.5.5.2)."""
+    texts = [bare(client[0]), bare(server[0])]
+    family = "TCP6" if any(":" in text for text in texts) else "TCP4"
+    if family == "TCP6":
+        texts = [text if ":" in text else f"::ffff:{text}" for text in texts]
+    return f"PROXY {family} {texts[0]} {texts[1]} {client[1]} {server[1]}\r\n".encode("ascii")
 
 
 def format_v2(client: tuple[str, int], server: tuple[str, int], authority: str = "", crc: bool = False) -> bytes:
-    """A version 2 header.
+    """A version 2 header, whose addresses are of one family as in `format_v1`.
 
     :param authority: the host name the client asked for; sent as a TLV unless empty
     :param crc: add a checksum TLV
     """
-    server_ip = packed(server[0])
-    payload = packed(client[0]) + server_ip + struct.pack("!HH", client[1], server[1])
+    client_ip, server_ip = packed(client[0]), packed(server[0])
+    if len(client_ip) != len(server_ip):
+        client_ip, server_ip = ((_MAPPED + octets)[-16:] for octets in (client_ip, server_ip))
+    payload = client_ip + server_ip + struct.pack("!HH", client[1], server[1])
     if authority:
         octets = authority.encode("latin-1")
         payload += struct.pack("!BH", TLV_AUTHORITY, len(octets)) + octets
