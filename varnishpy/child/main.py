@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -43,6 +44,9 @@ _COLLECT_AFTER: Final = 20_000
 # octets of stack with which the interpreter finds that recursion goes too deep before the kernel does; half of it is
 # just enough where each level goes through C
 _LEAST_STACK: Final = 4 << 20
+
+_COMMAND_PIECE: Final = 4096  # octets of the CLI read at once
+_OUT_OF_MEMORY: Final = 0.05  # seconds until it is tried again
 
 # mistakes in the command line or in parameters; any other exception is a defect
 _NO_START: Final = (CertError, StatsSocketError, StorageConfigError, StorageError, VmodError, OSError)
@@ -169,9 +173,12 @@ def _answer_cli(sock: socket.socket, dispatcher: Dispatcher, poke: Callable[[], 
     sock.setblocking(True)
     while True:
         try:
-            data = sock.recv(65536)
+            data = sock.recv(_COMMAND_PIECE)
         except ConnectionError:
             return
+        except MemoryError:  # traffic has taken all there is, and gives it back; the manager's patience is the deadline
+            time.sleep(_OUT_OF_MEMORY)
+            continue
         if not data:
             return
         poke()
