@@ -23,7 +23,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,5 +118,5 @@ def is_free_threaded() -> bool:
 
 def gil_enabled() -> bool:
     """Does the global interpreter lock exist now? Modules that cannot do without it turn it on when imported."""
-    system: Any = sys
-    return not hasattr(system, "_is_gil_enabled") or bool(system._is_gil_enabled())
+    ask: Callable[[], bool] | None = getattr(sys, "_is_gil_enabled", None)
+    return ask is None or ask()

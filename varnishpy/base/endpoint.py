@@ -21,12 +21,12 @@ import socket
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from varnishpy.base.compiled import mypyc_attr
 
 Proto = Literal["HTTP", "PROXY", "HTTPS"]
-SockAddr = tuple[socket.AddressFamily, Any]
+SockAddr = tuple[socket.AddressFamily, str | tuple[object, ...]]
 """Address family and what `socket.socket.bind` or ``connect`` take for it."""
 
 LONGEST_PATH = 107
@@ -332,7 +332,7 @@ class _PathSocket(socket.socket):
                 os.unlink(path)
 
 
-def _bind(family: socket.AddressFamily, address: Any, path: str) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: str | tuple[object, ...], path: str) -> socket.socket:
     sock = _PathSocket() if path.startswith("/") else socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
@@ -439,7 +439,7 @@ def shown(endpoint: ListenEndpoint, sock: socket.socket) -> str:
     return f"{endpoint.proto.lower()}://{host}:{port}/"
 
 
-def split_name(address: Any) -> tuple[str, str]:
+def split_name(address: object) -> tuple[str, str]:
     """Address and port of a socket name as log records write them; ``("0.0.0.0", "0")`` for a Unix socket."""
     if isinstance(address, tuple):
         return str(address[0]), str(address[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 from varnishpy.base import perturb
 
@@ -27,16 +27,16 @@ class LockClass:
     locks: int = 0
     busy: int = 0
     try_fail: int = 0
-    _live: set[weakref.ref[Any]] = field(default_factory=set)
-    _guard: Any = field(default_factory=threading.Lock)
+    _live: set[weakref.ref[threading.Lock]] = field(default_factory=set)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def track(self, lock: Any) -> None:
+    def track(self, lock: threading.Lock) -> None:
         """Count a lock until it is collected."""
         with self._guard:
             self.creat += 1
             self._live.add(weakref.ref(lock, self._live.discard))
 
-    def forget(self, lock: Any) -> None:
+    def forget(self, lock: threading.Lock) -> None:
         """Count a lock as gone before it is collected: what it belonged to has ended."""
         self._live.discard(weakref.ref(lock))
 
@@ -150,9 +150,10 @@ class WatchedLock:
 def make_lock(klass: str) -> threading.Lock:
     """A new mutex of a class."""
     found = lock_class(klass)
-    lock: Any = WatchedLock(found) if _watching else threading.Lock()
+    # a watched lock does all that is done with a lock, but is of another class
+    lock = cast(threading.Lock, WatchedLock(found)) if _watching else threading.Lock()
     found.track(lock)
-    return lock  # type: ignore[no-any-return]
+    return lock
 
 
 def retire_lock(klass: str, lock: threading.Lock) -> None:

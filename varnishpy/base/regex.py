@@ -17,11 +17,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pcre2
 
-Searcher = Callable[[str], Any]  # a wire string -> something true if it matches
+Searcher = Callable[[str], object]  # a wire string -> something true if it matches
 
 # POSIX classes inside brackets that both engines can be told alike
 _POSIX = {
@@ -238,14 +237,14 @@ class Regex:
     def executed_by_re(self) -> bool:
         return self._fast is not None
 
-    def _compile(self) -> Any:
+    def _compile(self) -> pcre2.Pattern:
         limits = f"(*LIMIT_MATCH={_limits.match})(*LIMIT_DEPTH={_limits.depth})".encode()
         try:
             return pcre2.compile(limits + self.pattern.encode("latin-1"), jit=_limits.jit)
         except pcre2.PatternError as error:
             raise RegexError(_message(error), error.pos - len(limits)) from None
 
-    def _search_pcre2(self, subject: str, start: int = 0) -> Any:
+    def _search_pcre2(self, subject: str, start: int = 0) -> pcre2.Match | None:
         if self._generation != _limits.generation:
             with self._lock:
                 self._code = self._compile()

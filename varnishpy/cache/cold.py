@@ -30,9 +30,9 @@ from varnishpy.storage.persistent.records import BAN, DIGEST, Record
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Ban
     from varnishpy.cache.hash import Hash
+    from varnishpy.storage.core import Core
     from varnishpy.storage.persistent.records import Row
     from varnishpy.storage.persistent.stevedore import PersistentStevedore
-    from varnishpy.storage.persistent.stobj import Core
 
 _STRIPES: Final = 16
 _BATCH: Final = 20  # objects thawed by the thread between two pauses

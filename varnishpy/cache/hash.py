@@ -48,6 +48,7 @@ from varnishpy.log.tag_numbers import NOTICE
 from varnishpy.params import params
 from varnishpy.stats import Counting
 from varnishpy.storage.boc import BocState, BusyObjectControl
+from varnishpy.storage.core import Core
 
 if TYPE_CHECKING:
     from varnishpy.cache.asking import Asking
@@ -450,20 +451,17 @@ class Hash:
         wake(woken)
         if oc.ban is not None:
             self.bans.forget(oc)
-        stobj = oc.stobj
-        if stobj is not None:
-            oc.stobj = None
-            if oc.last_lru:
-                stobj.stevedore.lru.remove(oc)
-            stobj.free()
-            wrk.stats.n_object -= 1
+        if oc.stobj is not None:
+            self.drop_stobj(wrk, oc)
         wrk.stats.n_objectcore -= 1
         return 0
 
     def drop_stobj(self, wrk: Counting, oc: ObjectCore) -> None:
-        """Free the stored object of a fetch that starts anew (retry, or backend_error after a fetch that failed)."""
+        """Free the stored object: nobody uses it, or the fetch starts anew (retry, or backend_error after a fault)."""
         stobj, oc.stobj = oc.stobj, None
         if stobj is not None:
+            if oc.last_lru:
+                stobj.stevedore.lru.remove(oc)
             stobj.free()
             wrk.stats.n_object -= 1
 
@@ -525,8 +523,9 @@ class Hash:
             self.expiry.reduce(oc, now, 0.0, nan, nan)
         return len(found)
 
-    def snipe(self, oc: ObjectCore) -> bool:
+    def snipe(self, oc: Core) -> bool:
         """For the LRU: kill an object that nobody uses; then the caller has a reference to `drop`."""
+        assert isinstance(oc, ObjectCore)
         if oc.refcount != 1 or not oc.objhead.lock.acquire(blocking=False):
             return False
         try:
@@ -539,8 +538,9 @@ class Hash:
         self.expiry.remove(oc)
         return True
 
-    def drop(self, oc: ObjectCore) -> None:
+    def drop(self, oc: Core) -> None:
         """Give the reference of `snipe` back."""
+        assert isinstance(oc, ObjectCore)
         self.deref(_process, oc)
         _process.flush()
 

@@ -19,6 +19,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.storage.boc import BocState, BusyObjectControl
+from varnishpy.storage.core import Core
 
 if TYPE_CHECKING:
     from varnishpy.cache.ban import Ban
@@ -68,15 +69,15 @@ EXP_REMOVE: Final = 1 << 5
 EXP_NEW: Final = 1 << 6
 
 
-class ObjectCore:
+class ObjectCore(Core):
     """See the module text. ``t_origin`` is wall-clock seconds.
 
     ``ttl``, ``grace`` and ``keep`` are durations from it on.
     """
 
     __slots__ = (
-        "ban", "boc", "exp_flags", "flags", "grace", "hits", "keep", "last_lru", "objhead", "origin", "refcount",
-        "stobj", "t_origin", "timer_entry", "timer_when", "ttl", "variant", "vary", "waitinglist_gen", "xid",
+        "ban", "boc", "exp_flags", "hits", "objhead", "timer_entry", "timer_when", "variant", "vary",
+        "waitinglist_gen",
     )  # fmt: skip
 
     def __init__(self, objhead: ObjectHead, flags: int) -> None:
@@ -89,9 +90,9 @@ class ObjectCore:
         self.keep = 0.0
         self.hits = 0
         self.last_lru = 0.0
-        self.xid = 0  # of the fetch that made the object
-        self.origin = ""  # the backend that it came from, by its name in VCL
-        self.stobj: StoredObject | None = None
+        self.xid = 0
+        self.origin = ""
+        self.stobj = None
         self.boc: BusyObjectControl | None = BusyObjectControl()
         self.vary: bytes | None = None  # set by the fetch before the object is unbusied
         self.variant: Entries | None = None  # the same, taken apart
@@ -106,7 +107,6 @@ class ObjectCore:
         return self.boc is not None
 
     def adopt(self, stobj: StoredObject) -> None:
-        """Take a new stored object; called by the stevedore. An older one must have been freed."""
         self.stobj = stobj
         boc = self.boc
         if boc is not None:
@@ -114,12 +114,10 @@ class ObjectCore:
 
     @property
     def digest(self) -> bytes:
-        """Under which it is found."""
         return self.objhead.digest
 
     @property
     def ban_time(self) -> float:
-        """When the newest ban was made that it was tested against."""
         ban = self.ban
         return 0.0 if ban is None else ban.time
 

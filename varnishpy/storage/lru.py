@@ -8,42 +8,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from varnishpy import log, stats
 from varnishpy.base.locks import make_lock
 from varnishpy.log.tags import Tag
 from varnishpy.params import params
+from varnishpy.storage.core import Core
 
 _EXPKILL = int(Tag.ExpKill)
-
-
-class Slimmable(Protocol):
-    """The stored object of an entry."""
-
-    def slim(self) -> None: ...
-
-
-class Entry(Protocol):
-    """What the list needs of an object core."""
-
-    refcount: int
-    flags: int
-    xid: int
-    last_lru: float  # wall-clock time of the last move; 0.0 while it is not on the list
-
-    @property
-    def stobj(self) -> Slimmable | None: ...
 
 
 class Reclaimer(Protocol):
     """The cache, which alone may take an object out of use."""
 
-    def snipe(self, oc: Any) -> bool:
+    def snipe(self, oc: Core) -> bool:
         """If nobody uses the object, take a reference, mark it dying and return True."""
         ...
 
-    def drop(self, oc: Any) -> None:
+    def drop(self, oc: Core) -> None:
         """Give the reference taken by `snipe` back."""
         ...
 
@@ -55,34 +38,34 @@ class Lru:
 
     def __init__(self) -> None:
         self._lock = make_lock("lru")
-        self._order: OrderedDict[Entry, None] = OrderedDict()
+        self._order: OrderedDict[Core, None] = OrderedDict()
         self.reclaimer: Reclaimer | None = None
         #: is told of each object that was moved, and when
-        self.moved: Callable[[Entry, float], None] | None = None
+        self.moved: Callable[[Core, float], None] | None = None
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def add(self, oc: Entry, now: float) -> None:
+    def add(self, oc: Core, now: float) -> None:
         """Put an object that is complete on the list."""
         with self._lock:
             self._order[oc] = None
             oc.last_lru = now
 
-    def add_oldest(self, oc: Entry, used: float) -> None:
+    def add_oldest(self, oc: Core, used: float) -> None:
         """Put an object on the list that was not used since all others that are there."""
         with self._lock:
             self._order[oc] = None
             self._order.move_to_end(oc, last=False)
             oc.last_lru = used
 
-    def remove(self, oc: Entry) -> None:
+    def remove(self, oc: Core) -> None:
         """Take an object that is being freed off the list; it need not be on it."""
         with self._lock:
             self._order.pop(oc, None)
             oc.last_lru = 0.0
 
-    def touch(self, oc: Entry, now: float) -> None:
+    def touch(self, oc: Core, now: float) -> None:
         """The object was used."""
         last = oc.last_lru
         if not last or now - last < params.lru_interval:
@@ -107,7 +90,7 @@ class Lru:
         reclaimer = self.reclaimer
         if reclaimer is None:
             return False
-        tried: set[Entry] = set()
+        tried: set[Core] = set()
         while True:
             oc = self._candidate(tried)
             if oc is None:
@@ -126,7 +109,7 @@ class Lru:
         reclaimer.drop(oc)
         return True
 
-    def _candidate(self, tried: set[Entry]) -> Entry | None:
+    def _candidate(self, tried: set[Core]) -> Core | None:
         with self._lock:
             for oc in self._order:
                 if oc.refcount == 1 and oc not in tried:

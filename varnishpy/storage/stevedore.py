@@ -15,16 +15,11 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from varnishpy import stats
-from varnishpy.storage.lru import Entry, Lru
+from varnishpy.storage.core import Core
+from varnishpy.storage.lru import Lru
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.room import NukeBudget
 from varnishpy.storage.source import Piece
-
-
-class Holder(Protocol):
-    """What a new object is hung on: an object core."""
-
-    def adopt(self, stobj: StoredObject) -> None: ...
 
 
 class Counters(Protocol):
@@ -108,7 +103,7 @@ class Stevedore:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def new_object(self, oc: Holder, size_hint: int = 0) -> StoredObject:
+    def new_object(self, oc: Core, size_hint: int = 0) -> StoredObject:
         """Make an object and hang it on an object core, and on its busy object control.
 
         :param size_hint: octets of headers and attributes
@@ -119,7 +114,7 @@ class Stevedore:
         stats.main.inc("n_object")
         return stobj
 
-    def completed(self, oc: Entry, now: float, lasting: bool) -> None:
+    def completed(self, oc: Core, now: float, lasting: bool) -> None:
         """An object's fetch is over, and nothing will change the object any more.
 
         :param lasting: it may be delivered again
@@ -129,7 +124,7 @@ class Stevedore:
     def forget(self, stobj: StoredObject) -> None:
         """No lookup finds the object any more: it must not come back, if objects of this storage ever do."""
 
-    def rearmed(self, oc: Entry) -> None:
+    def rearmed(self, oc: Core) -> None:
         """An object has other times now."""
 
     # -- making room -----------------------------------------------------------------------------------------------

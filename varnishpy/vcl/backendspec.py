@@ -6,7 +6,8 @@ import ipaddress
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TypeVar
 
 from varnishpy.base import endpoint
 from varnishpy.vcl import addresses
@@ -14,11 +15,34 @@ from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CBLOB, CSTR, ID, CompileStop, Token
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
 from varnishpy.vcl.symbols import Symbol
-from varnishpy.vcl.types import BACKEND, PROBE
+from varnishpy.vcl.types import BACKEND, PROBE, VclType
 from varnishpy.vcl.unit import Unit
 
-Reader = Callable[[Unit], Any]
+Value = str | float | bytes | None
+Reader = Callable[[Unit], Value]
+T = TypeVar("T")
 _WINDOW_MOST = 64  # the bits of a 64-bit history
+
+
+class _Fields(dict[str, Value]):
+    """What a declaration says, by field."""
+
+    def _of(self, field: str, kind: type[T]) -> T | None:
+        value = self.get(field)
+        assert value is None or isinstance(value, kind)
+        return value
+
+    def text(self, field: str) -> str | None:
+        return self._of(field, str)
+
+    def number(self, field: str) -> int | None:
+        return self._of(field, int)
+
+    def octets(self, field: str) -> bytes:
+        return self._of(field, bytes) or b""
+
+    def seconds(self, field: str) -> float | None:
+        return self._of(field, float)
 
 
 def _text(unit: Unit) -> str:
@@ -135,7 +159,7 @@ def _probe_spec(unit: Unit, name: str) -> ProbeSpec:
     unit.skip("{")
     seen: dict[str, Token] = {}
     places: dict[str, Token] = {}
-    values: dict[str, Any] = {}
+    values = _Fields()
     while unit.token.kind != "}":
         token = _field(unit, _PROBE_FIELDS, seen)
         _exclusive(unit, "Probe request", seen, ("url", "request"))
@@ -144,21 +168,32 @@ def _probe_spec(unit: Unit, name: str) -> ProbeSpec:
         unit.skip(";")
     _check_window(unit, places, values)
     unit.skip("}")
-    return ProbeSpec(name, **values)
+    return ProbeSpec(
+        name,
+        url=values.text("url"),
+        request=values.text("request"),
+        timeout=values.seconds("timeout"),
+        interval=values.seconds("interval"),
+        expected_response=values.number("expected_response"),
+        window=values.number("window"),
+        threshold=values.number("threshold"),
+        initial=values.number("initial"),
+        expect_close=values.get("expect_close", True) is True,
+    )
 
 
-def _check_window(unit: Unit, places: dict[str, Token], values: dict[str, Any]) -> None:
-    if "threshold" not in values and "window" not in values:
-        return
-    if "threshold" not in values:
-        unit.report.fail("Must specify .threshold with .window\n", places["window"])
-    if "window" not in values:
-        if values["threshold"] > _WINDOW_MOST:
+def _check_window(unit: Unit, places: dict[str, Token], values: _Fields) -> None:
+    threshold, window = values.number("threshold"), values.number("window")
+    if threshold is None:
+        if window is not None:
+            unit.report.fail("Must specify .threshold with .window\n", places["window"])
+    elif window is None:
+        if threshold > _WINDOW_MOST:
             unit.report.fail("Threshold must be 64 or less.\n", places["threshold"])
-        values["window"] = values["threshold"] + 1
-    elif values["window"] > _WINDOW_MOST:
+        values["window"] = threshold + 1
+    elif window > _WINDOW_MOST:
         unit.report.fail("Window must be 64 or less.\n", places["window"])
-    elif values["threshold"] > values["window"]:
+    elif threshold > window:
         unit.report.add("Threshold cannot be greater than window.\n")
         unit.report.where(places["threshold"])
         unit.report.fail("", places["window"])
@@ -175,7 +210,7 @@ def parse_probe(unit: Unit) -> None:
         unit.default_probe = symbol
 
 
-def _define(unit: Unit, kind: Any) -> Symbol:
+def _define(unit: Unit, kind: VclType) -> Symbol:
     """A backend or probe; the one called ``default`` stands beside the reserved word."""
     token = unit.token
     if token.text != "default":
@@ -227,7 +262,7 @@ def _host(unit: Unit, symbol: Symbol, name: Token) -> tuple[BackendSpec, Symbol 
         unit.report.fail(f"{unit.token.describe()} at ", unit.token)
     seen: dict[str, Token] = {}
     places: dict[str, Token] = {}
-    values: dict[str, Any] = {}
+    values = _Fields()
     said: dict[str, tuple[bool, Token]] = {}
     probe: ProbeSpec | None = None
     via: Symbol | None = None
@@ -248,9 +283,9 @@ def _host(unit: Unit, symbol: Symbol, name: Token) -> tuple[BackendSpec, Symbol 
         elif field == "via":
             via = unit.symbols.want("backend")
             unit.symbols.refer(via, token)
-            if via.extra == "via":
+            if via.goes_via:
                 unit.report.fail("Cannot stack .via backends at\n", unit.token)
-            symbol.extra = "via"
+            symbol.goes_via = True
         else:
             values[field] = _BACKEND_FIELDS[field](unit)
             _contradiction(unit, said, token, values[field])
@@ -265,7 +300,7 @@ def _host(unit: Unit, symbol: Symbol, name: Token) -> tuple[BackendSpec, Symbol 
     return spec, None if stands_in else via
 
 
-def _contradiction(unit: Unit, said: dict[str, tuple[bool, Token]], token: Token, value: int) -> None:
+def _contradiction(unit: Unit, said: dict[str, tuple[bool, Token]], token: Token, value: Value) -> None:
     if token.text not in _OPPOSITES:
         return
     what, negated = _OPPOSITES[token.text]
@@ -302,12 +337,12 @@ def _finish(
     unit: Unit,
     name: Token,
     places: dict[str, Token],
-    values: dict[str, Any],
+    values: _Fields,
     said: dict[str, tuple[bool, Token]],
     probe: ProbeSpec | None,
     via: Symbol | None,
 ) -> BackendSpec:
-    host, path = values.get("host"), values.get("path")
+    host, path = values.text("host"), values.text("path")
     ssl = bool(values.get("ssl"))
     if ssl and path is not None:
         unit.report.fail(".ssl can not be used with .path.\n", places["ssl"])
@@ -323,31 +358,31 @@ def _finish(
         empty = [field for field in ("host", "port") if values.get(field) == ""]
         for field in empty:
             unit.report.add(f"Warning: backend {name.text} has an empty .{field}\n")
-        port = values.get("port", "80") or "0"
+        port = "80" if "port" not in values else values.text("port") or "0"
         hosts = ("0.0.0.0", "[::]") if "host" in empty else (host,)
         for found in addresses.resolve_all(unit, places["host"], hosts, port, "Backend host"):
             if ":" in found[0]:
                 ipv6 = found
             else:
                 ipv4 = found
-    host_header = values.get("host_header", host if host is not None else "0.0.0.0")
+    host_header = _host_header(values)
     authority = _authority(unit, places, values) if via is not None else None
     return BackendSpec(
         name.text,
         host=host,
-        port=values.get("port"),
+        port=values.text("port"),
         path=path,
         ipv4=ipv4,
         ipv6=ipv6,
         host_header=host_header,
-        connect_timeout=values.get("connect_timeout"),
-        first_byte_timeout=values.get("first_byte_timeout"),
-        between_bytes_timeout=values.get("between_bytes_timeout"),
-        wait_timeout=values.get("wait_timeout"),
-        wait_limit=values.get("wait_limit"),
-        max_connections=values.get("max_connections"),
-        proxy_header=values.get("proxy_header", 0),
-        preamble=values.get("preamble", b""),
+        connect_timeout=values.seconds("connect_timeout"),
+        first_byte_timeout=values.seconds("first_byte_timeout"),
+        between_bytes_timeout=values.seconds("between_bytes_timeout"),
+        wait_timeout=values.seconds("wait_timeout"),
+        wait_limit=values.number("wait_limit"),
+        max_connections=values.number("max_connections"),
+        proxy_header=values.number("proxy_header") or 0,
+        preamble=values.octets("preamble"),
         authority=authority,
         probe=probe,
         ssl=ssl,
@@ -357,22 +392,36 @@ def _finish(
     )
 
 
-def _stand_in(unit: Unit, name: Token, values: dict[str, Any], address: str) -> BackendSpec:
+def _stand_in(unit: Unit, name: Token, values: _Fields, address: str) -> BackendSpec:
     """The backend at another address, see `CompileOptions.stand_ins`: what it says of times and limits holds."""
-    times = ("connect_timeout", "first_byte_timeout", "between_bytes_timeout", "wait_timeout")
-    kept = {field: values[field] for field in (*times, "wait_limit", "max_connections") if field in values}
-    host_header = values.get("host_header", values.get("host", "0.0.0.0"))
+    said = BackendSpec(
+        name.text,
+        host_header=_host_header(values),
+        connect_timeout=values.seconds("connect_timeout"),
+        first_byte_timeout=values.seconds("first_byte_timeout"),
+        between_bytes_timeout=values.seconds("between_bytes_timeout"),
+        wait_timeout=values.seconds("wait_timeout"),
+        wait_limit=values.number("wait_limit"),
+        max_connections=values.number("max_connections"),
+    )
     if address.startswith(("/", "@")):
-        return BackendSpec(name.text, path=address, host_header=host_header, **kept)
+        return replace(said, path=address)
     found = addresses.resolve(unit, name, address, "80", "Stand-in", 2)
     ipv4 = next((each for each in found if ":" not in each[0]), None)
     ipv6 = next((each for each in found if ":" in each[0]), None)
-    return BackendSpec(name.text, host=address, ipv4=ipv4, ipv6=ipv6, host_header=host_header, **kept)
+    return replace(said, host=address, ipv4=ipv4, ipv6=ipv6)
 
 
-def _authority(unit: Unit, places: dict[str, Token], values: dict[str, Any]) -> str:
+def _host_header(values: _Fields) -> str:
+    """What the Host header says where the request has none."""
+    if "host_header" in values:
+        return values.text("host_header") or ""
+    return values.text("host") or "" if "host" in values else "0.0.0.0"
+
+
+def _authority(unit: Unit, places: dict[str, Token], values: _Fields) -> str:
     field = next(name for name in ("authority", "host_header", "host") if name in values)
-    text: str = values[field]
+    text = values.text(field) or ""
     try:
         ipaddress.ip_address(text)
     except ValueError:

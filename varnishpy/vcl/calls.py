@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from varnishpy.base.panic import present
 from varnishpy.vcl.source import ID, CompileStop, Token
 from varnishpy.vcl.symbols import Symbol
 from varnishpy.vcl.tree import Call, Const, Expr
 from varnishpy.vcl.types import ENUM, STRING, STRINGS, SUB, VclType
-from varnishpy.vcl.vmodspec import Argument, Function
+from varnishpy.vcl.vmodspec import Argument
 
 if TYPE_CHECKING:
     from varnishpy.vcl.unit import Unit
@@ -21,7 +22,7 @@ def parse_call(
     unit: Unit, symbol: Symbol, name: Token, instance: Symbol | None, parse_expression: ExpressionParser
 ) -> Call:
     """Everything from the opening parenthesis through the closing one."""
-    function: Function = symbol.extra
+    function = present(symbol.function, "function of a VMOD")
     before = unit.before(unit.token)
     unit.skip("(")
     given: dict[str, Expr] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from varnishpy.base.panic import present
 from varnishpy.vcl.tree import (
     AclMatch,
     Address,
@@ -49,7 +50,6 @@ from varnishpy.vcl.types import (
     TIME,
     VclType,
 )
-from varnishpy.vcl.vmodspec import Function
 
 if TYPE_CHECKING:
     from varnishpy.vcl.codegen import ModuleWriter
@@ -293,7 +293,7 @@ class ExpressionWriter:
         return f"{expr.symbol.code}({self._arguments(expr, f'ctx, {name!r}')})"
 
     def _arguments(self, expr: Call, first: str) -> str:
-        function: Function = expr.symbol.extra
+        function = present(expr.symbol.function, "function of a VMOD")
         given = dict(expr.arguments)
         key = self.module.unit.vmod_key(expr.symbol.full_name.split(".", maxsplit=1)[0])
         out = [first]

@@ -158,12 +158,12 @@ def _import(unit: Unit) -> None:
         unit.next()
     unit.skip(";")
     vmod = _load(unit, token, name, source)
-    if symbol.extra is not None:
-        if symbol.extra.module != vmod.module:
+    if symbol.vmod is not None:
+        if symbol.vmod.module != vmod.module:
             unit.fail_span(f"Another module already imported as {alias_token.text}.\n", first)
         return
     symbol.definition = first
-    symbol.extra = vmod
+    symbol.vmod = vmod
     alias = symbol.name
     unit.imports.append(Import(alias, name, vmod.module, vmod.path, token, vmod))
     _declare(unit, alias, vmod)
@@ -195,7 +195,7 @@ def _declare_function(unit: Unit, name: str, kind: str, function: Function, code
     symbol.type = function.type
     symbol.readable = function.allowed
     symbol.code = code
-    symbol.extra = function
+    symbol.function = function
     return symbol
 
 
@@ -203,7 +203,7 @@ def _declare_class(unit: Unit, alias: str, vmod: Vmod, cls: ObjectClass) -> None
     name = f"{alias}.{cls.name}"
     symbol = unit.symbols.make(name, "object")
     symbol.type = VclType(name, convertible=False)
-    symbol.extra = cls
+    symbol.made_by = cls
     symbol.code = f"vmod_{alias}.{cls.attribute}"
     for method in cls.methods:
         _declare_function(unit, f"{name}.{method.name}", "method", method, method.attribute)

@@ -215,8 +215,11 @@ def _sum(unit: Unit, wanted: VclType) -> Expr:
 def _join(left: Strings, right: Strings) -> Strings:
     joined = list(left.pieces)
     for piece in right.pieces:
-        if joined and isinstance(piece, Const) and isinstance(joined[-1], Const):
-            joined[-1] = Const(STRING, joined[-1].value + piece.value)
+        last = joined[-1] if joined else None
+        before = last.value if isinstance(last, Const) else None
+        behind = piece.value if isinstance(piece, Const) else None
+        if isinstance(before, str) and isinstance(behind, str):
+            joined[-1] = Const(STRING, before + behind)
         else:
             joined.append(piece)
     return Strings(STRINGS, joined)
@@ -416,7 +419,7 @@ def _function(unit: Unit, symbol: Symbol, first: Token, wanted: VclType) -> Expr
 
 def _function_call(unit: Unit, symbol: Symbol, first: Token, wanted: VclType) -> Expr:
     name = symbol.name
-    if symbol.extra is not None:
+    if symbol.function is not None:
         return pieces(parse_call(unit, symbol, first, None, parse_expression))
     if name in ("true", "false"):
         return Const(BOOL, name == "true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from varnishpy.base.panic import present
 from varnishpy.vcl import methods
 from varnishpy.vcl.calls import parse_call
 from varnishpy.vcl.expressions import is_call, parse_expression
@@ -29,7 +30,6 @@ from varnishpy.vcl.tree import (
 )
 from varnishpy.vcl.types import ASSIGNMENTS, BOOL, DURATION, INSTANCE, INT, STRANDS, STRING, SUB
 from varnishpy.vcl.unit import Unit
-from varnishpy.vcl.vmodspec import ObjectClass
 
 
 def parse_block(unit: Unit) -> Block:
@@ -59,7 +59,7 @@ def _statement(unit: Unit) -> Stmt:
         symbol = unit.symbols.want_partial()
     except CompileStop:
         raise unit.report.error("Symbol not found.\n", token) from None
-    if symbol.kind == "func" and symbol.extra is not None:
+    if symbol.kind == "func" and symbol.function is not None:
         return _function_call(unit, token, symbol)
     if symbol.kind == "instance":
         return _object_call(unit, token, symbol)
@@ -237,12 +237,12 @@ def _new(unit: Unit, token: Token) -> Stmt:
     unit.expect(ID)
     first = unit.token
     cls = unit.symbols.want("object")
-    description: ObjectClass = cls.extra
+    description = present(cls.made_by, "class of a VMOD")
     symbol.type = cls.type
-    symbol.extra = description
+    symbol.made_by = description
     unit.objects.append(symbol)
     constructor = Symbol(cls.name, "func", cls.type, readable=methods.METHODS["init"].bit, code=cls.code)
-    constructor.extra = description.constructor
+    constructor.function = description.constructor
     constructor.parent = cls.parent
     mark = len(unit.report.parts)
     try:

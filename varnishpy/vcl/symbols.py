@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from varnishpy.vcl.nearby import did_you_mean
 from varnishpy.vcl.source import CSTR, ID, Token
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from varnishpy.vcl.tree import Sub
     from varnishpy.vcl.unit import Unit
     from varnishpy.vcl.variables import Variable
+    from varnishpy.vcl.vmodspec import Function, ObjectClass, Vmod
 
 LOWEST, HIGHEST = 40, 41
 
@@ -49,7 +50,11 @@ class Symbol:
     variable: Variable | None = None
     sub: Sub | None = None
     code: str = ""  # how generated code names it
-    extra: Any = None
+    target: str = ""  # of an alias: the name that is meant
+    vmod: Vmod | None = None
+    function: Function | None = None  # of VMODs: functions, methods and constructors
+    made_by: ObjectClass | None = None  # of classes of VMODs, and of their objects
+    goes_via: bool = False  # a backend that is reached through another one
     parent: Table | None = None
 
     @property
@@ -137,7 +142,7 @@ class Symbols:
         return symbol
 
     def alias(self, dotted: str, target: str) -> None:
-        self.make(dotted, "alias").extra = target
+        self.make(dotted, "alias").target = target
 
     def find(self, dotted: str) -> Symbol | None:
         """A symbol by its full name, whatever its kind."""
@@ -199,7 +204,7 @@ class Symbols:
             token = following
         if best is not None and best.kind == "alias":
             whole = best_table is table
-            best = self.find(best.extra)
+            best = self.find(best.target)
             assert best is not None
             best_table = table if whole else best_table
         if best is not None and best.kind == "vmod" and partial:

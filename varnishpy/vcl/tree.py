@@ -7,7 +7,7 @@ expression node carries its type, and names are symbols.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from varnishpy.vcl.source import Token
 from varnishpy.vcl.types import VclType
@@ -25,7 +25,7 @@ class Expr:
 class Const(Expr):
     """A literal: str, int, float, bool or bytes."""
 
-    value: Any
+    value: str | float | bytes
 
 
 @dataclass(slots=True)

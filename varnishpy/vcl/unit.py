@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from varnishpy.vcl import methods, types
 from varnishpy.vcl.source import CNUM, CSTR, EOI, FNUM, ID, Report, Source, Token
@@ -14,6 +14,9 @@ from varnishpy.vcl.symbols import Symbol, Symbols
 from varnishpy.vcl.tree import Sub, Use
 from varnishpy.vcl.types import DURATION_UNITS
 from varnishpy.vcl.variables import VARIABLES
+
+if TYPE_CHECKING:
+    from varnishpy.vcl.vmodspec import Vmod
 
 # comments, preprocessor lines, empty statements and space: C that does nothing
 _C_NOTHING = re.compile(r"/\*.*?\*/|//[^\n]*|^[ \t]*\#(?:\\\n|[^\n])*|[\s;]", re.DOTALL | re.MULTILINE)
@@ -54,7 +57,7 @@ class Import:
     module: str
     path: str
     token: Token
-    vmod: Any
+    vmod: Vmod
 
 
 class Unit:

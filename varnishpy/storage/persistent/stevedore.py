@@ -23,7 +23,7 @@ from varnishpy.base import clock
 from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.units import UnitError, parse_bytes
 from varnishpy.log.tag_numbers import ERROR
-from varnishpy.storage.lru import Entry
+from varnishpy.storage.core import Core
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.persistent.datafile import DataDamaged, DataFile, Run
 from varnishpy.storage.persistent.index import BanRow, Changes, Index, IndexBusy, IndexDamaged
@@ -39,11 +39,11 @@ from varnishpy.storage.persistent.records import (
     in_head,
     unpack_spans,
 )
-from varnishpy.storage.persistent.stobj import Core, PersistentObject
+from varnishpy.storage.persistent.stobj import PersistentObject
 from varnishpy.storage.persistent.writer import Writer
 from varnishpy.storage.room import NoSpace, NukeBudget, StorageError
 from varnishpy.storage.source import Piece
-from varnishpy.storage.stevedore import Holder, Stevedore
+from varnishpy.storage.stevedore import Stevedore
 
 OWNER: Final = "owner.pid"  # locked by the manager, all its life
 _CHILD: Final = "child.pid"  # locked by the cache process
@@ -278,7 +278,7 @@ class PersistentStevedore(Stevedore):
 
     # -- new objects ---------------------------------------------------------------------------------------------------
 
-    def new_object(self, oc: Holder, size_hint: int = 0) -> PersistentObject:
+    def new_object(self, oc: Core, size_hint: int = 0) -> PersistentObject:
         """:raises NoSpace: also when the disk fails, or too much is waiting to be written"""
         writer = self.writer
         if writer is None or writer.resting or writer.congested:
@@ -341,10 +341,10 @@ class PersistentStevedore(Stevedore):
         writer = self.writer
         return writer is None or writer.pace(resume)
 
-    def completed(self, oc: Entry, now: float, lasting: bool) -> None:
+    def completed(self, oc: Core, now: float, lasting: bool) -> None:
         stobj = oc.stobj
         if lasting and isinstance(stobj, PersistentObject) and not stobj.gone:
-            self._record(oc, stobj)  # type: ignore[arg-type]
+            self._record(oc, stobj)
         super().completed(oc, now, lasting)
 
     def _record(self, oc: Core, stobj: PersistentObject) -> None:
@@ -382,14 +382,14 @@ class PersistentStevedore(Stevedore):
             if stobj.number:
                 writer.gone(stobj.number)
 
-    def rearmed(self, oc: Entry) -> None:
+    def rearmed(self, oc: Core) -> None:
         stobj = oc.stobj
         writer = self.writer
         if not isinstance(stobj, PersistentObject) or writer is None:
             return
         with writer.cond:
             if stobj.number and not stobj.gone:
-                writer.times(oc, stobj.number)  # type: ignore[arg-type]
+                writer.times(oc, stobj.number)
 
     def kill(self, stobj: PersistentObject) -> None:
         """A piece is not what was written: the object must not be found any more."""
@@ -408,7 +408,7 @@ class PersistentStevedore(Stevedore):
         if self.writer is not None and not self._errors & (self._errors - 1):  # each is counted, few are told
             self._say(f"cannot write {text} (error {self._errors})")
 
-    def _note_use(self, oc: Entry, now: float) -> None:
+    def _note_use(self, oc: Core, now: float) -> None:
         stobj = oc.stobj
         if isinstance(stobj, PersistentObject) and stobj.number:
             self._used[stobj.number] = now

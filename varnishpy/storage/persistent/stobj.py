@@ -7,9 +7,9 @@ index stays short. After a restart each run is one piece.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from varnishpy.storage.lru import Entry
+from varnishpy.storage.core import Core
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.persistent.datafile import Run
 from varnishpy.storage.persistent.records import Head, encode_head
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
 _LONG: Final = 256 << 10  # octets from which on a body gets long runs
 _RUN: Final = 1 << 20
-
-
-class Core(Entry, Protocol):
-    """What the storage needs of an object core."""
-
-    t_origin: float
-    ttl: float
-    grace: float
-    keep: float
-
-    @property
-    def digest(self) -> bytes: ...
-
-    @property
-    def origin(self) -> str: ...
-
-    @property
-    def ban_time(self) -> float: ...
 
 
 class PersistentObject(StoredObject):

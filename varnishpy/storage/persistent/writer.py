@@ -24,12 +24,13 @@ from typing import Final, Protocol
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_condition
+from varnishpy.storage.core import Core
 from varnishpy.storage.persistent import journal as lines
 from varnishpy.storage.persistent.datafile import DataFile, Run
 from varnishpy.storage.persistent.index import BanRow, Changes, Index, IndexFailed
 from varnishpy.storage.persistent.journal import Journal, Line
 from varnishpy.storage.persistent.records import Record, pack_spans
-from varnishpy.storage.persistent.stobj import Core, PersistentObject
+from varnishpy.storage.persistent.stobj import PersistentObject
 
 BACKLOG: Final = 32 << 20  # octets that may wait to be written
 _GATHER: Final = 0.05  # seconds between rounds while little is to be done

@@ -403,8 +403,9 @@ def resolve_range(
     try:
         default = "" if def_port is NOT_GIVEN else def_port or ""
         for single in endpoint.parse_address(addr, default, "-a").each_port():
-            for _family, (ip, port, *_) in single.resolve(passive=True):
-                if str(port) == fail_port:
+            for _family, name in single.resolve(passive=True):
+                ip, port = endpoint.split_name(name)
+                if port == fail_port:
                     raise endpoint.EndpointError("bad port")
                 found.append(f"{ip}:{port}")
     except endpoint.EndpointError as error:

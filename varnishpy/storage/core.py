@@ -1,0 +1,49 @@
+"""What storage needs of an object core, which belongs to the room above.
+
+`ObjectCore` is a `Core`, so that the compiler reads its attributes where they lie.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from varnishpy.storage.object import StoredObject
+
+
+class Core:
+    """See the module text. Who makes one sets every attribute.
+
+    ``t_origin`` is wall-clock seconds; ``ttl``, ``grace`` and ``keep`` are durations from it on.
+
+    :ivar last_lru: wall-clock time of its last move in the list of its stevedore; 0.0 while it is not on it
+    :ivar origin: the backend that it came from, by its name in VCL
+    :ivar xid: of the fetch that made it
+    """
+
+    __slots__ = ("flags", "grace", "keep", "last_lru", "origin", "refcount", "stobj", "t_origin", "ttl", "xid")
+
+    refcount: int
+    flags: int
+    xid: int
+    last_lru: float
+    t_origin: float
+    ttl: float
+    grace: float
+    keep: float
+    origin: str
+    stobj: StoredObject | None
+
+    def adopt(self, stobj: StoredObject) -> None:
+        """Take a new stored object; called by the stevedore. An older one must have been freed."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> bytes:
+        """Under which it is found."""
+        raise NotImplementedError
+
+    @property
+    def ban_time(self) -> float:
+        """When the newest ban was made that it was tested against."""
+        raise NotImplementedError
