@@ -40,7 +40,7 @@ run: $(STAMP) ## a cache in front of a small origin, with curl lines to try
 compiled: $(COMPILED) ## compile the hot rooms (needs a C compiler)
 
 $(COMPILED): setup.py setup.cfg $(shell find varnishpy -name '*.py') | $(STAMP)
-	VARNISHPY_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace --parallel $(shell nproc)
+	VARNISHPY_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 pure: ## remove what `make compiled` made
@@ -83,9 +83,12 @@ ifdef VARNISHPY_TEST_COMPILED
 	$(MAKE) --no-print-directory test-compiled
 endif
 
-# the whole suite with the hot rooms compiled; with VARNISHPY_TEST_COMPILED set `make test` does this too
-test-compiled: compiled ## the tests, with the hot rooms compiled
-	$(SUITE)
+# what runs in compiled modules; with VARNISHPY_TEST_COMPILED set `make test` does this too (ROOMS=tests: the whole suite)
+ROOMS ?= tests/base tests/log tests/http tests/storage tests/h2 tests/cache tests/vcl tests/backends tests/request \
+	tests/session tests/http1 tests/http2 tests/e2e tests/interop
+test-compiled: compiled ## the tests of the hot rooms, compiled
+	$(BIN)/python -m pytest -q tests/threads
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --ignore tests/threads $(PYTEST_ARGS) $(ROOMS)
 
 # the whole suite once more, with coverage of every process of it (slower: several minutes)
 coverage: $(STAMP) ## the tests, with coverage of every process
