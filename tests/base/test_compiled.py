@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -139,6 +140,37 @@ def test_no_name_stands_for_exceptions_of_two_types() -> None:
             if isinstance(node, ast.FunctionDef):
                 wrong += [f"{path} {node.name}: {name}" for name, types in caught(node).items() if len(types) > 1]
     assert wrong == []
+
+
+def for_the_checker(module: ast.Module) -> set[str]:
+    """The names that only the type checker imports."""
+    blocks = [node for node in module.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    imports = [node for block in blocks for node in ast.walk(block) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def test_no_dataclass_is_annotated_with_a_class_that_comes_later() -> None:
+    """Where that class is compiled as well, the interpreter crashes if the dataclass is imported first."""
+    wrong = []
+    for path in runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["modules"]():
+        module = ast.parse((ROOT / path).read_text())
+        unknown = for_the_checker(module)
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef) and "dataclass" in "".join(map(ast.unparse, node.decorator_list)):
+                fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+                words = {word.id for field in fields for word in plain_names(field.annotation)}
+                wrong += [f"{path} {node.name}: {name}" for name in words & unknown]
+    assert wrong == []
+
+
+def plain_names(annotation: ast.expr) -> Iterator[ast.Name]:
+    """The names in an annotation, but for those in brackets: of a generic type the compiler looks at no more."""
+    match annotation:
+        case ast.Name():
+            yield annotation
+        case ast.BinOp(left, _, right):
+            yield from plain_names(left)
+            yield from plain_names(right)
 
 
 def test_the_compiler_takes_the_source(tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from varnishpy.base.x509 import Certificate
+from varnishpy.base.x509 import Certificate
 
 
 @dataclass(slots=True, frozen=True)
