@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+SITE_STAMP := $(VENV)/.installed-site
 # pytest runs on this many processes
 JOBS ?= auto
 PYTEST_ARGS ?=
 
 COMPILED := $(VENV)/.compiled
 
-.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak docs clean
+.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak docs site clean
 
 all: test
 
@@ -30,6 +31,10 @@ $(STAMP): setup.cfg pyproject.toml
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+$(SITE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[site]'
 	@touch $@
 
 run: $(STAMP) ## a cache in front of a small origin, with curl lines to try
@@ -112,6 +117,9 @@ docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews
 	$(BIN)/python tools/gendocs
 	$(BIN)/python tools/genman
+
+site: $(SITE_STAMP) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: pure ## remove everything that was made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

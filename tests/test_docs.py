@@ -59,9 +59,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_list() -> None:
-    readme = (ROOT / "README.md").read_text()
+    index = (DOCS / "index.md").read_text()
     for page in [*DOCS.glob("*.md"), DOCS / "examples" / "README.md"]:
-        assert f"({page.relative_to(ROOT)})" in readme, page
+        assert f"({page.relative_to(DOCS)})" in index or page.name == "index.md", page
+    assert "(docs/index.md)" in (ROOT / "README.md").read_text()
+
+
+def test_every_page_is_on_the_site() -> None:
+    """``make site`` refuses a page that nobody can get to."""
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in [*DOCS.glob("*.md"), DOCS / "examples" / "README.md"]:
+        assert re.search(rf"[\[ ]{re.escape(str(page.relative_to(DOCS)))}[],\n]", site), page
 
 
 @pytest.mark.parametrize("page", ["architecture.md", "glossary.md", "life-of-a-request.md"])

@@ -30,7 +30,7 @@ from varnishpy.manager.complain import StartupError
 from varnishpy.tools.usage import Option
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 
-RUN = ["coming-from-varnishd.md", "log-queries.md", "not-cached.md", "operations.md"]
+RUN = ["README.md", *(f"docs/{name}.md" for name in ("log-queries", "not-cached", "operations", "stats"))]
 HEAD = "vcl 4.1;\nbackend default none;\n"
 
 
@@ -106,10 +106,12 @@ def free_port() -> int:
 def test_commands_run(page: str, short_tmp: Path, origin: Origin) -> None:
     program = 'vcl 4.1;\nbackend app { .host = "127.0.0.1"; .port = "8080"; }\n'
     lines = []
-    for block in blocks(DOCS / page):
-        if block.language == "sh":
-            lines.append(block.text)
-    script = "\n".join(lines)
+    for block in blocks(ROOT / page):
+        if block.name:
+            (short_tmp / block.name).write_text(block.text.replace("8080", str(origin.port)))
+        elif block.language == "sh":
+            lines += [line for line in block.text.splitlines() if "pip install" not in line]
+    script = "\n".join(lines).replace("venv/bin/", "").replace("/tmp/", f"{short_tmp}/")
     for text, port in (("127.0.0.1:6081", free_port()), ("127.0.0.1:8080", origin.port)):
         script = script.replace(text, f"127.0.0.1:{port}")
     (short_tmp / "default.vcl").write_text(program.replace("8080", str(origin.port)))
