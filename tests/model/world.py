@@ -50,7 +50,8 @@ sub vcl_backend_response {
 }
 """
 
-PARAMETERS: Final = {"default_grace": 0, "default_keep": 0, "default_ttl": 0}
+# connections are kept from one history to the next, however slow the machine
+PARAMETERS: Final = {"default_grace": 0, "default_keep": 0, "default_ttl": 0, "timeout_idle": 3600}
 ARGUMENTS: Final = ("-s", "s0=malloc,64m", "-s", "small=malloc,1m")
 
 # what must be back at nothing once the cache is empty and nobody is connected

@@ -39,6 +39,11 @@ def test_an_object_grows_no_larger_than_the_most() -> None:
         boc.ask_room(1)
 
 
+def test_each_third_request_is_refused() -> None:
+    stevedore = parse_storage(["s0=debug,failevery=3"])[0].make()
+    assert [stevedore.charge(1) for _ in range(7)] == [True, True, False, True, True, False, True]
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
@@ -46,6 +51,7 @@ def test_an_object_grows_no_larger_than_the_most() -> None:
         (["debug,lessspace,maxspace=1KB"], "-sdebug conflicting options"),
         (["debug,maxspace=1DJT"], "Unknown BYTES"),
         (["debug,dinit=x"], "dinit=x: Invalid number"),
+        (["debug,failevery=x"], "failevery=x: not a number"),
         (["debug,1m,2m"], "too many arguments"),
     ],
 )

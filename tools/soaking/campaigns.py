@@ -130,6 +130,7 @@ CAMPAIGNS: Final[Mapping[str, Campaign]] = {
     "signals": Campaign("signals come at any moment; the process is stopped and goes on", act=_signal),
     "kill": Campaign("the child is killed", act=_kill, dies=True),
     "storage": Campaign("storage is far too small", storage="malloc,1m", words=("-s", "Transient=malloc,3m")),
+    "allocations": Campaign("every seventh request for storage is refused", storage="debug,failevery=7,24m"),
     "workspace": Campaign(
         "workspaces are far too small",
         words=("-p", "workspace_client=9k", "-p", "workspace_backend=1k", "-p", "http_resp_hdr_len=400b"),

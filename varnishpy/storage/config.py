@@ -21,7 +21,7 @@ from varnishpy.storage.persistent.stevedore import PersistentStevedore
 from varnishpy.storage.stevedore import Stevedore
 
 TRANSIENT: Final = "Transient"
-_DEBUG_OPTIONS: Final = ("lessspace", "maxspace", "dinit", "dopen")
+_DEBUG_OPTIONS: Final = ("lessspace", "maxspace", "failevery", "dinit", "dopen")
 #: names of the method; the second is the reference's
 PERSISTENT: Final = ("persistent", "deprecated_persistent")
 _METHODS: Final = {"default": "malloc", "deprecated_persistent": "persistent"}  # as storage.list names them

@@ -1,11 +1,13 @@
-"""Storage for test scripts: ``-s debug[,lessspace|maxspace=SIZE][,dinit=TIME][,dopen=TIME][,SIZE]``.
+"""Storage for tests: ``-s debug[,lessspace|maxspace=SIZE][,failevery=N][,dinit=TIME][,dopen=TIME][,SIZE]``.
 
 It is storage on the heap that gives less than it is asked for: always one octet less (*lessspace*), so that bodies come
-in more pieces, or nothing any more once an object is of a certain size (*maxspace*). It can be slow to start.
+in more pieces, or nothing any more once an object is of a certain size (*maxspace*); or it refuses each Nth request for
+room (*failevery*). It can be slow to start.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from varnishpy.base.units import UnitError, parse_bytes, parse_duration
@@ -25,6 +27,8 @@ class DebugStevedore(MallocStevedore):
         super().__init__(ident, limit, "debug")
         self._most = -1  # octets of an object; -1: no limit
         self._less = False
+        self._fail_every = 0  # 0: none
+        self._asked = itertools.count(1)
         self._init_delay = self._open_delay = 0.0
         for option in options:
             self._take(option)
@@ -40,12 +44,16 @@ class DebugStevedore(MallocStevedore):
                 self._less = True
             elif name == "maxspace":
                 self._most = parse_bytes(value)
+            elif name == "failevery":
+                self._fail_every = int(value)
             elif name == "dinit":
                 self._init_delay = parse_duration(value)
             else:
                 self._open_delay = parse_duration(value)
         except UnitError as error:
             raise ValueError(str(error) if name == "maxspace" else f"(-sdebug) {option}: {error}") from None
+        except ValueError:
+            raise ValueError(f"(-sdebug) {option}: not a number") from None
 
     def prepare(self) -> None:
         time.sleep(self._init_delay)
@@ -53,6 +61,14 @@ class DebugStevedore(MallocStevedore):
     def open(self) -> None:
         super().open()
         time.sleep(self._open_delay)
+
+    def charge(self, size: int) -> bool:
+        if self._fail_every and not next(self._asked) % self._fail_every:
+            with self._lock:
+                self._requests += 1
+                self._failures += 1
+            return False
+        return super().charge(size)
 
     def _portion(self, stobj: StoredObject, size: int) -> int:
         if self._most < 0:
