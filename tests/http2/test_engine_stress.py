@@ -1,5 +1,5 @@
 """Everything at once, where a race shows: the workspace emulator, a thread switch every microsecond, and
-stalls wherever a lock is taken or a signal sent; clients that reset streams at every step and hang up at any time.
+stalls wherever a lock is taken or let go (`perturb`); clients that reset streams at every step and hang up at any time.
 
 What must hold: nothing hangs, each request is finished exactly once, and in the end no session, stream, request,
 workspace or descriptor is left.
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,14 +27,12 @@ from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
 from tests.waiting import wait_for
 from varnishpy import stats
-from varnishpy.base import workspace
-from varnishpy.base.wakeup import Wakeup
+from varnishpy.base import locks, perturb, workspace
 from varnishpy.cache import waitinglist
 from varnishpy.cache.objcore import ObjectCore
 from varnishpy.cache.objhead import ObjectHead
-from varnishpy.h2 import frames, inbox
+from varnishpy.h2 import frames
 from varnishpy.h2.connection import Connection
-from varnishpy.h2.inbox import Inbox
 from varnishpy.h2.stream import Stream
 from varnishpy.h2.tables import END_STREAM, F
 from varnishpy.http2.session import Http2Session
@@ -63,31 +61,6 @@ class Stalls:
             time.sleep(dice / 50)
         elif dice < 0.2:
             time.sleep(0)
-
-
-class StallingLock:
-    """A lock whose holder may be late to come, to work, and to leave."""
-
-    def __init__(self, stalls: Stalls) -> None:
-        self._lock = threading.Lock()
-        self._stalls = stalls
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        self._stalls.maybe()
-        got = self._lock.acquire(blocking, timeout)
-        if random.random() < 0.05:
-            time.sleep(0)
-        return got
-
-    def release(self) -> None:
-        self._lock.release()
-        self._stalls.maybe()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class WaitingList:
@@ -265,28 +238,18 @@ class Rowdy(threading.Thread):
 
 
 @pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalls]:
+def hostile() -> Iterator[Stalls]:
     """The conditions of the module text."""
-    stalls = Stalls()
-    monkeypatch.setattr(inbox, "make_lock", lambda klass: StallingLock(stalls))
-
-    def stalling(function: Callable[..., Any]) -> Callable[..., Any]:
-        def stalled(*args: Any) -> Any:
-            stalls.maybe()
-            result = function(*args)
-            stalls.maybe()
-            return result
-
-        return stalled
-
-    for owner, name in ((Wakeup, "signal"), (Wakeup, "clear"), (Inbox, "post"), (Inbox, "may_sleep")):
-        monkeypatch.setattr(owner, name, stalling(getattr(owner, name)))
+    locks.watch(True)
+    perturb.perturb(True)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     workspace.set_emulator(True)
-    yield stalls
+    yield Stalls()
     workspace.set_emulator(False)
     sys.setswitchinterval(interval)
+    perturb.perturb(False)
+    locks.watch(False)
 
 
 def left(*classes: type) -> list[Any]:

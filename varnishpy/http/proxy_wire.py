@@ -25,15 +25,12 @@ MAX_PAYLOAD: Final = 1024
 TLV_ALPN: Final = 0x01
 TLV_AUTHORITY: Final = 0x02
 TLV_CRC32C: Final = 0x03
-TLV_NOOP: Final = 0x04
-TLV_UNIQUE_ID: Final = 0x05
 TLV_SSL: Final = 0x20
 TLV_SSL_VERSION: Final = 0x21
 TLV_SSL_CN: Final = 0x22
 TLV_SSL_CIPHER: Final = 0x23
 TLV_SSL_SIG_ALG: Final = 0x24
 TLV_SSL_KEY_ALG: Final = 0x25
-TLV_NETNS: Final = 0x30
 
 _SSL_FIXED: Final = 5  # client flags, and the result of verification, in front of the sub-TLVs
 

@@ -17,7 +17,6 @@ class MemoryLog:
         self._lock = threading.Condition()
         self.records: list[Record] = []
         self.batches = 0
-        self.overflows = 0
 
     def write_batch(self, data: bytes, records: int, overflow: bool, ahead: bytes = b"") -> None:
         """Keep the records of a batch."""
@@ -28,7 +27,6 @@ class MemoryLog:
             self.records += parse_records(ahead, tasklog.layout_in_use())
             self.records += parsed
             self.batches += 1
-            self.overflows += overflow
             self._lock.notify_all()
 
     def write_record(self, data: bytes) -> None:

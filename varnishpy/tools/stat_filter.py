@@ -21,10 +21,6 @@ class Filter:
             include, glob = False, glob[1:]
         self._globs.append((glob, include))
 
-    def require(self, name: str) -> None:
-        """Show a counter whatever the options say."""
-        self._globs.insert(0, (name, True))
-
     def __bool__(self) -> bool:
         return bool(self._globs)
 

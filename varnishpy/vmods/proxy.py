@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from varnishpy.http.proxy_wire import ProxyHeader
+from varnishpy.http.proxy_wire import (
+    TLV_ALPN,
+    TLV_AUTHORITY,
+    TLV_SSL_CIPHER,
+    TLV_SSL_CN,
+    TLV_SSL_KEY_ALG,
+    TLV_SSL_SIG_ALG,
+    TLV_SSL_VERSION,
+    ProxyHeader,
+)
 from varnishpy.vmods.api import BOOL, INT, STRING, Ctx, restrict
 
-_ALPN, _AUTHORITY, _VERSION, _CN, _CIPHER, _SIGNATURE, _KEY = 0x01, 0x02, 0x21, 0x22, 0x23, 0x24, 0x25
 _TLS, _CERT_CONNECTION, _CERT_SESSION = 1, 2, 4
 
 
@@ -26,12 +34,12 @@ def _flag(ctx: Ctx, bit: int) -> bool:
 
 @restrict("client")
 def alpn(ctx: Ctx) -> STRING:
-    return _text(ctx, _ALPN)
+    return _text(ctx, TLV_ALPN)
 
 
 @restrict("client")
 def authority(ctx: Ctx) -> STRING:
-    return _text(ctx, _AUTHORITY)
+    return _text(ctx, TLV_AUTHORITY)
 
 
 @restrict("client")
@@ -57,24 +65,24 @@ def ssl_verify_result(ctx: Ctx) -> INT:
 
 @restrict("client")
 def ssl_version(ctx: Ctx) -> STRING:
-    return _text(ctx, _VERSION)
+    return _text(ctx, TLV_SSL_VERSION)
 
 
 @restrict("client")
 def client_cert_cn(ctx: Ctx) -> STRING:
-    return _text(ctx, _CN)
+    return _text(ctx, TLV_SSL_CN)
 
 
 @restrict("client")
 def ssl_cipher(ctx: Ctx) -> STRING:
-    return _text(ctx, _CIPHER)
+    return _text(ctx, TLV_SSL_CIPHER)
 
 
 @restrict("client")
 def cert_sign(ctx: Ctx) -> STRING:
-    return _text(ctx, _SIGNATURE)
+    return _text(ctx, TLV_SSL_SIG_ALG)
 
 
 @restrict("client")
 def cert_key(ctx: Ctx) -> STRING:
-    return _text(ctx, _KEY)
+    return _text(ctx, TLV_SSL_KEY_ALG)

@@ -60,14 +60,13 @@ def _backref(ctx: Ctx, groups: object, number: int, fallback: STRING) -> STRING:
 
 def _body(ctx: Ctx, which: str) -> str:
     """A body that is at hand; raises `VclFailure`."""
+    stored = None
     if which == "req_body":
-        stored = getattr(ctx.req, "body_oc", None)
+        stored = None if ctx.req is None else ctx.req.body_oc
     elif which == "bereq_body":
-        client = getattr(ctx.bo, "client_req", None)
-        stored = getattr(client, "body_oc", None)
-    else:
-        core = getattr(ctx.req, "objcore", None)
-        stored = None if core is None or core.boc is not None else core.stobj
+        stored = None if ctx.bo is None else ctx.bo.request_body()
+    elif ctx.req is not None and ctx.req.objcore is not None and ctx.req.objcore.boc is None:
+        stored = ctx.req.objcore.stobj
     if stored is None:
         raise VclFailure(f"vmod re: {which} is not at hand here")
     return b"".join(bytes(piece) for piece in stored.chunks).decode("latin-1")
