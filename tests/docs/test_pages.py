@@ -30,7 +30,7 @@ from varnishpy.manager.complain import StartupError
 from varnishpy.tools.usage import Option
 from varnishpy.vcl.compiler import CompileOptions, VclError, compile_vcl, report
 
-RUN = ["README.md", *(f"docs/{name}.md" for name in ("log-queries", "not-cached", "operations", "stats"))]
+RUN = ["README.md", *(f"docs/{name}.md" for name in ("listening", "log-queries", "not-cached", "operations", "stats"))]
 HEAD = "vcl 4.1;\nbackend default none;\n"
 
 
@@ -112,8 +112,8 @@ def test_commands_run(page: str, short_tmp: Path, origin: Origin) -> None:
         elif block.language == "sh":
             lines += [line for line in block.text.splitlines() if "pip install" not in line]
     script = "\n".join(lines).replace("venv/bin/", "").replace("/tmp/", f"{short_tmp}/")
-    for text, port in (("127.0.0.1:6081", free_port()), ("127.0.0.1:8080", origin.port)):
-        script = script.replace(text, f"127.0.0.1:{port}")
+    for text, port in (("6081", free_port()), ("6443", free_port()), ("8080", origin.port)):
+        script = re.sub(rf"(127\.0\.0\.1|localhost):{text}\b", rf"\1:{port}", script)
     (short_tmp / "default.vcl").write_text(program.replace("8080", str(origin.port)))
     (short_tmp / "bin").mkdir()
     tool = short_tmp / "bin" / "varnishpy"

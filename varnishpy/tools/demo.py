@@ -267,16 +267,22 @@ Watch it in a browser: http://{dashboard}/
 
 Try, in another terminal (or open {url}/ in a browser):
 
-  curl -i {url}/                              twice: the second answer is a hit (X-Varnish has two ids, Age)
-  curl -i --http2-prior-knowledge {url}/      the same over HTTP/2
-  curl -i --http2 {url}/                      the same after an h2c upgrade
-  curl -sI {url}/uncached                     never stored
-  curl -s '{url}/slow?seconds=2' & curl -s '{url}/slow?seconds=2'     two clients, one fetch
-  curl -s -o /dev/null -r 0-99 -D - {url}/big      a range of a 10 MB object
+  # twice: the second answer is a hit (X-Varnish has two ids, Age)
+  curl -i {url}/
+  # the same over HTTP/2, at once or after an h2c upgrade
+  curl -i --http2-prior-knowledge {url}/
+  curl -i --http2 {url}/
+  # never stored
+  curl -sI {url}/uncached
+  # two clients, one fetch
+  curl -s '{url}/slow?seconds=2' & curl -s '{url}/slow?seconds=2'
+  # a range of a 10 MB object
+  curl -s -o /dev/null -r 0-99 -D - {url}/big
 
-  {command} log  -n {workdir}       every transaction, live
-  {command} stat -n {workdir}       counters, live
-  {command} adm  -n {workdir} ban req.url == /
+  # every transaction, counters, the management CLI, metrics
+  {command} log -n {workdir}
+  {command} stat -n {workdir}
+  {command} adm -n {workdir} ban req.url == /
   curl --unix-socket {workdir}/stats.sock http://v/metrics
 
 Requests that reach the origin are shown below; Ctrl-C ends.
