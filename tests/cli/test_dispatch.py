@@ -82,7 +82,7 @@ def test_input_in_any_pieces(session: CliSession) -> None:
 def test_here_document(session: CliSession) -> None:
     assert session.feed(b"vcl.inline name << END\nvcl 4.1;\n") == b""
     assert session.unfinished
-    assert answers(session.feed(b"more\nEND\n")) == [(200, "name|vcl 4.1;\nmore\n")]
+    assert answers(session.feed(b"more END\n\t END\r\n")) == [(200, "name|vcl 4.1;\nmore END\n")]
     assert not session.unfinished
 
 

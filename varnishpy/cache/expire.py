@@ -173,6 +173,9 @@ class Expiry:
             else:
                 self._inbox.append(oc)
             stats.main.inc("exp_mailed")
+        elif why & EXP_REMOVE and not oc.exp_flags & EXP_REMOVE:
+            # a second letter about an object whose first has waited for others to come: both count
+            stats.main.inc("exp_mailed")
         oc.exp_flags |= why | EXP_POSTED
         if why & EXP_REMOVE or oc.when < self._sleeps_until or len(self._inbox) >= _BATCH:
             self._cond.notify()
@@ -223,7 +226,8 @@ class Expiry:
                 oc.exp_flags = 0 if flags & EXP_REMOVE else flags & EXP_REFD
                 mail.append((oc, flags))
         if mail:
-            self._counts.stats.exp_received += len(mail)
+            twice = sum(1 for _, flags in mail if flags & EXP_REMOVE and flags & (EXP_INSERT | EXP_MOVE))
+            self._counts.stats.exp_received += len(mail) + twice
             now = clock.now()
             for oc, flags in mail:
                 self._handle(oc, flags, now)

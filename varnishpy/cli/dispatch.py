@@ -194,7 +194,7 @@ class CliSession:
     def _take(self, line: str) -> bytes:
         if self._heredoc is not None:
             words, token, lines = self._heredoc
-            if line.rstrip("\r") != token:
+            if line.rstrip("\r").lstrip(" \t") != token:
                 lines.append(line + "\n")
                 return b""
             self._heredoc = None

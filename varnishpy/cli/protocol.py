@@ -2,7 +2,8 @@
 
 A request is one line of words; a response is a 13-byte status line, ``"%-3d %-8d\\n"`` with status and length, then so
 many octets of text and a newline. Words are separated by white space; a word may stand in double quotes with C-like
-escapes; a last word ``<< TOKEN`` starts a here-document that ends at a line holding just TOKEN.
+escapes; a last word ``<< TOKEN`` starts a here-document that ends at a line holding just TOKEN, which may
+be indented.
 """
 
 from __future__ import annotations

@@ -289,6 +289,8 @@ class VclPrograms:
                 raise CliError(CANT, self._still_used(blocked))
             for program in [p for p in chosen if not self._referrers(p)]:
                 chosen.remove(program)
+                if program.warm and not program.is_label:
+                    self._require_child(["vcl.state", program.name, VclMode(False, "cold").word])
                 self._require_child(["vcl.discard", program.name])
                 freed = program.points_to()
                 self._forget(program)

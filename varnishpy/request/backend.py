@@ -44,6 +44,7 @@ from varnishpy.request.tiering import step_tier
 from varnishpy.storage.boc import BocState
 from varnishpy.threads.pool import Priority
 from varnishpy.threads.worker import current_worker
+from varnishpy.vcl.context import end_task
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
@@ -83,6 +84,7 @@ def _run(wrk: Worker, bo: BusyObject, name: str) -> None:
             name = _STEPS[name](wrk, bo)
             if name == "pause":
                 return
+        end_task(bo)
     except Exception as exc:
         _contain(wrk, bo, exc)
     oc = bo.objcore

@@ -14,11 +14,11 @@ from varnishpy.http.dates import format_date
 from varnishpy.http.freshness import current_policy, may_serve_on_error
 from varnishpy.http.ranges import RangeError, check_partial
 from varnishpy.http.status import reason
-from varnishpy.log.tag_numbers import DEBUG, ERROR, EXP_KILL, FETCH_BODY, FILTERS, NOTICE, STORAGE, VCL_ERROR
+from varnishpy.log.tag_numbers import DEBUG, ERROR, EXP_KILL, FETCH_BODY, FILTERS, NOTICE, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.request import bodystatus
 from varnishpy.request.conditional import strong_last_modified
-from varnishpy.request.fetchstate import cleanup, error_once, set_state, state_of, timestamp
+from varnishpy.request.fetchstate import cleanup, error_once, set_state, state_of, storage_failed, timestamp
 from varnishpy.request.filters import FilterError, default_fetch_filters, fetch_processors
 from varnishpy.request.storing import copy_body, merge_stale, store_headers, take_over_stale
 from varnishpy.request.tiering import offer
@@ -178,7 +178,7 @@ def step_fetch(wrk: Worker, bo: BusyObject) -> str:
     try:
         stobj = store_headers(wrk, bo)
     except StorageError as full:
-        error_once(bo, str(full))
+        storage_failed(bo, full)
         bo.doclose = "RX_BODY"
         cleanup(bo)
         return "error"
@@ -243,9 +243,7 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     except FetchError as failure:
         bo.failed = bo.failed or str(failure)
     except NoSpace as full:
-        if full.remark:
-            bo.log.put(STORAGE, full.remark)
-        error_once(bo, str(full))
+        storage_failed(bo, full)
     else:
         return "fetchend"
     bo.doclose = "RX_BODY"
@@ -308,7 +306,7 @@ def step_condfetch(wrk: Worker, bo: BusyObject) -> str:
             set_state(wrk, bo, BocState.STREAM)
         copy_body(wrk, oc.boc, old)
     except StorageError as exc:
-        error_once(bo, str(exc))
+        storage_failed(bo, exc)
         cleanup(bo)
         wrk.stats.fetch_failed += 1
         return "fail"
@@ -402,7 +400,7 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
         oc.boc.transit_buffer = 0
         oc.boc.extend(b"".join(bo.synth_body), wrk)
     except StorageError as exc:
-        error_once(bo, str(exc))
+        storage_failed(bo, exc)
         return "fail"
     bo.synth_body.clear()
     if oc.stobj is not None:

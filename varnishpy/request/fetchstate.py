@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from varnishpy.base import clock
 from varnishpy.base.panic import present
-from varnishpy.log.tag_numbers import FETCH_ERROR
+from varnishpy.log.tag_numbers import FETCH_ERROR, STORAGE
 from varnishpy.storage.boc import BocState
+from varnishpy.storage.room import NoSpace, StorageError
 
 if TYPE_CHECKING:
     from varnishpy.request.busyobj import BusyObject
@@ -47,6 +48,13 @@ def error_once(bo: BusyObject, text: str) -> None:
     if bo.failed is None:
         bo.failed = text
         bo.log.put(FETCH_ERROR, text)
+
+
+def storage_failed(bo: BusyObject, error: StorageError) -> None:
+    """The attempt fails since storage takes no more; the storage may have something to say of it."""
+    if isinstance(error, NoSpace) and error.remark:
+        bo.log.put(STORAGE, error.remark)
+    error_once(bo, str(error))
 
 
 def cleanup(bo: BusyObject) -> None:

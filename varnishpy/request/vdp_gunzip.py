@@ -43,14 +43,14 @@ class GunzipDelivery(DeliveryProcessor):
                 data: bytes | bytearray | memoryview = piece
                 while True:
                     out = engine.decompress(data, limit)
+                    if engine.unused_data:  # what came before it is not sent either
+                        raise self._fail("G(un)zip error: 1 (junk after VGZ_END)")
                     if out:
                         meter.total_out += len(out)
                         yield out
                     data = engine.unconsumed_tail
                     if engine.eof or (not data and len(out) < limit):
                         break
-                if engine.unused_data:
-                    raise self._fail("G(un)zip error: 1 (junk after VGZ_END)")
         except zlib.error as exc:
             raise self._fail(f"Gunzip error: {zlib_code(exc)} ({zlib_message(exc)})") from None
         if not engine.eof:

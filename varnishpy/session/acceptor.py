@@ -83,6 +83,14 @@ class _Pace:
                 self.seconds = 0.0
 
 
+def _text(endpoint: ListenEndpoint, sock: socket.socket) -> str:
+    """What VCL calls ``local.endpoint``: the address as written, with the port that the system chose if it was to."""
+    if endpoint.address.port != "0":
+        return endpoint.text
+    found = sockaddr(sock.getsockname())
+    return f"[{found.ip}]:{found.port}" if sock.family == socket.AF_INET6 else f"{found.ip}:{found.port}"
+
+
 class Acceptor:
     """The thread of one listen socket."""
 
@@ -90,7 +98,7 @@ class Acceptor:
         self.env = env
         self.sock = sock
         self.is_uds = sock.family == socket.AF_UNIX
-        self.listen = ListenInfo(endpoint.name, endpoint.text, endpoint.proto, self.is_uds)
+        self.listen = ListenInfo(endpoint.name, _text(endpoint, sock), endpoint.proto, self.is_uds)
         self.mode = Mode.HOLD
         self._owner = owner
         self._wake = Wakeup()

@@ -244,6 +244,7 @@ class Vcl:
             for name, code in self.module.objects:
                 if self.module.names[code] is None:
                     raise VclFailure(f"Object {name} not initialized")
+            end_private(self.event_privs)  # which may fail as vcl_init itself may
             self._is_loaded = True
         except Exception as error:
             ctx.log(_VCL_ERROR, str(error) if isinstance(error, VclFailure) else f"{type(error).__name__}: {error}")
@@ -366,11 +367,14 @@ class Vcl:
         self.discarded = True
         self.cool()
         ctx = Ctx.for_cli(self)
+        ctx.messages = None  # nobody waits for an answer: failures go to the log
         ctx.method = "fini"
         try:
             self._methods["fini"](ctx)
-        except VclFailure:
-            pass  # vcl_fini cannot fail: the program is going anyway
+            end_private(self.event_privs)
+        except VclFailure as error:  # the program is going anyway
+            ctx.log(_VCL_ERROR, str(error))
+            ctx.log(_VCL_ERROR, "VRT_fail() from vcl_fini{} has no effect")
         names = self.module.names
         for _name, code in reversed(self.module.objects):
             finish = getattr(names[code], "vmod_fini", None)
