@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import tempfile
@@ -18,6 +19,8 @@ from tests.e2e.chromium import Chromium
 from tests.e2e.h2client import H2Client
 from tests.e2e.harness import Cache, Held, Origin, running
 from tests.waiting import wait_for
+from varnishpy import stats
+from varnishpy.child.stats_port import StatsPort
 
 TOKEN = "a token that nobody guesses"
 VCL = """
@@ -145,3 +148,22 @@ def test_the_log_is_followed_and_a_line_opens(cache: Cache, browser: Chromium) -
         browser.wait_for("document.querySelector('#records').innerText.includes('ReqAcct')", "its records")
     finally:
         browser.run("document.querySelector('#follow').click()")
+
+
+def test_a_tier_has_its_place(browser: Chromium) -> None:
+    """Shown where there are its counters; the page of another instance, so this comes last."""
+    tier = stats.new_segment(stats.TIER, "shared")
+    pages: dict[str, object] = {"scoreboard": {"tasks": [], "pools": []}, "sessions": [], "panic": ""}
+    made = StatsPort("127.0.0.1:0", {name: functools.partial(dict(pages).get, name) for name in pages})
+    made.start()
+    try:
+        for name, count in (("hit", 3), ("miss", 1), ("put", 2), ("open", 1)):
+            tier.add(name, count)
+        browser.open(f"http://127.0.0.1:{made.port}/")
+        browser.wait_for("document.querySelector('#tiers')?.innerText.includes('left alone')", "the tier")
+        assert browser.run("document.querySelector('#tier').hidden") is False
+        (line,) = cells(browser, "tiers")
+        assert line[:4] == ["shared", "3", "75.0 %", "2"]
+    finally:
+        made.stop()
+        tier.destroy()

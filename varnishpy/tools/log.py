@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from typing import Protocol
 
 from varnishpy.log.cursor import FILE_IDS
@@ -11,6 +13,7 @@ from varnishpy.log.printing import print_group
 from varnishpy.log.record import encode
 from varnishpy.log.selection import Selection
 from varnishpy.tools.follow import Follower, pick
+from varnishpy.tools.log_brief import BriefForm
 from varnishpy.tools.log_har import HarForm
 from varnishpy.tools.log_json import GROUPINGS, JsonForm
 from varnishpy.tools.output import OUTPUT_OPTIONS, Output, check_output, open_output
@@ -21,6 +24,7 @@ OPTIONS = pick(
     "bcCdDEghiIkLnPQqrRtTvVxX",
     *OUTPUT_OPTIONS,
     Option("A", "[-A]", "Text output"),
+    Option("B", "[-B]", "A line for each client's request, for people", "brief"),
     Option("H", "[-H]", "HAR output: a document for browsers' developer tools", "har"),
     Option("j", "[-j]", "JSON output, one object a line; -g: probe, request or vxid", "json"),
     Option("O:", "[-O <url>]", "Send traces to an OpenTelemetry collector, e.g. http://127.0.0.1:4318", "otlp"),
@@ -29,7 +33,7 @@ OPTIONS = pick(
 )
 
 # what says how the output looks: no two of them go together
-_FORMS = {"A": "-A", "v": "-v", "H": "--har", "j": "--json"}
+_FORMS = {"A": "-A", "v": "-v", "B": "--brief", "H": "--har", "j": "--json"}
 
 
 class Form(Protocol):
@@ -144,12 +148,17 @@ def _form(given: list[tuple[str, str]], follower: Follower) -> Form:
     """How groups are written. :raises ToolError: for options that do not go together"""
     letters = {letter for letter, _ in given}
     chosen = [name for letter, name in _FORMS.items() if letter in letters]
-    if ("H" in letters or "j" in letters) and len(chosen) > 1:
+    if letters & set("BHj") and len(chosen) > 1:
         raise ToolError(f"{chosen[0]} does not go with {chosen[1]}")
     if "p" in letters and "j" not in letters:
         raise ToolError("-p goes only with --json")
     if "j" in letters:
         return _json_form(given, follower)
+    if "B" in letters:
+        if "g" in letters:
+            raise ToolError("-g does not go with --brief, which shows whole requests")
+        follower.mode = "request"
+        return BriefForm("w" not in letters and sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     if "H" in letters:
         for letter, name in (("a", "-a"), ("S", "-S")):
             if letter in letters:
@@ -162,7 +171,7 @@ def _form(given: list[tuple[str, str]], follower: Follower) -> Form:
 
 def _export(given: list[tuple[str, str]], follower: Follower) -> None:
     """``--otlp``: send spans in place of writing. :raises ToolError:"""
-    surplus = sorted(letter for letter, _ in given if letter in "aAHjpSuvw")
+    surplus = sorted(letter for letter, _ in given if letter in "aABHjpSuvw")
     if surplus:
         raise ToolError(f"-{surplus[0]} does not go with --otlp, which writes nothing")
     url = dict(given)["O"]
