@@ -61,6 +61,25 @@ def parse(argument: str | None) -> Jail:
     raise StartupError(f'Unknown jail method "{kind}"', usage=True)
 
 
+def remark(argument: str | None) -> str:
+    """What to tell an operator who has started it as root and said nothing of a jail; nothing to others."""
+    if argument is not None or os.geteuid() != 0:
+        return ""
+    user = _default_user()
+    how = "-j unix" if user is not None else "-j unix,user=NAME"
+    name = "somebody else" if user is None else user.pw_name
+    return f"The cache process runs as root. {how} has it run as {name}; -j none says that it shall be so."
+
+
+def _default_user() -> pwd.struct_passwd | None:
+    for candidate in ("vcache", "varnish", "nobody"):
+        try:
+            return pwd.getpwnam(candidate)
+        except KeyError:
+            continue
+    return None
+
+
 def _unix(options: list[str], kind: str) -> Jail:
     if os.geteuid() != 0:
         raise StartupError("Unix Jail: Must be root.")
@@ -80,13 +99,8 @@ def _unix(options: list[str], kind: str) -> Jail:
                 raise StartupError(f"Unix jail: {value} group not found.") from None
         else:
             raise StartupError(f"Unix jail: unknown sub-argument '{option}'", usage=True)
-    for candidate in ("vcache", "varnish", "nobody"):
-        if user is not None:
-            break
-        try:
-            user = pwd.getpwnam(candidate)
-        except KeyError:
-            continue
+    if user is None:
+        user = _default_user()
     if user is None:
         raise StartupError("Unix jail: no user to run as; give one with -j unix,user=NAME", usage=True)
     return Jail(kind, user.pw_uid, user.pw_gid, (user.pw_gid, *groups))

@@ -358,6 +358,9 @@ class Manager:
         """
         complain("Debug", f"Version: varnishpy-{__version__}")
         complain("Debug", f"Platform: {self.ident}")
+        remark = jail.remark(self._options.jail)
+        if remark:
+            complain("Security", remark)
         if is_free_threaded():  # whether that is so in fact depends on what was imported
             complain("Debug", f"Interpreter: {interpreter()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
