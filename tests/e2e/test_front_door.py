@@ -124,6 +124,15 @@ def test_https_without_a_certificate_is_refused(short_tmp: Path) -> None:
     assert not (short_tmp / "v").exists()
 
 
+def test_statistics_for_other_machines_need_a_token(short_tmp: Path) -> None:
+    words = ["-F", "-b", "none", "-a", "127.0.0.1:0", "-n", str(short_tmp / "v"), "-p", "stats_listen=0.0.0.0:0"]
+    done = run(*words)
+    assert done.returncode == 2
+    assert "stats_listen 0.0.0.0:0: this is no loopback address, so stats_token_file must name a file" in done.stderr
+    done = run(*words, "-p", f"stats_token_file={short_tmp}/none")
+    assert done.returncode == 2 and f"stats_token_file {short_tmp}/none: No such file or directory" in done.stderr
+
+
 def test_a_vcl_init_that_fails_is_told_once(short_tmp: Path) -> None:
     vcl = short_tmp / "init.vcl"
     vcl.write_text('vcl 4.1;\nbackend default none;\nsub vcl_init { return (fail("no luck")); }\n')

@@ -54,6 +54,7 @@ def test_each_request_is_counted_once(cache: Cache) -> None:
         ("hit", "other"): 1, ("miss", "other"): 1, ("pass", "other"): 1, ("fetch", "other"): 2,
     }  # fmt: skip
     assert found(cache) == expected
+    assert cache.counter("VBE.boot.plain.happy") == 0, "without a probe nothing was probed"
     text = cache.stats_page("/metrics").decode()
     assert 'varnishpy_request_first_byte_seconds_count{handling="hit",backend="plain"} 2\n' in text
     assert 'varnishpy_fetch_first_byte_seconds_bucket{backend="other",le="+Inf"} 2\n' in text
