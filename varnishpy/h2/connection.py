@@ -92,7 +92,9 @@ class Connection:
         headers = params.http_max_hdr - FIRST_LINE
         self.limits = Limits(params.http_req_size, params.http_req_hdr_len, headers, self.compat)
         list_limit = params.h2_max_header_list_size
-        self.list_limit: int = list_limit if list_limit >= params.http_req_size else params.http_req_size * 3 // 2
+        if list_limit < params.http_req_size:  # which does not count 32 octets for each field, as HTTP/2 does
+            list_limit = params.http_req_size * 3 // 2 + 32 * params.http_max_hdr
+        self.list_limit: int = list_limit
         self.max_streams: int = params.h2_max_concurrent_streams
 
         self.local_settings = announced()
