@@ -7,25 +7,24 @@ import socket
 from . import net, proxy
 from .context import Test
 from .log import Voice
+from .party import PATIENCE, ThreadedParty
 from .session import SESSION_OPTIONS, Connection, Session, run_session
 from .table import Call, Command, Opt
 from .text import Text
-from .threads import PartyThread
 
 CONNECT_TIMEOUT = 10.0
 
 
-class Client:
+class Client(ThreadedParty):
+    title = "client"
+
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.session = Session(name)
         self.spec = Text("")
         self.connect_to = "${v1_sock}"
         self.address = ""
         self.proxy: tuple[int, Text] | None = None
-        self.thread: PartyThread | None = None
 
     def start(self) -> None:
         self.voice.say(2, "Starting client")
@@ -35,7 +34,7 @@ class Client:
         def run() -> None:
             run_session(self.test, self.voice, self.session, spec, self.address, self._connect, _disconnect)
 
-        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+        self.run(run)
 
     def _connect(self, _voice: Voice) -> socket.socket:
         self.voice.say(3, f"Connect to {self.address}")
@@ -57,16 +56,10 @@ class Client:
                 self.voice.fatal(f"Write failed: {error.strerror}")
         return sock
 
-    def wait(self) -> None:
-        self.voice.say(2, "Waiting for client")
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
-
     def reset(self) -> None:
         if self.thread is not None:
             if self.test.failed:
-                self.thread.join_anyway(2.0)
+                self.thread.join_anyway(PATIENCE)
             else:
                 self.wait()
 
@@ -79,10 +72,7 @@ def _disconnect(voice: Voice, sock: Connection) -> None:
 def _client(test: Test, call: Call) -> None:
     client = test.party("client", str(call.plain[0]), Client)
     for item in call.items[1:]:
-        if item.option == "-wait":
-            if client.thread is None:
-                client.voice.fatal("Client not -started")
-            client.wait()
+        if client.wait_if_asked(item.option):
             continue
         if client.thread is not None:
             client.wait()

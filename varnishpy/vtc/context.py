@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from .dialect import CURRENT, Dialect
 from .errors import MacroError, Place, Position, ScriptError, TestAborted, TestFailed
@@ -71,14 +71,6 @@ class Waker:
     def close(self) -> None:
         os.close(self._read)
         os.close(self._write)
-
-
-class Party(Protocol):
-    """Something a script starts: it has a name and can be told to leave nothing behind."""
-
-    name: str
-
-    def reset(self) -> None: ...
 
 
 class Test:

@@ -26,6 +26,7 @@ from .children import check_exit
 from .context import Test, Waker
 from .daemon_cli import CliConnection
 from .errors import TestAborted, TestFailed
+from .party import Party
 from .shared_memory import Counters, LogTail, show
 from .threads import PartyThread
 from .warm import Started
@@ -58,14 +59,12 @@ def program_of(test: Test, command: str) -> str:
     return test.settings.program or own_program.shell_words()
 
 
-class Daemon:
+class Daemon(Party):
     """One instance: ``v1`` and so on."""
 
     def __init__(self, test: Test, name: str, command: str) -> None:
-        self.test = test
-        self.name = name
+        super().__init__(test, name)
         self.command = command
-        self.voice = test.voice(name)
         self.workdir = Path(test.tmpdir, name)
         shutil.rmtree(self.workdir, ignore_errors=True)
         self.workdir.mkdir(parents=True)

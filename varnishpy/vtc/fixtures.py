@@ -260,7 +260,7 @@ class Origin:
 
     def stop(self) -> None:
         """Stop serving at once."""
-        self._stage.guard(self._server.break_off)
+        self._stage.guard(self._server.stop)
 
 
 def _check_script(name: str, script: str, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from . import net, numbers
 from .children import check_exit
 from .compare import matches
 from .context import Test
+from .party import Party
 from .server import Server
 from .table import Call, Command, Opt, table
 from .text import Text
@@ -117,11 +118,9 @@ HAPROXY_CLI = table(
 )
 
 
-class HAProxy:
+class HAProxy(Party):
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.program = os.environ.get("HAPROXY_PROGRAM", "haproxy")
         self.args = [os.environ["HAPROXY_ARGS"]] if os.environ.get("HAPROXY_ARGS") else []
         self.worker = ""

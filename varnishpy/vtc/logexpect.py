@@ -27,10 +27,10 @@ from . import kinds, numbers
 from .compare import matches
 from .context import Test
 from .errors import NOWHERE, Place, Position, ScriptError
+from .party import PATIENCE, ThreadedParty
 from .shared_memory import IGNORED_TAGS, LogTail, show
 from .table import Call, Command, Item, Opt, table
 from .text import Text
-from .threads import PartyThread
 
 POLL = 0.005
 ANY, LAST = "*", "="
@@ -180,11 +180,11 @@ class Matcher:
         self._say(4, f"{legend:<5}| {show(record)}")
 
 
-class LogExpect:
+class LogExpect(ThreadedParty):
+    title = "logexp"
+
     def __init__(self, test: Test, name: str, daemon: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.daemon = daemon
         self.expectations: list[Expectation] = []
         self.from_head = False
@@ -195,7 +195,6 @@ class LogExpect:
         self.selection = Selection()
         self.timeout = 120.0
         self.limit = 1000
-        self.thread: PartyThread | None = None
 
     def set_spec(self, spec: Text) -> None:
         self.expectations = []
@@ -214,9 +213,7 @@ class LogExpect:
         selection = self.selection
         grouper = Grouper(self.grouping, self.limit, self.timeout, selection.client, selection.backend, selection.esi)
         expectations = list(self.expectations)
-        self.thread = PartyThread(
-            self.test, self.voice, lambda: self._follow(expectations, tail, grouper, query), self.name
-        ).start()
+        self.run(lambda: self._follow(expectations, tail, grouper, query))
 
     def _follow(self, expectations: list[Expectation], tail: LogTail, grouper: Grouper, query: Query | None) -> None:
         voice = self.voice
@@ -265,16 +262,13 @@ class LogExpect:
                     return True
         return True
 
-    def wait(self) -> None:
-        self.voice.say(2, "Waiting for logexp")
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
+    def not_started(self) -> str:
+        return "logexp not -started '-wait'"
 
     def reset(self) -> None:
         if self.thread is not None:
             self.voice.say(2, "Waiting for logexp")
-            self.thread.join_anyway(2.0)
+            self.thread.join_anyway(PATIENCE)
 
 
 # The spec
@@ -380,10 +374,7 @@ def _logexpect(test: Test, call: Call) -> None:
         items = items[1:]
     assert isinstance(target, LogExpect)
     for item in items:
-        if item.option == "-wait":
-            if target.thread is None:
-                target.voice.fatal("logexp not -started '-wait'")
-            target.wait()
+        if target.wait_if_asked(item.option):
             continue
         if target.thread is not None:
             target.wait()

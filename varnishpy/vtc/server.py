@@ -7,41 +7,34 @@ import socket
 from collections.abc import Sequence
 
 from . import net
-from .context import Test, Waker
+from .context import Test
 from .errors import ScriptError
 from .log import Voice
+from .party import ListeningParty
 from .session import SESSION_OPTIONS, Connection, Session, run_script, run_session
 from .table import Call, Command, Item, Opt
 from .text import Text
-from .threads import PartyThread
 
 BACKLOG = 10
 
 
-class Server:
+class Server(ListeningParty):
+    title = "server"
+    verb = "Breaking"
+
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.session = Session(name)
         self.spec = Text("")
         self.listen_on = test.settings.listen_address
-        self.sock: socket.socket | None = None
         self.bound = net.Bound("", "")
-        self.thread: PartyThread | None = None
-        self.waker = Waker()
         self.dispatched = False
         self.dispatches = 0
 
     # Listening
 
-    def close_listener(self) -> None:
-        if self.sock is not None:
-            self.sock.close()
-            self.sock = None
-
     def listen(self) -> None:
-        self.close_listener()
+        self.close()
         try:
             self.sock = net.listen(self.listen_on, BACKLOG)
         except net.NetError as error:
@@ -85,7 +78,7 @@ class Server:
                 listener,
             )
 
-        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+        self.run(run)
 
     def _accept(self, voice: Voice) -> socket.socket:
         assert self.sock is not None
@@ -106,7 +99,7 @@ class Server:
     def dispatch(self) -> None:
         self.listen()
         self.voice.say(2, "Starting dispatch server")
-        self.thread = PartyThread(self.test, self.voice, self._dispatch, self.name).start()
+        self.run(self._dispatch)
 
     def _dispatch(self) -> None:
         self.voice.say(2, f"Dispatch started on {self.listen_on}")
@@ -134,34 +127,16 @@ class Server:
                 self._disconnect(self.voice, left)
             self.voice.say(2, "Ending")
 
-        self.thread = PartyThread(self.test, self.voice, run, self.name)
-        self.thread.start()  # not before the script can wait for it
+        self.run(run)
 
     # Ending
 
-    def wait(self) -> None:
-        self.voice.say(2, f"Waiting for server ({-1 if self.sock is None else self.sock.fileno()}/-1)")
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
+    def place(self) -> str:
+        return f" ({-1 if self.sock is None else self.sock.fileno()}/-1)"
 
-    def break_off(self) -> None:
-        self.voice.say(2, "Breaking for server")
-        self.waker.wake()
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
-        self.waker.close()
-        self.waker = Waker()
-        self.close_listener()
-
-    def reset(self) -> None:
-        if self.thread is not None:
-            self.voice.say(2, f"Waiting for server ({-1 if self.sock is None else self.sock.fileno()}/-1)")
-            self.waker.wake()
-            self.thread.join_anyway(2.0)
-        self.waker.close()
-        self.close_listener()
+    def stop(self) -> None:
+        super().stop()
+        self.close()
 
 
 def _connected(sock: socket.socket) -> bool:
@@ -180,13 +155,10 @@ def all_backends(test: Test) -> str:
 def _server(test: Test, call: Call) -> None:
     server = test.party("server", str(call.plain[0]), Server)
     for item in call.items[1:]:
-        if item.option == "-wait":
-            if server.thread is None:
-                server.voice.fatal("Server not -started")
-            server.wait()
+        if server.wait_if_asked(item.option):
             continue
         if item.option == "-break":
-            server.break_off()
+            server.stop()
             continue
         if server.thread is not None:
             server.wait()
@@ -194,7 +166,7 @@ def _server(test: Test, call: Call) -> None:
             continue
         match item.option:
             case "-listen":
-                server.close_listener()
+                server.close()
                 server.listen_on = str(item.args[0])
             case "-start":
                 server.start()

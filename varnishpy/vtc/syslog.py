@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import select
-import socket
 
 from . import net, numbers
 from .compare import matches
-from .context import Test, Waker
+from .context import Test
 from .kinds import one_of
+from .party import ListeningParty
 from .table import Call, Command, Opt, table
 from .text import Text
-from .threads import PartyThread
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _PRIORITY = re.compile(rb"<([0-9]+)>")
@@ -22,20 +21,18 @@ MAX_DATAGRAM = 65536
 _KINDS = {"LEVEL": one_of(LEVELS)}
 
 
-class Syslog:
+class Syslog(ListeningParty):
+    title = "syslog server"
+    verb = "Stopping"
+
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.spec = Text("")
         self.bind_to = test.settings.listen_address
         self.repeat = 1
         self.level = -1
         self.last = b""
         self.timeout = test.settings.max_duration * 0.5
-        self.sock: socket.socket | None = None
-        self.waker = Waker()
-        self.thread: PartyThread | None = None
 
     def bind(self) -> None:
         if self.sock is not None:
@@ -66,7 +63,7 @@ class Syslog:
             self.close()
             self.voice.say(2, "Ending")
 
-        self.thread = PartyThread(self.test, self.voice, run, self.name).start()
+        self.run(run)
 
     def receive(self, level: int) -> None:
         """Wait for the next datagram of that level; others are logged and dropped."""
@@ -82,32 +79,8 @@ class Syslog:
             if int(priority.group(1)) & 7 == level:
                 return
 
-    def close(self) -> None:
-        if self.sock is not None:
-            self.sock.close()
-            self.sock = None
-
-    def wait(self) -> None:
-        self.voice.say(2, f"Waiting for syslog server ({-1 if self.sock is None else self.sock.fileno()})")
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
-
-    def stop(self) -> None:
-        self.voice.say(2, "Stopping for syslog server")
-        self.waker.wake()
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
-        self.waker.close()
-        self.waker = Waker()
-
-    def reset(self) -> None:
-        if self.thread is not None:
-            self.waker.wake()
-            self.thread.join_anyway(2.0)
-        self.waker.close()
-        self.close()
+    def place(self) -> str:
+        return f" ({-1 if self.sock is None else self.sock.fileno()})"
 
 
 def _recv(syslog: Syslog, call: Call) -> None:
@@ -130,10 +103,7 @@ SYSLOG_SPEC = table(
 def _syslog(test: Test, call: Call) -> None:
     syslog = test.party("syslog", str(call.plain[0]), Syslog)
     for item in call.items[1:]:
-        if item.option == "-wait":
-            if syslog.thread is None:
-                syslog.voice.fatal("Syslog server not -started")
-            syslog.wait()
+        if syslog.wait_if_asked(item.option):
             continue
         if item.option == "-stop":
             syslog.stop()

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from . import net, numbers
 from .context import Test, Waker
 from .errors import TestAborted
+from .party import PATIENCE, Party
 from .table import Call, Command, Opt, table
 from .text import Text
 from .threads import PartyThread
@@ -41,11 +42,9 @@ class Lane:
         self.wanted = 0
 
 
-class Tunnel:
+class Tunnel(Party):
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.state = State.STOPPED
         self.start_paused = False
         self.spec = Text("")
@@ -212,7 +211,7 @@ class Tunnel:
         if self.state is not State.STOPPED:
             self.waker.wake()
             for thread in self.threads:
-                thread.join_anyway(2.0)
+                thread.join_anyway(PATIENCE)
             self._close()
         self.waker.close()
         if self.sock is not None:
@@ -222,10 +221,8 @@ class Tunnel:
 def _pause(tunnel: Tunnel, call: Call) -> None:
     tunnel.need_open(call)
     with tunnel.cond:
-        already = tunnel.state is State.PAUSED
-    if already:
-        call.voice.fatal("Tunnel already paused")
-    with tunnel.cond:
+        if tunnel.state is State.PAUSED:
+            call.voice.fatal("Tunnel already paused")
         tunnel.state = State.PAUSED
         tunnel.quiet = False
         tunnel.settle()
@@ -234,10 +231,8 @@ def _pause(tunnel: Tunnel, call: Call) -> None:
 def _transfer(tunnel: Tunnel, call: Call) -> None:
     tunnel.need_open(call)
     with tunnel.cond:
-        running = tunnel.state is State.RUNNING
-    if running:
-        call.voice.fatal("Tunnel still running")
-    with tunnel.cond:
+        if tunnel.state is State.RUNNING:
+            call.voice.fatal("Tunnel still running")
         tunnel.lanes[call.command.name].wanted = numbers.integer(call.plain[0])
         tunnel.quiet = False
         tunnel.cond.notify_all()
@@ -247,10 +242,8 @@ def _transfer(tunnel: Tunnel, call: Call) -> None:
 def _resume(tunnel: Tunnel, call: Call) -> None:
     tunnel.need_open(call)
     with tunnel.cond:
-        running = tunnel.state is State.RUNNING
-    if running:
-        call.voice.fatal("Tunnel already running")
-    with tunnel.cond:
+        if tunnel.state is State.RUNNING:
+            call.voice.fatal("Tunnel already running")
         tunnel.state = State.RUNNING
         tunnel.cond.notify_all()
 

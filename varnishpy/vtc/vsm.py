@@ -8,6 +8,7 @@ from varnishpy.shm.reader import SetReader, VsmError
 
 from .context import Test
 from .errors import ScriptError
+from .party import Party
 from .table import Call, Command, Opt
 from .text import Text
 
@@ -35,11 +36,9 @@ class _Side:
         return changed, restarted
 
 
-class Vsm:
+class Vsm(Party):
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice = test.voice(name)
+        super().__init__(test, name)
         self.directory = "${v1_name}"
         self._reader: SetReader | None = None
         self._sides: dict[str, _Side] = {}
