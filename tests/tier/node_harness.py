@@ -71,6 +71,16 @@ def running_node(directory: Path, origin: Origin, engine: str, *options: str, st
     """A node whose tier is at that address (with options of its own)."""
     program = directory.with_suffix(".vcl")
     program.write_text(VCL % origin.port)
-    arguments = ("-f", str(program), "-s", "malloc,100m", "-s", f"tier=valkey,{engine}", *options)
+    arguments = (
+        "-f",
+        str(program),
+        "-s",
+        "malloc,100m",
+        "-s",
+        f"tier=valkey,{engine}",
+        "-p",
+        "tier_timeout=5",
+        *options,
+    )
     with running(directory, *arguments, status=status) as cache:
         yield Node(cache)

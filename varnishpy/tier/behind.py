@@ -95,9 +95,17 @@ class WriteBehind:
                 self._cond.wait_for(lambda: self._jobs or self._stopping)
                 if self._stopping:
                     return
+                self._busy = True
+            self.work_off()
+
+    def work_off(self) -> None:
+        """Do all that waits, on this thread: the queue's own, or a test's that has not started it."""
+        while True:
+            with self._cond:
+                if not self._jobs:
+                    return
                 job = self._jobs.popleft()
                 self.octets -= job.size
-                self._busy = True
             try:
                 job.run()
             except Panic:

@@ -343,11 +343,11 @@ class EngineStore:
 
     def follow(self, after: bytes, wait: float) -> list[tuple[bytes, bytes]]:
         try:
-            if self._follower is None or wait > self._longest_wait:
+            if self._follower is None or wait > self._longest_wait:  # one that waits longer needs more patience
                 self._longest_wait = wait
                 self._follower = _connect(self.spec, self._password, wait + _SLACK)
-            words = ("XREAD", "COUNT", _BATCH, "BLOCK", max(int(wait * 1000), 1), "STREAMS", self._log_key, after)
-            answer = self._follower.execute_command(*words)
+            block = ("BLOCK", _milliseconds(wait)) if wait > 0.0 else ()
+            answer = self._follower.execute_command("XREAD", "COUNT", _BATCH, *block, "STREAMS", self._log_key, after)
             if answer is None:
                 return []
             if isinstance(answer, dict):  # in RESP3
@@ -404,7 +404,8 @@ class EngineStore:
         return _number(self._one("EVAL", scripts.COUNT, 1, key, amount, _milliseconds(life)))
 
     def close(self) -> None:
-        for client in (self._client, self._follower):
+        clients, self._client, self._follower = (self._client, self._follower), None, None
+        for client in clients:
             if client is not None:
                 client.close()
 

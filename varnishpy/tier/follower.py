@@ -99,7 +99,7 @@ class Follower:
         """Catch up, for so many seconds at most, then follow on a thread of its own."""
         deadline = clock.mono() + patience
         while not self.current and clock.mono() < deadline:
-            if not self.round(0.001):
+            if not self.round(0.0):
                 break
         self._thread = threading.Thread(target=self._run, name="tier-follower", daemon=True)
         self._thread.start()
@@ -146,12 +146,15 @@ class Follower:
             log.vsl(ERROR, 0, "tier: blind: nothing here is trusted until the log can be read")
             self._applier.apply(Invalidation(ALL))
 
-    def _read(self, wait: float) -> None:
+    def _read(self, wait: float, repaired: bool = False) -> None:
         before = self.position.at
         asked = clock.mono()
         entries = self._store.follow(before, wait)
         facts = self._store.facts()
-        if self._is_lost(facts):
+        if self._is_lost(facts) or self._was_repaired(facts):
+            if repaired:
+                raise TierError("the engine loses what it is told")
+            self._read(0.0, repaired=True)
             return
         if order(facts.trimmed) > order(before) != order(START):
             self._gap(f"records up to {facts.trimmed.decode('latin-1')} are not there any more")
@@ -175,11 +178,25 @@ class Follower:
             return False
         log.vsl(ERROR, 0, f"tier: the engine has lost invalidations ({facts.number} < {self.position.number})")
         self._counters.inc("gaps")
-        repaired = self._store.repair(self.position.number)
-        self.position.at = START
-        self._bans_read = False
-        self.note_number(repaired.number)
+        self._begin_anew(self._store.repair(self.position.number))
         return True
+
+    def _was_repaired(self, facts: Facts) -> bool:
+        """Has another node done so? Ids may have begun anew, by a clock that is behind the one before."""
+        if facts.floor <= self.position.floor:
+            return False
+        if self.position.at == START:
+            self.position.floor = facts.floor
+            return False
+        self._gap("the engine had lost some")
+        self._begin_anew(facts)
+        return True
+
+    def _begin_anew(self, facts: Facts) -> None:
+        self.position.at = START
+        self.position.floor = facts.floor
+        self._bans_read = False
+        self.note_number(facts.number)
 
     def _gap(self, why: str) -> None:
         self._counters.inc("gaps")

@@ -141,6 +141,10 @@ class Invalidator:
         store = self._store
         follower = self._follower()
         number = store.number()
+        seen = follower.position.number
+        if number <= seen:  # the engine has lost some, and this number is worth nothing
+            store.repair(seen)
+            number = store.number()
         invalidation = replace(invalidation, number=number)
         follower.note_number(number)
         follower.own(number)

@@ -26,10 +26,12 @@ class Position:
 
     :ivar at: id of the last record that was applied
     :ivar number: the highest number of an invalidation that was seen
+    :ivar floor: the one that the engine was repaired with last, see `Store.repair`
     """
 
     at: bytes = START
     number: int = 0
+    floor: int = 0
 
 
 class PositionFile:
@@ -48,7 +50,7 @@ class PositionFile:
             told = json.loads(self._path.read_text(encoding="utf-8"))
             if told["engine"] != self._engine:
                 return Position()
-            position = Position(str(told["at"]).encode("ascii"), int(told["number"]))
+            position = Position(str(told["at"]).encode("ascii"), int(told["number"]), int(told["floor"]))
             order(position.at)
         except (OSError, ValueError, KeyError, TypeError):
             return Position()
@@ -59,8 +61,13 @@ class PositionFile:
         if self._path is None or position == self._kept:
             return
         fresh = self._path.with_suffix(".new")
-        told = {"engine": self._engine, "at": position.at.decode("ascii"), "number": position.number}
+        told = {
+            "engine": self._engine,
+            "at": position.at.decode("ascii"),
+            "number": position.number,
+            "floor": position.floor,
+        }
         with contextlib.suppress(OSError):
             fresh.write_text(json.dumps(told), encoding="utf-8")
             fresh.replace(self._path)
-            self._kept = Position(position.at, position.number)
+            self._kept = Position(position.at, position.number, position.floor)

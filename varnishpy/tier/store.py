@@ -94,7 +94,7 @@ class Store(Protocol):
     def follow(self, after: bytes, wait: float) -> list[tuple[bytes, bytes]]:
         """Ids and sealed records of the log behind an id (``0-0``: from its start), in order.
 
-        :param wait: seconds to wait for the first of them
+        :param wait: seconds to wait for the first of them; 0: not at all
         """
 
     def bans(self, after: bytes) -> list[tuple[bytes, bytes]]:

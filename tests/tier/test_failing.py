@@ -1,0 +1,197 @@
+"""The engine fails, in every way and at every command: clients get the right answers all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Setting
+from tests.request.request_harness import Answer, Cache
+from tests.tier import faulty_proxy as faults
+from tests.tier.engine_process import EngineProcess
+from tests.tier.faulty_proxy import FaultyProxy
+from tests.tier.in_turn import ask
+from tests.waiting import wait_for
+from varnishpy import stats
+from varnishpy.cache.objcore import OC_DYING
+from varnishpy.tier import putting
+from varnishpy.tier.breaker import State
+from varnishpy.tier.config import TierSpec
+from varnishpy.tier.engine import EngineStore
+from varnishpy.tier.node import Tier
+
+VCL = """
+import xkey;
+sub vcl_recv { if (req.method == "PURGE") { return (purge); } return (hash); }
+sub vcl_backend_response { set beresp.do_stream = false; set beresp.grace = 0s; }
+"""
+CHUNK = 4096  # for the length of these tests
+LARGE = b"0123456789abcdef" * (5 * CHUNK // 16)  # read and written in more than one go
+
+
+class RealNode:
+    """The state machines in this process, a store on a real engine, and no threads: the test does what they do."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.cache = Cache()
+        self.cache.vcl(VCL)
+        self.counters = stats.new_segment(stats.TIER, f"failing.{name}")
+        self.store = EngineStore(TierSpec("valkey", "127.0.0.1", port), self.counters)
+        self.tier = Tier(self.store, self.cache.env.hash, self.counters, self.store.breaker, name=name)
+        self.cache.env.tier = self.tier
+        self.cache.env.hash.spreading = self.cache.env.hash.keys.spreading = self.tier.invalidator
+
+    def get(self, url: str, method: str = "GET") -> tuple[int, bytes]:
+        client = ask(self.cache, url, method)
+        assert client.error is None, f"the body was cut off: {client.error}"
+        return client.status, client.body
+
+    def close(self) -> None:
+        self.cache.env.pools.stop(1.0)
+        self.store.close()
+        self.counters.destroy()
+
+
+@pytest.fixture
+def proxy(engine: EngineProcess) -> Iterator[FaultyProxy]:
+    with faults.faulty_proxy(engine.path) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(proxy: FaultyProxy, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RealNode]]:
+    monkeypatch.setattr(putting, "CHUNK", CHUNK)
+    monkeypatch.setattr(putting, "INLINE", 100)
+    setting("tier_timeout", "0.5")
+    setting("tier_breaker_errors", "1000000")
+    nodes = [RealNode(proxy.port, name) for name in ("first", "second")]
+    yield nodes
+    for node in nodes:
+        node.close()
+
+
+def one_round(nodes: list[RealNode], page: str) -> None:
+    """Fetched by one, found by the other, purged, fetched anew: every answer is right, whatever the engine does."""
+    first, second = nodes
+    old, new = b"old " + LARGE, b"new " + LARGE
+    for node in nodes:
+        node.cache.origin.on(page, Answer(old, headers={"Cache-Control": "max-age=100", "xkey": "k"}))
+        node.tier.follower.round(0.0)
+    assert first.get(page) == (200, old)
+    first.tier.writer.work_off()
+    assert second.get(page) == (200, old)
+    second.tier.writer.work_off()
+    for node in nodes:
+        node.cache.origin.on(page, Answer(new, headers={"Cache-Control": "max-age=100", "xkey": "k"}))
+    status, _ = first.get(page, "PURGE")
+    assert status in (200, 202)
+    assert first.get(page) == (200, new)
+    first.tier.writer.work_off()
+    if status == 200 and followed(second):
+        assert second.get(page) == (200, new)
+    assert second.get(page)[0] == 200
+
+
+def followed(node: RealNode) -> bool:
+    """Has a node read the log, and sent what has been waiting?"""
+    node.tier.follower._next_chores = 0.0
+    return node.tier.follower.round(0.0) and not node.tier.invalidator.pending
+
+
+#: an engine that is full answers with errors as well, and one that is killed cuts its answers
+FAULTS: dict[str, Any] = {
+    "error": faults.error(b"ERR no"),
+    "moved": faults.error(b"MOVED 1 127.0.0.1:1"),
+    "cut": faults.cut,
+    "hang": faults.hang,
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_an_error_for_each_command_in_turn(
+    proxy: FaultyProxy, pair: list[RealNode], setting: Setting, name: str
+) -> None:
+    if name == "hang":
+        setting("tier_timeout", "0.05")
+        for node in pair:
+            node.store.close()  # new connections have the new deadline
+    one_round(pair, "/warm")
+    commands = 0
+    while True:
+        proxy.arm(FAULTS[name], commands)
+        one_round(pair, f"/{name}/{commands}")
+        if not proxy.done:
+            break
+        commands += 1
+        for node in pair:
+            wait_for(lambda node=node: followed(node), "what waited to be sent")  # type: ignore[misc]
+        assert commands < 200
+    assert commands > 40, f"every command of a round has failed once: {commands}"
+    assert all(node.counters.get("hit") for node in pair[1:])
+
+
+def test_a_black_hole_costs_a_few_deadlines_and_then_nothing(
+    engine: EngineProcess, pair: list[RealNode], setting: Setting
+) -> None:
+    setting("tier_breaker_errors", "3")
+    setting("tier_breaker_pause", "1h")
+    first = pair[0]
+    one_round(pair, "/before")
+    engine.freeze()
+    headers = {"Cache-Control": "max-age=100"}
+    for number in range(20):
+        first.cache.origin.on(f"/page/{number}", Answer(b"page", headers=headers))
+        assert first.get(f"/page/{number}") == (200, b"page")
+    assert first.counters.get("timeout") == 3, "the breaker has opened"
+    assert first.store.breaker.state is State.OPEN
+    engine.thaw()
+
+
+def test_the_engine_comes_back_empty_or_with_old_data(engine: EngineProcess, pair: list[RealNode]) -> None:
+    first, second = pair
+    one_round(pair, "/kept")
+    assert b"OK" in engine.command("SAVE"), "what will be old data"
+    one_round(pair, "/late")
+    assert first.get("/kept", "PURGE")[0] == 200
+    engine.kill()
+    engine.start()
+    for node in pair:
+        for _ in range(3):
+            node.tier.follower.round(0.0)
+    for node in pair:
+        node.cache.origin.on("/kept", Answer(b"newest", headers={"Cache-Control": "max-age=100"}))
+        assert node.get("/kept") == (200, b"newest"), "what the old data still has was purged"
+    assert first.counters.get("gaps") + second.counters.get("gaps") >= 1
+    engine.kill()
+    (engine.directory / "dump.rdb").unlink()
+    engine.start()
+    one_round(pair, "/afterwards")
+
+
+def test_a_node_that_cannot_read_the_log_stops_trusting_what_it_has(
+    engine: EngineProcess, pair: list[RealNode], setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pair[0]
+    one_round(pair, "/trusted")
+    asked = len(first.cache.origin.requests)
+    assert first.get("/trusted")[0] == 200
+    assert len(first.cache.origin.requests) == asked, "a hit"
+    engine.kill()
+    first.tier.follower.round(0.0)
+    assert not first.tier.follower.blind
+    first.tier.follower.heard -= 60.0  # as if a minute had passed
+    first.tier.follower.round(0.0)
+    assert first.tier.follower.blind and first.counters.get("blind") == 1
+    objects = [oc for oc in first.cache.env.hash.all_objects() if not oc.flags & OC_DYING]
+    assert objects and all(oc.expires() <= time.time() for oc in objects), "all is stale"
+    first.cache.origin.on("/fresh", Answer(b"x", headers={"Cache-Control": "max-age=1000"}))
+    assert first.get("/fresh") == (200, b"x")
+    newest = max(oc.expires() for oc in first.cache.env.hash.all_objects() if not oc.flags & OC_DYING)
+    assert newest <= time.time() + 10.0, "tier_max_lag from now on"
+    engine.start()
+    for _ in range(4):
+        first.tier.follower.round(0.0)
+    assert not first.tier.follower.blind

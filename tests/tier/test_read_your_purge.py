@@ -1,0 +1,139 @@
+"""Read your purge: on two nodes whose clocks are five seconds apart, no answer is older than an acknowledged purge.
+
+Random histories of requests, stores, purges, bans, outages and losses, each of which may come in the middle of another:
+see model_nodes.py. What is promised, and checked of every answer:
+
+* the node that purged answers nothing older from the moment its purge is acknowledged;
+* so does another from the moment it has read the log that far;
+* what comes from the engine or the origin is never older than any acknowledged purge, on no node;
+* nothing is answered beyond its lifetime, and Age is right.
+
+``VARNISHPY_HISTORIES`` says how many histories; `make soak` takes ten thousand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from tests.tier.memory_store import Content
+from tests.tier.model_nodes import SKEW, URLS, ModelNode, ModelWorld
+from varnishpy.base import clock
+
+HISTORIES = int(os.environ.get("VARNISHPY_HISTORIES", "40"))
+STEPS = 25
+
+numbers = some.integers(0, 1)
+urls = some.sampled_from(URLS)
+hows = some.sampled_from(["purge", "purge", "key", "ban"])
+gets = some.tuples(some.just("get"), numbers, urls)
+invalidations = some.tuples(some.just("invalidate"), numbers, urls, hows)
+events = some.one_of(
+    gets,
+    gets,
+    invalidations,
+    some.tuples(some.sampled_from(["follow", "write"]), numbers),
+)
+interruptions = some.lists(some.tuples(some.integers(0, 4), events), min_size=1, max_size=3)
+
+
+def machine(nodes: list[ModelNode], total: list[int]) -> type[RuleBasedStateMachine]:
+    class Histories(RuleBasedStateMachine):
+        """One history."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.world = ModelWorld(nodes)
+            self.kept: list[Content] = []
+
+        def teardown(self) -> None:
+            self.world.settle()
+            total[0] += self.world.judged
+
+        def event(self, words: tuple[Any, ...]) -> None:
+            kind, number, *rest = words
+            act: Callable[..., None] = getattr(self.world, kind)
+            act(self.world.nodes[number], *rest)
+
+        @rule(words=events)
+        def simply(self, words: tuple[Any, ...]) -> None:
+            self.event(words)
+
+        @rule(words=events, plans=interruptions)
+        def interrupted(self, words: tuple[Any, ...], plans: list[tuple[int, tuple[Any, ...]]]) -> None:
+            self.world.plans = [(skip, partial(self.event, inner)) for skip, inner in plans]
+            self.event(words)
+            self.world.plans = []
+            self.world.settle()
+
+        @rule(url=urls, number=numbers)
+        def shared(self, url: str, number: int) -> None:
+            """The usual way of an object: fetched by one, stored, found by the other."""
+            first, second = self.world.nodes[number], self.world.nodes[1 - number]
+            self.world.get(first, url)
+            self.world.write(first)
+            self.world.get(second, url)
+
+        @rule()
+        def outage(self) -> None:
+            self.world.store.down = not self.world.store.down
+
+        @rule(seconds=some.sampled_from([1.0, 7.0, 20.0]))
+        def later(self, seconds: float) -> None:
+            self.world.later(seconds)
+
+        @rule()
+        def keep(self) -> None:
+            self.kept.append(self.world.store.snapshot())
+
+        @rule(empty=some.booleans())
+        def lose(self, empty: bool) -> None:
+            if empty or self.kept:
+                self.world.lose(Content() if empty else self.kept[-1])
+                self.kept.clear()
+
+    return Histories
+
+
+@pytest.fixture
+def pair() -> list[ModelNode]:
+    return [ModelNode("first", 0.0), ModelNode("second", SKEW)]
+
+
+class Still:
+    """A clock that only moves when it is told to (`clock.travel`): a machine that is busy ages no answers."""
+
+    @staticmethod
+    def time() -> float:
+        return 1_800_000_000.0
+
+
+def test_no_answer_is_older_than_an_acknowledged_purge(pair: list[ModelNode], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "time", Still)
+    total = [0]
+    ahead = clock.travel(0.0)
+    try:
+        run_state_machine_as_test(
+            machine(pair, total),
+            settings=settings(
+                max_examples=HISTORIES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        clock.travel(ahead - clock.travel(0.0))
+        for node in pair:
+            node.counters.destroy()
+            node.cache.env.pools.stop(1.0)
+    assert total[0] > HISTORIES, "answers were judged"
+    found = [node.counters.get("hit") for node in pair]
+    assert all(found), f"objects of the engine were used: {found}"
