@@ -2,6 +2,9 @@
 
 With a command it runs that and prints the answer; without one it is a prompt. Address and secret are found in the
 shared memory of the instance (``-n``), or given with ``-T`` and ``-S``.
+
+With several instances (``-n a -n b``, ``-T host:port,host:port``) each is asked in turn and answers for itself. One
+that cannot be reached keeps the others from nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from varnishpy.tools.usage import Option, ToolError, parse_words
 PROGRAM = "varnishpy adm"
 OPTIONS = [
     Option("h", "[-h]", "Usage help", "help"),
-    Option("n:", "[-n <dir>]", "Working directory of the instance"),
+    Option("n:", "[-n <dir>]", "Working directory of the instance; may be given again, for several"),
     Option("p", "[-p]", "Pass answers on in protocol form"),
     Option("S:", "[-S <file>]", "File with the secret"),
-    Option("T:", "[-T <address:port>]", "Address of the CLI"),
+    Option("T:", "[-T <address:port>]", "Address of the CLI, or several, with commas between"),
     Option("t:", "[-t <seconds>]", "Seconds to wait (default: 5)"),
     Option("V", "[-V]", "Version", "version"),
 ]
@@ -110,16 +113,54 @@ def main(argv: list[str]) -> int:
     """Run the tool; returns the exit status: 0, 1 for a failed command or a wrong option, 2 for no connection."""
     try:
         given, command = parse_words(PROGRAM, OPTIONS, argv, WORDS)
-        options = dict(given)  # of one given twice the last counts
+        options = dict(given)  # of one given twice the last counts, but for instances
         plain = "p" in options
         timeout = _seconds(options.get("t", "5"))
-        with connect(options.get("n"), options.get("T"), options.get("S"), timeout) as sock:
+        targets = _targets(given)
+        if len(targets) > 1:
+            return _several(targets, options.get("S"), timeout, command, plain)
+        [(workdir, address)] = targets
+        with connect(workdir, address, options.get("S"), timeout) as sock:
             if command:
                 return _one(sock, command, plain)
             return _prompt(sock, plain)
     except (AdmError, ToolError, ValueError, protocol.CliProtocolError) as error:
         sys.stderr.write(f"{error}\n")
         return error.status if isinstance(error, ToolError) else 2
+
+
+Target = tuple[str | None, str | None]  # -n and -T
+
+
+def _targets(given: list[tuple[str, str]]) -> list[Target]:
+    """The instances that the options name; with none the one of this host."""
+    workdirs = [value for option, value in given if option == "n"]
+    addresses = [address for option, value in given if option == "T" for address in value.split(",") if address]
+    if len(workdirs) > 1 and addresses:
+        raise ToolError("-n cannot be given several times together with -T")
+    if len(workdirs) > 1:
+        return [(workdir, None) for workdir in workdirs]
+    workdir = workdirs[0] if workdirs else None
+    return [(workdir, address) for address in addresses] or [(workdir, None)]
+
+
+def _several(targets: list[Target], secret: str | None, timeout: float, command: list[str], plain: bool) -> int:
+    """The same command for each instance; the worst of their statuses."""
+    if not command:
+        raise ToolError("a command is needed for several instances: the prompt is for one")
+    worst = 0
+    for workdir, address in targets:
+        if not plain:
+            sys.stdout.write(f"== {address or workdir} ==\n")
+        try:
+            with connect(workdir, address, secret, timeout) as sock:
+                status = _one(sock, command, plain)
+        except (AdmError, ValueError, protocol.CliProtocolError) as error:
+            sys.stdout.flush()
+            sys.stderr.write(f"{address or workdir}: {error}\n")
+            status = 2
+        worst = max(worst, status)
+    return worst
 
 
 def _seconds(text: str) -> float:
