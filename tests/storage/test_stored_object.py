@@ -82,7 +82,7 @@ def test_whatever_the_sizes_the_body_is_what_was_put_in(sizes: list[int]) -> Non
     stobj.trim()
     assert body(stobj) == wanted
     assert stobj.length == len(wanted)
-    assert stevedore.used_space == len(wanted) + OBJECT_OVERHEAD + 100
+    assert stevedore.used_space == len(wanted) + stevedore.object_cost(100, 0)
     stobj.free()
     assert stevedore.used_space == 0
 
@@ -122,12 +122,25 @@ def test_no_room_leaves_the_body_as_it_was(stevedore: Stevedore) -> None:
 
 def test_a_full_storage_takes_no_new_object() -> None:
     stevedore = MallocStevedore("t0", 1 << 20)
-    stobj = StoredObject(stevedore, (1 << 20) - OBJECT_OVERHEAD)
+    stobj = StoredObject(stevedore)
+    rest = stevedore.free_space
+    assert stevedore.charge(rest)
     with pytest.raises(NoSpace, match="Failed to create object from malloc t0"):
         StoredObject(stevedore)
     stobj.free()
     stobj.free()  # harmless
+    stevedore.refund(rest)
     assert stevedore.used_space == 0
+
+
+def test_an_object_is_charged_with_what_it_takes_or_as_the_reference_does() -> None:
+    plain = MallocStevedore("t0")
+    assert StoredObject(plain, 500, 10)._charged > StoredObject(plain, 500)._charged + 1000 > 4000
+    table.set("feature", "+cache_compat")
+    try:
+        assert StoredObject(MallocStevedore("t0"), 500, 10)._charged == OBJECT_OVERHEAD + 500
+    finally:
+        table.reset("feature")
 
 
 def test_a_view_outlives_its_extent(tmp_path: Path) -> None:

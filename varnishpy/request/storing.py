@@ -33,7 +33,7 @@ _COPY: Final = 1 << 20  # octets copied from a stale object at a time
 _KEPT_ON_REFRESH: Final = ("Content-Length", "Content-Encoding", "Last-Modified", "ETag")
 
 
-def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
+def allocate(wrk: Worker, bo: BusyObject, size: int, fields: int) -> StoredObject:
     """An object in the storage that this response deserves; short-lived in Transient where there is no room.
 
     :raises NoSpace: not even there
@@ -54,7 +54,7 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
     if stevedore is None:
         raise NoSpace("Could not get storage")
     try:
-        stobj: StoredObject = stevedore.new_object(oc, size)
+        stobj: StoredObject = stevedore.new_object(oc, size, fields)
     except NoSpace as exc:
         bo.log.put(ERROR, str(exc))
         if stevedore is transient:
@@ -63,7 +63,7 @@ def allocate(wrk: Worker, bo: BusyObject, size: int) -> StoredObject:
         oc.grace = oc.keep = 0.0
         stevedore = transient
         try:
-            stobj = stevedore.new_object(oc, size)
+            stobj = stevedore.new_object(oc, size, fields)
         except NoSpace as exc:
             bo.log.put(ERROR, str(exc))
             raise NoSpace("Could not get storage") from None
@@ -103,7 +103,8 @@ def store_headers(wrk: Worker, bo: BusyObject) -> StoredObject:
         if beresp.status not in (206, 416) and not params.feature.cache_compat:
             kept = _CONTENT_RANGE  # which means nothing there (RFC 9110 section 14.4)
         headers = filter_headers(beresp.headers, INSERT, bo.hop_headers, kept)
-    stobj = allocate(wrk, bo, stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0))
+    size = stored_size(beresp, headers) + (len(spec) + 7 & ~7 if spec else 0)
+    stobj = allocate(wrk, bo, size, len(headers))
     if params.feature.cache_groups and beresp.has("cache-groups"):
         stobj.attrs["ORIGIN"] = origin_of(bo.bereq, present(bo.sess, "a fetch is for a session").scheme).encode(
             "latin-1"

@@ -83,7 +83,7 @@ def _load(wrk: Worker, bo: BusyObject, tier: Tier, found: FoundObject) -> bool:
         headers = [(name.lower(), name, value) for name, value in head.headers]
         stored = Message()
         stored.proto, stored.status, stored.reason, stored.headers = head.proto, head.status, head.reason, headers
-        stobj = allocate(wrk, bo, stored_size(stored, headers))
+        stobj = allocate(wrk, bo, stored_size(stored, headers), len(headers))
         stobj.headers = stored
         stobj.attrs.update(head.attrs)
         oc.vary = variant.vary

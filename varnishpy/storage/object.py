@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base.compiled import mypyc_attr
 from varnishpy.http.message import Header, Message
 from varnishpy.params import params
-from varnishpy.storage.room import OBJECT_OVERHEAD, NoSpace, NukeBudget
+from varnishpy.storage.room import NoSpace, NukeBudget
 from varnishpy.storage.source import Piece
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class StoredObject:
     """See the module text.
 
     :param stevedore: where it lives
-    :param size_hint: octets of headers and attributes, as they are charged to the storage
+    :param size_hint: octets of headers and attributes
+    :param fields: how many headers those are; both decide what is charged to the storage
     :raises NoSpace: not even the headers fit
     """
 
@@ -57,7 +58,7 @@ class StoredObject:
         "unchecked",
     )  # fmt: skip
 
-    def __init__(self, stevedore: Stevedore, size_hint: int = 0) -> None:
+    def __init__(self, stevedore: Stevedore, size_hint: int = 0, fields: int = 0) -> None:
         self.stevedore = stevedore
         self.headers = Message()
         self.attrs: dict[str, bytes] = {}
@@ -70,7 +71,7 @@ class StoredObject:
         self.chunks: list[Piece] = []
         self.dropped = 0  # pieces that were delivered and given back: the first of `chunks` has this number
         self._budget = NukeBudget()
-        self._charged = OBJECT_OVERHEAD + size_hint
+        self._charged = stevedore.object_cost(size_hint, fields)
         self._freed = False
         self._tail: memoryview | None = None
         self._fill = 0

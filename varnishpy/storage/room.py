@@ -8,7 +8,7 @@ from varnishpy import log, stats
 from varnishpy.log.tag_numbers import EXP_KILL
 from varnishpy.params import params
 
-OBJECT_OVERHEAD: Final = 120  # charged for an object's fixed parts: what the reference spends on them
+OBJECT_OVERHEAD: Final = 120  # octets of an object's fixed parts in the reference
 
 
 class StorageError(Exception):

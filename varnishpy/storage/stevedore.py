@@ -18,7 +18,7 @@ from varnishpy import stats
 from varnishpy.storage.core import Core
 from varnishpy.storage.lru import Lru
 from varnishpy.storage.object import StoredObject
-from varnishpy.storage.room import NukeBudget
+from varnishpy.storage.room import OBJECT_OVERHEAD, NukeBudget
 from varnishpy.storage.source import Piece
 
 
@@ -103,13 +103,18 @@ class Stevedore:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def new_object(self, oc: Core, size_hint: int = 0) -> StoredObject:
+    def object_cost(self, size: int, fields: int) -> int:
+        """What an object is charged with besides its body, with so many octets in so many headers."""
+        return OBJECT_OVERHEAD + size
+
+    def new_object(self, oc: Core, size_hint: int = 0, fields: int = 0) -> StoredObject:
         """Make an object and hang it on an object core, and on its busy object control.
 
         :param size_hint: octets of headers and attributes
+        :param fields: how many headers those are
         :raises NoSpace: not even the headers fit
         """
-        stobj = StoredObject(self, size_hint)
+        stobj = StoredObject(self, size_hint, fields)
         oc.adopt(stobj)
         stats.main.inc("n_object")
         return stobj

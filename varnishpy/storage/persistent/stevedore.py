@@ -278,7 +278,7 @@ class PersistentStevedore(Stevedore):
 
     # -- new objects ---------------------------------------------------------------------------------------------------
 
-    def new_object(self, oc: Core, size_hint: int = 0) -> PersistentObject:
+    def new_object(self, oc: Core, size_hint: int = 0, fields: int = 0) -> PersistentObject:
         """:raises NoSpace: also when the disk fails, or too much is waiting to be written"""
         writer = self.writer
         if writer is None or writer.resting or writer.congested:
