@@ -105,12 +105,14 @@ coverage: $(STAMP) ## the tests, with coverage of every process
 bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 	$(BIN)/python tools/bench
 
-# hours: a model of the cache, every campaign of faults, this suite's own rooms with threads that pause, mixed traffic
+# hours: a model of the cache, every campaign of faults, more clients than there is room for, fuzzing, mixed traffic
 SOAK_MINUTES ?= 120
 SOAK_HISTORIES ?= 10000
-soak: $(STAMP) ## long hours: model, faults, mixed traffic (SOAK_MINUTES=120)
+soak: $(STAMP) ## long hours: model, faults, overload, fuzzing, mixed traffic (SOAK_MINUTES=120)
 	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model
 	$(BIN)/python tools/faults --seconds 60
+	$(BIN)/python tools/overload
+	$(BIN)/python tools/fuzz --seconds 60
 	$(BIN)/python tools/soak --minutes $(SOAK_MINUTES)
 
 docs: $(STAMP) ## generated views and pages
