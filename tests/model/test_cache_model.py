@@ -24,7 +24,7 @@ from tests.waiting import wait_for
 
 HISTORIES = int(os.environ.get("VARNISHPY_HISTORIES", "300"))
 STEPS = 14
-LONG_AGO = 200_000
+HOURS = 200_000  # seconds: ten thousand histories take their time
 
 paths = st.sampled_from([page.path for page in PAGES])
 simple = st.sampled_from([page.path for page in PAGES if not page.includes])
@@ -232,7 +232,7 @@ def around(short_tmp: Path) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.timeout(LONG_AGO)
+@pytest.mark.timeout(HOURS)
 def test_histories(around: World) -> None:
     plan = settings(
         max_examples=HISTORIES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)

@@ -130,7 +130,7 @@ def esi(data: bytes) -> None:
 
 def words(data: bytes) -> None:
     """What operators write: bans, addresses, sizes, durations, values of parameters."""
-    text = data.decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace").replace("\0", "")  # no argument of a program has one
     for parse, errors in (
         (lambda value: parse_string(to_wire(value)), BanError),
         (parse_backend, EndpointError),
