@@ -19,9 +19,8 @@ COMMANDS = [daemon(), *subcommands()]
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name) or "daemon")
 def test_a_page_shows_every_option(command: Command, program: Callable[[str], str]) -> None:
     page = MAN / (f"varnishpy-{command.name}.1" if command.name else "varnishpy.1")
-    done = subprocess.run(
-        [program("groff"), "-man", "-ww", "-Tascii", "-P-cbou", str(page)], capture_output=True, text=True, timeout=60
-    )
+    command_line = [program("groff"), "-man", "-ww", "-Tascii", "-P-cbou", "-rHY=0", "-rLL=300n", str(page)]
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stderr
     assert f"varnishpy {command.name}".rstrip() in done.stdout
     for flag in command.flags:
