@@ -109,7 +109,7 @@ bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 SOAK_MINUTES ?= 120
 SOAK_HISTORIES ?= 10000
 soak: $(STAMP) ## long hours: model, faults, overload, fuzzing, mixed traffic (SOAK_MINUTES=120)
-	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model
+	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model tests/tier/test_read_your_purge.py
 	$(BIN)/python tools/faults --seconds 60
 	$(BIN)/python tools/overload
 	$(BIN)/python tools/fuzz --seconds 60

@@ -39,11 +39,11 @@ class Heritage:
     listen: list[tuple[ListenEndpoint, socket.socket]]  # with their listening sockets
     parameters: list[tuple[str, str]]  # every parameter that differs from its default, as text
     storage: list[str]  # the -s arguments
-    tier: TierSpec | None  # what -s tier=... said
     extensions: list[str]  # names of the VMODs that -E brought
     jail: Confinement
     panic: mmap.mmap  # where a dying child leaves its last words
     tls: TlsSettings = field(default_factory=TlsSettings)  # what -A brought; its listeners are among the others
+    tier: TierSpec | None = None  # what -s tier=... said
     last_panic: str = ""  # of the child before this one
 
 
