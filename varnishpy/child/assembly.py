@@ -29,10 +29,8 @@ from varnishpy.log.tags import Tag
 from varnishpy.params import params
 from varnishpy.params import table as params_table
 from varnishpy.params.buckets import parse_buckets
-from varnishpy.request.client import run_request
-from varnishpy.request.env import Env
-from varnishpy.request.finish import finish_request
 from varnishpy.request.groups import GroupIndex
+from varnishpy.request.new_env import new_env
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
 from varnishpy.session.proxy import ProxyTransport
@@ -96,18 +94,11 @@ class Child:
         self.pools = PoolSet()
         self.cores = CoreKeeper()
         self.backends = Backends(self.waiter, self.pools)
-        self.env = Env(
-            pools=self.pools,
-            waiter=self.waiter,
-            hash=self.hash,
-            expiry=self.expiry,
-            bans=self.bans,
-            stevedores=dict(self.storage.by_name),
-            default_stevedore=self.storage.default,
-            transient=self.storage.transient,
-            next_stevedore=self.storage.next,
-            run_request=run_request,
-            finish_request=finish_request,
+        self.env = new_env(
+            self.hash,
+            self.storage,
+            self.pools,
+            self.waiter,
             identity=heritage.identity or socket.gethostname(),
             hostname=socket.gethostname(),
         )

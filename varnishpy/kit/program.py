@@ -20,9 +20,8 @@ from varnishpy.cache.hash import Hash
 from varnishpy.child.host import Host
 from varnishpy.kit import coverage
 from varnishpy.kit.views import Messages
-from varnishpy.request.client import run_request
 from varnishpy.request.env import Env
-from varnishpy.request.finish import finish_request
+from varnishpy.request.new_env import new_env
 from varnishpy.storage.config import StorageSet, parse_storage
 from varnishpy.threads.pool import Pool
 from varnishpy.threads.poolset import PoolSet
@@ -90,27 +89,12 @@ class Stage:
 
     def __init__(self) -> None:
         self.expiry = Expiry()
-        self.bans = Bans()
-        self.hash = Hash(self.expiry, self.bans)
+        self.hash = Hash(self.expiry, Bans())
         self.storage = StorageSet(parse_storage(["s0=malloc,64m"]))
         self.storage.open(self.hash)
         self.waiter = Waiter("kit")
         self.pools = PoolSet()
-        self.env = Env(
-            pools=self.pools,
-            waiter=self.waiter,
-            hash=self.hash,
-            expiry=self.expiry,
-            bans=self.bans,
-            stevedores=dict(self.storage.by_name),
-            default_stevedore=self.storage.default,
-            transient=self.storage.transient,
-            next_stevedore=self.storage.next,
-            run_request=run_request,
-            finish_request=finish_request,
-            identity=IDENTITY,
-            hostname="localhost",
-        )
+        self.env = new_env(self.hash, self.storage, self.pools, self.waiter, identity=IDENTITY, hostname="localhost")
         self.backends = Backends(self.waiter, self.pools)
         self.host = StageHost(self.env, self.backends)
         self.pool = Pool("kit", 1)
