@@ -65,6 +65,13 @@ def test_values_and_marks_of_tags_are_read_in_one_go(store: EngineStore) -> None
     assert store.present(DIGEST, IDENT, 0, 4) == 0
 
 
+def test_many_keys_are_marked_in_several_goes(store: EngineStore) -> None:
+    tags = tuple(record.tag_of("", f"key{number}") for number in range(1500))
+    store.mark(Invalidation(record.KEYS, 3, tags=tags))
+    store.write(DIGEST, IDENT, 0, [b"head"], 60)
+    assert store.read(DIGEST, IDENT, 0, 1, (tags[0], tags[700], tags[-1])) == ([b"head"], [3, 3, 3])
+
+
 def test_the_log_is_read_in_order_and_waited_for(store: EngineStore) -> None:
     first, second = (Invalidation(record.PURGE, number, "a", digest=DIGEST) for number in (1, 2))
     assert store.follow(b"0-0", 0.01) == []

@@ -54,7 +54,7 @@ Answer = TypeVar("Answer")
 _PUBLISH: Final = scripts.PUBLISH % (SEALED, SEALED + NONCE - 1)
 _FACTS: Final = ("number", "floor", "ban", "ban_floor", "trimmed")
 _RAW: Final = ("XREAD", "XRANGE", "HGETALL", "TIME", "SET")  # commands whose answers we take apart ourselves
-_BATCH: Final = 512  # records of the log at a time
+_BATCH: Final = 512  # records of the log, or marks, at a time
 _JUMP: Final = 1 << 20  # further than invalidations can have got that nobody here has seen
 _OUTCOMES: Final = (Published.STORED, Published.CHANGED, Published.PURGED)
 _CONNECTIONS: Final = 64
@@ -318,7 +318,8 @@ class EngineStore:
         commands: list[Sequence[Word]] = [("EVAL", scripts.MARK, 1, mark, invalidation.number, life) for mark in marks]
         if invalidation.kind == PURGE:
             commands.append(("UNLINK", self._index(invalidation.digest)))
-        self._many(commands)
+        for start in range(0, len(commands), _BATCH):  # each has a deadline of its own, however many keys there are
+            self._many(commands[start : start + _BATCH])
 
     def append(self, invalidation: Invalidation) -> bytes:
         record = invalidation.encode()
