@@ -138,8 +138,8 @@ class Index:
             ]
         except sqlite3.Error as error:
             raise self._judge(error) from None
-        except ValueError as error:
-            raise IndexDamaged(f"a ban cannot be read: {error}") from None
+        except ValueError as damage:
+            raise IndexDamaged(f"a ban cannot be read: {damage}") from None
 
     def commit(self, changes: Changes) -> None:
         """Make changes, all or none; they are on the disk when this returns.

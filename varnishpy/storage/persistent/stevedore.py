@@ -130,10 +130,10 @@ class PersistentStevedore(Stevedore):
             gc.disable()  # what is made now stays, and need not be looked at again and again
             try:
                 self._load()
-            except (DataDamaged, IndexDamaged, HeadError) as error:
+            except (DataDamaged, IndexDamaged, HeadError) as damage:
                 self._drop_files()
                 where = self._put_aside()
-                self._say(f"{self.directory} is damaged ({error}): moved to {where}, the cache begins empty")
+                self._say(f"{self.directory} is damaged ({damage}): moved to {where}, the cache begins empty")
                 self._load()
             finally:
                 if collecting:

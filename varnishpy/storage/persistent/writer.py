@@ -236,8 +236,8 @@ class Writer:
         if first_journal > self._first_journal:
             try:
                 self._journal.forget(first_journal)
-            except OSError as error:
-                self._refused(f"the journal: {error.strerror}")
+            except OSError as fault:
+                self._refused(f"the journal: {fault.strerror}")
             self._first_journal = first_journal
         return True
 
@@ -300,8 +300,8 @@ class Writer:
             except OSError as error:
                 self._refused(f"the data file: {error.strerror}")
                 self._give_up(complete)
-            except IndexFailed as error:
-                self._refused(f"the index: {error}")
+            except IndexFailed as failure:
+                self._refused(f"the index: {failure}")
                 self._give_up(complete)
         for work in complete:
             if work.stobj.torn and not work.stobj.gone:
