@@ -138,7 +138,10 @@ class Cache:
     # -- the world around it ---------------------------------------------------------------------------------------
 
     def travel(self, seconds: float) -> None:
-        """Go into the future: objects, grace, bans and ``now`` in VCL are that much older; nobody sleeps."""
+        """Go into the future: objects, grace, bans and ``now`` in VCL are that much older; nobody sleeps.
+
+        Fetches that go on in the background end first, unless they take longer than a second.
+        """
         self.cli("debug.travel", f"{seconds:f}")
 
     def empty(self) -> None:
