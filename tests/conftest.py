@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from varnishpy.log import configure, set_sink
 from varnishpy.params import table
 
 Setting = Callable[[str, str], object]  # the fixture `setting`
+
+# A shell that puts a suite into the background has it ignore these, and what we start would inherit that.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 def require_program(name: str) -> str:
