@@ -114,7 +114,7 @@ class Scope:
             raise AttributeError(f"VCL has no variable {name}" + (f"; did you mean {near[0]}?" if near else ""))
         try:
             return _plain(eval(_code(name), {"ctx": self._ctx, **_NAMES}))
-        except (AttributeError, VclFailure) as error:
+        except (AttributeError, TypeError, VclFailure) as error:  # compiled code has a TypeError for what is not there
             raise AttributeError(f"{name} means nothing in vcl_{self._ctx.method}: {error}") from None
 
 
