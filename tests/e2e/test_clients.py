@@ -96,7 +96,7 @@ def test_nghttp(cache: Cache, program: Callable[[str], str]) -> None:
     out = run(program("nghttp"), "-v", f"{cache.url}/plain", f"{cache.url}/chunked")
     assert out.count(":status: 200") == 2
     assert "hello" in out
-    assert "one two three" in out
+    assert all(piece in out for piece in ("one", "two", "three"))  # between them it may tell of frames
 
 
 def test_nghttp_upgrade(cache: Cache, program: Callable[[str], str]) -> None:

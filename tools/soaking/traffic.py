@@ -218,7 +218,8 @@ class Client(threading.Thread):
     # -- judging ---------------------------------------------------------------------------------------------------
 
     def _judge(self, want: Want, status: int, coding: str | None, body: bytes, since: float) -> None:
-        if status >= 500:
+        # 400 is for a request body that could not be received to its end
+        if status >= 500 or (status == 400 and want.method == "POST"):
             self._tally.note(f"{self._sort}: {status}")
             return
         if want.method == "HEAD":
