@@ -2,11 +2,12 @@
 
 ``VARNISHPY_COMPILE`` in the environment says what is wanted:
 
-* ``auto``: compile where there is a C compiler with Python's headers and a CPython with a GIL; where there
-  is not, or where the compiler fails, install the same source as pure Python. A source tree that is installed as it
-  stands (``pip install -e``, which is what ``make`` does) stays pure: ``make compiled`` compiles it in place.
+* ``auto``, the default: compile where there is a C compiler with Python's headers and a CPython that this was tried
+  with (``TRIED``); where there is not, or where the compiler fails, install the same source as pure Python. A source
+  tree that is installed as it stands (``pip install -e``, which is what ``make`` does) stays pure: ``make compiled``
+  compiles it in place.
 * ``1``: compile, or fail.
-* ``0``, the default for now: do not. Compiled, some tests of the hot rooms still fail (docs/compiled.md).
+* ``0``: do not.
 
 ``VARNISHPY_OPT`` is the compiler's optimization level (2).
 """
@@ -35,7 +36,7 @@ PACKAGE = HERE / "varnishpy"
 SUFFIX = EXTENSION_SUFFIXES[0]
 RECORD = PACKAGE / f".compiled{SUFFIX}.json"  # see varnishpy/base/compiled.py
 GROUP = "varnishpy.compiled"  # the shared library of the compiled modules: varnishpy/compiled__mypyc.*.so
-wanted = os.environ.get("VARNISHPY_COMPILE", "0")
+wanted = os.environ.get("VARNISHPY_COMPILE", "auto")
 BUILDS = {"build", "build_ext", "bdist_wheel", "install", "bdist"}  # commands that need the compiled modules
 # packages that varnishpy needs may not be there while it is built
 TRIAL = """
@@ -47,7 +48,9 @@ for name in sys.argv[1:]:
         if (exc.name or "").startswith("varnishpy"):
             raise
 """
-MYPY = "mypy>=2.4"
+# the compiler, and what compiled classes derive from
+COMPILER = ("mypy>=2.4", "hpack>=4.2")
+TRIED = ((3, 11),)  # versions of Python on which the tests of the hot rooms passed, compiled
 
 
 def modules() -> list[str]:
@@ -206,9 +209,11 @@ def main() -> None:
         say("pure Python, as a source tree is installed (make compiled compiles it)")
     else:
         why = obstacle()
+        if why is None and wanted == "auto" and sys.version_info[:2] not in TRIED:
+            why = "compiled, it was not tried with this version of Python; VARNISHPY_COMPILE=1 compiles all the same"
         if why is None:
             # asked for before the build, so that who cannot compile need not install it
-            options["setup_requires"] = [MYPY]
+            options["setup_requires"] = list(COMPILER)
             if BUILDS.intersection(sys.argv):
                 try:
                     options["ext_modules"] = extensions(modules())
