@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -21,6 +22,12 @@ Setting = Callable[[str, str], object]  # the fixture `setting`
 for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+# The tests get by with what most systems give a process, so that a leak is found on every machine.
+_DESCRIPTORS = 1024
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if _soft == resource.RLIM_INFINITY or _soft > _DESCRIPTORS:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _hard))
 
 
 def require_program(name: str) -> str:

@@ -1,5 +1,6 @@
 """Segments and their index, written and read."""
 
+import gc
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 from varnishpy.shm.counters import CounterReader
 from varnishpy.shm.process import ManagerShm
 from varnishpy.shm.reader import SetReader, VsmError
-from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET, SetWriter, ShmError
+from varnishpy.shm.writer import CHILD_SET, CLUSTER_SIZE, INDEX, MANAGER_SET, SetWriter, ShmError
 from varnishpy.stats.publisher import Publisher
 from varnishpy.stats.segments import Registry
 from varnishpy.stats.statdoc import HIDDEN, READY
@@ -29,7 +30,7 @@ def lines(directory: Path) -> list[str]:
 
 def test_the_index_tells_of_each_segment(workdir: Path) -> None:
     directory = workdir / MANAGER_SET
-    writer = SetWriter(directory)
+    writer = SetWriter(directory, share=False)
     (head,) = lines(directory)
     assert head.startswith(f"# {os.getpid()} ") and abs(int(head.split()[2]) - time.time()) < 60
     segment = writer.allocate("Stat", 20, "VBE.boot default")
@@ -41,8 +42,57 @@ def test_the_index_tells_of_each_segment(workdir: Path) -> None:
     assert lines(directory)[-1] == f"- {segment.file} 0 24 Stat VBE.boot_default"
 
 
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_small_segments_share_files_and_descriptors(workdir: Path) -> None:
+    """A thousand backends are a thousand segments; neither writer nor reader may need a descriptor for each."""
+    directory = workdir / MANAGER_SET
+    writer = SetWriter(directory, cooldown=1000)
+    gc.collect()
+    before = descriptors()
+    segments = [writer.allocate("Stat", 240, f"VBE.boot.b{number}") for number in range(1000)]
+    for number, segment in enumerate(segments):
+        assert segment.offset and bytes(segment.view) == bytes(240)
+        segment.view[:8] = number.to_bytes(8, "little")
+    large = writer.allocate("Log", 1 << 20, "Log")
+    assert large.offset == 0
+    reader = SetReader(workdir)
+    reader.refresh()
+    mapped = {entry.ident: reader.map(entry) for entry in reader.find("Stat")}
+    assert [int.from_bytes(mapped[f"VBE.boot.b{number}"][:8], "little") for number in range(1000)] == list(range(1000))
+    files = {segment.file for segment in segments}
+    assert len(files) == -(-1000 // ((CLUSTER_SIZE - 16) // 240))
+    assert descriptors() - before <= 2 * len(files) + 1
+    told = lines(directory)
+    for file in files:  # a reader learns of the file before it learns of what is in it
+        first = next(place for place, line in enumerate(told) if f" {file} " in line)
+        assert told[first] == f"+ {file} 0 {CLUSTER_SIZE}"
+    for segment in segments:
+        segment.free()
+    reader.refresh()
+    assert reader.find("Stat") == [] and [entry.file for entry in reader.find("Log")] == [large.file]
+    writer.sweep(everything=True)
+    assert {path.name for path in directory.iterdir()} == {INDEX, large.file, segments[-1].file}  # that has room left
+
+
+def test_what_was_freed_in_a_cluster_is_not_given_out_again(workdir: Path) -> None:
+    writer = SetWriter(workdir / MANAGER_SET)
+    keep = writer.allocate("Stat", 64, "keep")
+    places = set()
+    for number in range(2000):
+        segment = writer.allocate("Stat", 64, f"x{number}")
+        places.add((segment.file, segment.offset))
+        segment.free()
+    assert len(places) == 2000 and (keep.file, keep.offset) not in places
+    writer.sweep(everything=True)
+    assert len({segment.file for segment in writer.segments()}) == 1
+    assert len(list((workdir / MANAGER_SET).iterdir())) == 3  # the index, keep's file and the one with room
+
+
 def test_a_removed_segment_cools_off(workdir: Path) -> None:
-    writer = SetWriter(workdir / MANAGER_SET, cooldown=1000)
+    writer = SetWriter(workdir / MANAGER_SET, cooldown=1000, share=False)
     segment = writer.allocate("Stat", 8, "x")
     segment.free()
     writer.sweep()
@@ -53,7 +103,7 @@ def test_a_removed_segment_cools_off(workdir: Path) -> None:
 
 def test_many_removals_rewrite_the_index(workdir: Path) -> None:
     directory = workdir / MANAGER_SET
-    writer = SetWriter(directory)
+    writer = SetWriter(directory, share=False)
     keep = writer.allocate("Stat", 8, "keep")
     reader = SetReader(workdir)
     reader.refresh()
@@ -211,7 +261,7 @@ def test_the_manager_publishes_arguments_and_counters_and_cleans_up(tmp_path: Pa
 def test_an_index_that_cannot_be_written_is_brought_up_to_date_later(workdir: Path) -> None:
     """Removing fails for nobody; adding fails and leaves nothing."""
     directory = workdir / MANAGER_SET
-    writer = SetWriter(directory)
+    writer = SetWriter(directory, share=False)
     keep, drop = writer.allocate("Stat", 8, "keep"), writer.allocate("Stat", 8, "drop")
     directory.rename(workdir / "away")
     drop.free()
@@ -227,7 +277,7 @@ def test_an_index_that_cannot_be_written_is_brought_up_to_date_later(workdir: Pa
 
 def test_the_index_is_mended_by_the_next_sweep(workdir: Path) -> None:
     directory = workdir / MANAGER_SET
-    writer = SetWriter(directory)
+    writer = SetWriter(directory, share=False)
     drop = writer.allocate("Stat", 8, "drop")
     directory.rename(workdir / "away")
     drop.free()

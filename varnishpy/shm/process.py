@@ -30,7 +30,7 @@ class ManagerShm:
         shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(workdir / CHILD_SET, ignore_errors=True)
         directory.mkdir(mode=0o755)
-        self.writer = SetWriter(directory)
+        self.writer = SetWriter(directory, share=False)
         self._owner = os.getpid()
         # a registry of its own: a forked child starts with none of the manager's counters
         registry = Registry()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET
 
@@ -46,6 +47,17 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _map_file(path: Path, size: int) -> mmap.mmap:
+    """The whole file, read-only, which has ``size`` octets at least. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(fd, max(size, os.fstat(fd).st_size), prot=mmap.PROT_READ)
+    except ValueError as error:  # the file is shorter than the index says
+        raise OSError(f"{path.name}: {error}") from error
+    finally:
+        os.close(fd)
 
 
 def _owner(path: Path) -> str:
@@ -112,6 +124,7 @@ class SetReader:
         self.workdir = workdir
         self._manager = _Index(workdir / MANAGER_SET)
         self._child = _Index(workdir / CHILD_SET)
+        self._maps: WeakValueDictionary[tuple[Path, str], mmap.mmap] = WeakValueDictionary()
 
     def __enter__(self) -> SetReader:
         """Look once. Raises VsmError if no instance runs there."""
@@ -193,14 +206,11 @@ class SetReader:
         return index.writer == entry.writer and entry in index.entries
 
     def map(self, entry: Entry) -> memoryview:
-        """The segment's memory, read-only. Raises OSError."""
-        fd = os.open(entry.directory / entry.file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            memory = mmap.mmap(fd, entry.offset + entry.size, prot=mmap.PROT_READ)
-        except ValueError as error:  # the file is shorter than the index says
-            raise OSError(f"{entry.file}: {error}") from error
-        finally:
-            os.close(fd)
+        """The segment's memory, read-only. Those that share a file share its mapping. Raises OSError."""
+        place = (entry.directory, entry.file)
+        memory = self._maps.get(place)
+        if memory is None or len(memory) < entry.offset + entry.size:
+            memory = self._maps[place] = _map_file(entry.directory / entry.file, entry.offset + entry.size)
         return memoryview(memory)[entry.offset : entry.offset + entry.size]
 
     def read_text(self, category: str, ident: str) -> str | None:

@@ -1,9 +1,14 @@
 """Segments of shared memory that other programs find by an index (VSM), the writing side.
 
-A process has one set: a directory with a file per segment and the text file ``_.index``. The index opens with the
-line ``# pid seconds``, by which readers tell whether the writer lives and is still the same; ``+`` and ``-`` lines
-follow, each ``file offset length class ident``. A line is appended in one write, so a reader never sees half of one.
-When removals pile up, the index is written anew and put in place by rename, which readers notice by its inode.
+A process has one set: a directory with files of segments and the text file ``_.index``. The index opens with the line
+``# pid seconds``, by which readers tell whether the writer lives and is still the same; ``+`` and ``-`` lines follow,
+each ``file offset length class ident``. A line is appended in one write, so a reader never sees half of one. When
+removals pile up, the index is written anew and put in place by rename, which readers notice by its inode.
+
+Small segments share files, called clusters: each mapping costs a descriptor on either side and at least a page, and
+there may be thousands of backends with counters. A cluster has a line of its own, without class, before those of its
+segments, whose offset is never 0. What is freed in it is not given out again, so that no reader sees another segment's
+numbers; the file goes when nothing in it is left.
 
 A removed segment leaves the index at once; its file stays for a while (cooling off), for readers that have just read
 the index and are about to open it. Where the disk does not take the line, `sweep` brings the index up to date later.
@@ -18,6 +23,7 @@ import os
 import secrets
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 INDEX = "_.index"
@@ -29,40 +35,81 @@ class ShmError(OSError):
     """Shared memory could not be had; the message names the file."""
 
 
+CLUSTER_SIZE = 32 << 10  # octets of a file that small segments share
+_SMALL = CLUSTER_SIZE // 4  # larger ones have a file of their own
+_FIRST = 16  # place of a cluster's first segment
+
+
 class SharedSegment:
-    """One segment: ``view`` is its memory, zeroed when new."""
+    """One segment: ``view`` is its memory, zeroed when new; ``offset`` its place in the file, octets."""
 
-    __slots__ = ("_writer", "category", "file", "ident", "size", "view")
+    __slots__ = ("_cluster", "_writer", "category", "file", "ident", "offset", "size", "view")
 
-    def __init__(self, writer: SetWriter, file: str, size: int, category: str, ident: str, view: memoryview) -> None:
+    def __init__(
+        self,
+        writer: SetWriter,
+        memory: _File,
+        offset: int,
+        size: int,
+        category: str,
+        ident: str,
+        cluster: _Cluster | None = None,
+    ) -> None:
         self._writer = writer
-        self.file = file
+        self._cluster = cluster
+        self.file = memory.name
+        self.offset = offset
         self.size = size
         self.category = category
         self.ident = ident
-        self.view = view
+        self.view = memory.view[offset : offset + size]
 
     def line(self, sign: str) -> str:
         """The index line of the segment."""
-        return f"{sign} {self.file} 0 {self.size} {self.category} {self.ident}".rstrip() + "\n"
+        return f"{sign} {self.file} {self.offset} {self.size} {self.category} {self.ident}".rstrip() + "\n"
 
     def free(self) -> None:
         """Take the segment out of the index; its memory stays valid for whoever has it mapped."""
         self._writer.free(self)
 
 
+@dataclass(slots=True)
+class _File:
+    """A file that was made and mapped."""
+
+    name: str
+    view: memoryview
+
+
+@dataclass(slots=True, eq=False)
+class _Cluster:
+    """A file that small segments share."""
+
+    file: _File
+    used: int = _FIRST  # octets
+    live: int = 0  # segments in the index
+
+    def line(self, sign: str) -> str:
+        """The index line, by which readers know that the file is shared."""
+        return f"{sign} {self.file.name} 0 {CLUSTER_SIZE}\n"
+
+
 class SetWriter:
     """The segments of one process in ``directory``, which must exist. Thread safe.
 
     :param cooldown: seconds a removed segment's file is kept (``vsm_free_cooldown``)
+    :param share: small segments may share files. Not in the manager's set, of few segments: the C programs abort where
+        its first entry is a cluster
     """
 
-    def __init__(self, directory: Path, mode: int = 0o640, cooldown: float = 60.0) -> None:
+    def __init__(self, directory: Path, mode: int = 0o640, cooldown: float = 60.0, share: bool = True) -> None:
         self.directory = directory
         self.cooldown = cooldown
         self._mode = mode
+        self._share = share
         self._lock = threading.Lock()
-        self._segments: list[SharedSegment] = []
+        self._entries: dict[SharedSegment | _Cluster, None] = {}  # in the index's order: a cluster before what is in it
+        self._current: _Cluster | None = None  # the one with room left
         self._removals = 0
         self._cooling: list[tuple[float, str]] = []
         self._head = f"# {os.getpid()} {int(time.time())}\n"
@@ -77,6 +124,21 @@ class SetWriter:
         """
         ident = "_".join(ident.split())
         size = max(size + 7 & ~7, 8)
+        with self._lock:
+            if not self._share or size > _SMALL:
+                file = self._make(category, size)
+                segment = SharedSegment(self, file, 0, size, category, ident)
+                self._list(segment, file)
+                return segment
+            cluster = self._room(size)
+            segment = SharedSegment(self, cluster.file, cluster.used, size, category, ident, cluster)
+            self._list(segment)
+            cluster.used += size
+            cluster.live += 1
+        return segment
+
+    def _make(self, category: str, size: int) -> _File:
+        """A new file of that size, zeroed and mapped. Raises ShmError."""
         name = f"_.{category}.{secrets.token_hex(8)}"
         path = self.directory / name
         try:
@@ -84,7 +146,7 @@ class SetWriter:
             try:
                 # reserve the blocks now: a full disk must be an error here, not SIGBUS at the first write
                 os.posix_fallocate(fd, 0, size + mmap.PAGESIZE - 1 & -mmap.PAGESIZE)
-                memory = mmap.mmap(fd, size)
+                return _File(name, memoryview(mmap.mmap(fd, size)))
             except BaseException:
                 os.unlink(path)
                 raise
@@ -94,15 +156,45 @@ class SetWriter:
             raise ShmError(
                 error.errno, f"cannot make shared memory of {size} octets: {error.strerror}", str(path)
             ) from error
-        segment = SharedSegment(self, name, size, category, ident, memoryview(memory))
-        with self._lock:
-            try:
-                self._append(segment.line("+"))
-            except OSError as error:
-                os.unlink(path)
-                raise ShmError(error.errno, f"cannot write the index: {error.strerror}", str(path)) from error
-            self._segments.append(segment)
-        return segment
+
+    def _room(self, size: int) -> _Cluster:
+        """A cluster with that many octets left. The lock is held. Raises ShmError."""
+        full = self._current
+        if full is not None and full.used + size <= CLUSTER_SIZE:
+            return full
+        file = self._make("Cluster", CLUSTER_SIZE)
+        cluster = _Cluster(file)
+        self._list(cluster, file)
+        self._current = cluster
+        if full is not None and not full.live:
+            self._unlist(full, full.file.name)
+        return cluster
+
+    def _list(self, entry: SharedSegment | _Cluster, file: _File | None = None) -> None:
+        """Add to the index; ``file`` is removed if that fails. The lock is held. Raises ShmError."""
+        try:
+            self._append(entry.line("+"))
+        except OSError as error:
+            if file is not None:
+                os.unlink(self.directory / file.name)
+            raise ShmError(error.errno, f"cannot write the index: {error.strerror}", str(self.directory)) from error
+        self._entries[entry] = None
+
+    def _unlist(self, entry: SharedSegment | _Cluster, file: str | None) -> None:
+        """Take out of the index; ``file`` cools off. The lock is held. Never fails."""
+        del self._entries[entry]
+        if file is not None:
+            self._cooling.append((time.monotonic() + self.cooldown, file))
+        if self._closed:
+            return
+        try:
+            if self._removals < 10 or self._removals * 2 < len(self._entries):
+                self._append(entry.line("-"))
+                self._removals += 1
+            else:
+                self._write_index()
+        except OSError:
+            self._behind = True
 
     def add_text(self, category: str, ident: str, text: str) -> SharedSegment:
         """A segment that holds a NUL-terminated text, e.g. class Arg."""
@@ -113,21 +205,15 @@ class SetWriter:
 
     def free(self, segment: SharedSegment) -> None:
         """See :meth:`SharedSegment.free`. A segment freed before is ignored. Never fails."""
+        cluster = segment._cluster
         with self._lock:
-            if segment not in self._segments:
+            if segment not in self._entries:
                 return
-            self._segments.remove(segment)
-            self._cooling.append((time.monotonic() + self.cooldown, segment.file))
-            if self._closed:
-                return
-            try:
-                if self._removals < 10 or self._removals * 2 < len(self._segments):
-                    self._append(segment.line("-"))
-                    self._removals += 1
-                else:
-                    self._write_index()
-            except OSError:
-                self._behind = True
+            self._unlist(segment, segment.file if cluster is None else None)
+            if cluster is not None:
+                cluster.live -= 1
+                if not cluster.live and cluster is not self._current:
+                    self._unlist(cluster, cluster.file.name)
 
     def sweep(self, everything: bool = False) -> None:
         """Remove files that have cooled off, and write the index if it could not be written before."""
@@ -151,15 +237,16 @@ class SetWriter:
                 return
             self._closed = True
             (self.directory / INDEX).unlink(missing_ok=True)
-            for segment in self._segments:
-                (self.directory / segment.file).unlink(missing_ok=True)
-            self._segments.clear()
+            for entry in self._entries:
+                name = entry.file.name if isinstance(entry, _Cluster) else entry.file
+                (self.directory / name).unlink(missing_ok=True)
+            self._entries.clear()
         self.sweep(everything=True)
 
     def segments(self) -> list[SharedSegment]:
         """The segments in the index."""
         with self._lock:
-            return list(self._segments)
+            return [entry for entry in self._entries if isinstance(entry, SharedSegment)]
 
     def _append(self, line: str) -> None:
         if self._behind:
@@ -175,7 +262,7 @@ class SetWriter:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _write_index(self) -> None:
-        text = self._head + "".join(segment.line("+") for segment in self._segments)
+        text = self._head + "".join(entry.line("+") for entry in self._entries)
         temporary = self.directory / f"{INDEX}.{secrets.token_hex(8)}"
         try:
             with open(temporary, "xb", buffering=0, opener=self._open) as file:
