@@ -380,3 +380,13 @@ shell {command -v varnishlog && command -v vtest}
 """
     outcome = run(tmp_path, script, program="/bin/true").outcome
     assert (outcome.verdict, outcome.reason) == (Verdict.PASSED, "")
+
+
+def test_a_shells_idea_of_its_size_does_not_outrank_the_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COLUMNS and LINES in the environment would keep curses(3) from following a resize."""
+    for name in ("LINES", "COLUMNS", "TERMCAP"):
+        monkeypatch.setenv(name, "17")
+    script = 'process p1 {echo "[$LINES$COLUMNS$TERMCAP]$TERM $(stty size)"} -run\nprocess p1 -expect-text 1 1 "[]xterm 24 80"'
+    assert verdict(tmp_path, script)[0] is Verdict.PASSED

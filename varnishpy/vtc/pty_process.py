@@ -25,6 +25,7 @@ from .threads import PartyThread
 
 LINES, COLUMNS = 24, 80
 _SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL, "HUP": signal.SIGHUP}
+_OUTRANKING = frozenset({"TERMCAP", "LINES", "COLUMNS"})
 KEYS = {"NPAGE": b"\x1b[6~", "PPAGE": b"\x1b[5~", "HOME": b"\x1bOH", "END": b"\x1bOF"}
 
 
@@ -67,8 +68,9 @@ class Process:
         master, slave = pty.openpty()
         _set_size(slave, self.terminal.lines, self.terminal.columns)
         _set_modes(slave)
-        environment = {**os.environ, "TERM": "xterm"}
-        environment.pop("TERMCAP", None)
+        # TERMCAP would outrank TERM, and a shell's LINES and COLUMNS the size that the script gives
+        environment = {name: value for name, value in os.environ.items() if name not in _OUTRANKING}
+        environment["TERM"] = "xterm"
         pid = os.fork()
         if pid == 0:
             try:
