@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from varnishpy.vcl.acl import parse_acl
+from varnishpy.vcl.aclspec import parse_acl
 from varnishpy.vcl.backendspec import parse_backend, parse_probe
 from varnishpy.vcl.nearby import did_you_mean, did_you_mean_sub, left_open
 from varnishpy.vcl.source import CSRC, CSTR, EOI, FNUM, ID, CompileStop, Token
