@@ -508,12 +508,11 @@ def test_a_broken_journal_is_told_and_the_rest_of_it_applied(live: Lives, capsys
 # -- a disk that refuses -----------------------------------------------------------------------------------------------
 
 
-def segment(life: Life) -> stats.Counters[stats.SmpName]:
+def segment(life: Life) -> stats.Segment:
     """Its counters, as published now."""
     stats.registry.collect()
-    counters = life.store._counters
-    assert counters is not None
-    return counters
+    (found,) = (counters for counters in stats.registry.all() if counters.name == f"SMP.{life.store.ident}")
+    return found
 
 
 def test_a_directory_that_cannot_be_used_stores_nothing(
@@ -527,7 +526,7 @@ def test_a_directory_that_cannot_be_used_stores_nothing(
     with pytest.raises(NoSpace):
         life.insert("/")
     counters = segment(life)
-    assert (counters.get("c_req"), counters.get("c_fail"), counters.get("c_error")) == (1, 1, 1)
+    assert (counters.value("c_req"), counters.value("c_fail"), counters.value("c_error")) == (1, 1, 1)
 
 
 def _no_more_than(octets: int) -> Callable[[], None]:
@@ -563,8 +562,8 @@ def test_a_full_disk_is_counted_and_survived(live: Lives) -> None:
         assert life.body("/lost") is None
         assert oc.stobj is None
         counters = segment(life)
-        assert counters.get("c_error") >= 2
-        assert counters.get("c_fail") == 1
+        assert counters.value("c_error") >= 2
+        assert counters.value("c_fail") == 1
     finally:
         undo()
     clock_later(life)
@@ -573,6 +572,20 @@ def test_a_full_disk_is_counted_and_survived(live: Lives) -> None:
     again = live(life.killed("again"))
     assert again.body("/kept") is None  # what the index could not take at first it has taken since
     assert again.body("/later") == b"body"
+
+
+def test_lines_that_the_journal_cannot_take_are_counted(live: Lives) -> None:
+    life = live()
+    oc = life.insert("/gone")
+    life.write()
+    undo = _no_more_than(0)
+    try:
+        life.hash.purge(life.wrk, oc.digest, 0.0)
+        assert segment(life).value("c_unlogged") == 1
+    finally:
+        undo()
+    life.write()
+    assert live(life.killed("again")).body("/gone") is None  # the index has it
 
 
 def clock_later(life: Life) -> None:
@@ -594,7 +607,7 @@ def test_what_waits_to_be_written_is_limited(live: Lives) -> None:
     assert BACKLOG <= writer.backlog <= BACKLOG + (1 << 20)
     with pytest.raises(NoSpace):
         life.insert("/other")
-    assert segment(life).get("c_late") == 1
+    assert segment(life).value("c_late") == 1
     assert called == []
     life.write()
     assert called == ["go on"]

@@ -6,6 +6,11 @@ everything else calls ``inc``, ``dec``, ``set`` and ``get``. The type checker kn
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from varnishpy.stats.collected import Collected
+from varnishpy.stats.columns import CounterClass
 from varnishpy.stats.counting import Counting
 from varnishpy.stats.names import (
     DebugName,
@@ -25,6 +30,8 @@ from varnishpy.stats.segments import Counters, Registry, Segment, StatsError
 from varnishpy.stats.tables import CLASSES, DEBUG, MAIN, MEMPOOL, MGT, SMA, SMF, SMP, TIER, VBE, VCP, WAITER, XKEY
 from varnishpy.stats.task_counters import TaskCounters
 
+Name = TypeVar("Name", bound=str)
+
 registry = Registry()
 #: MAIN exists from the start; the cache process registers it (``shm.ChildShm``), the manager does not
 main = Counters(MAIN, "", registry)
@@ -32,6 +39,12 @@ main = Counters(MAIN, "", registry)
 new_segment = registry.new
 add_collector = registry.add_collector
 remove_collector = registry.remove_collector
+
+
+def collected(table: CounterClass[Name], ident: str, fill: Callable[[Counters[Name]], None]) -> Collected[Name]:
+    """Make a segment that ``fill`` sets whenever counters are published or read, and now; until it is closed."""
+    return Collected(registry, table, ident, fill)
+
 
 __all__ = [
     "CLASSES",
@@ -47,6 +60,7 @@ __all__ = [
     "VCP",
     "WAITER",
     "XKEY",
+    "Collected",
     "Counters",
     "Counting",
     "DebugName",
@@ -66,6 +80,7 @@ __all__ = [
     "WaiterName",
     "XkeyName",
     "add_collector",
+    "collected",
     "main",
     "new_segment",
     "registry",

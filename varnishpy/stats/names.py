@@ -57,7 +57,7 @@ SmfName = Literal[
 
 SmpName = Literal[
     "c_req", "c_fail", "c_bytes", "c_freed", "g_alloc", "g_bytes", "g_space", "g_cold", "g_backlog", "c_late",
-    "c_error", "c_damaged", "c_commit", "c_written",
+    "c_error", "c_damaged", "c_unlogged", "c_commit", "c_written",
 ]  # fmt: skip
 
 VbeName = Literal[

@@ -76,6 +76,11 @@ _SMP = (
     counter("c_late", "Objects refused: writer behind", "Objects not stored because too much waited for the writer."),
     counter("c_error", "Disk errors", "Times that the disk has refused something."),
     counter("c_damaged", "Damage found", "Objects, and whole storages, that were not as they had been written."),
+    counter(
+        "c_unlogged",
+        "Journal lines refused by the disk",
+        "What was purged, banned or replaced just then may come back if the process dies before the index has it.",
+    ),
     counter("c_commit", "Commits", "Transactions of the index.", "diag"),
     counter("c_written", "Octets written", "Octets written to the data file.", "diag", "bytes"),
 )

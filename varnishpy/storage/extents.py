@@ -101,7 +101,3 @@ class Extents:
     def large_free(self) -> int:
         """Free extents of the last class."""
         return len(self._classes[-1])
-
-    @property
-    def free_octets(self) -> int:
-        return sum(end - start for start, end in self._by_start.items())

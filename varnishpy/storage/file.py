@@ -25,9 +25,10 @@ from varnishpy import stats
 from varnishpy.base.locks import make_lock
 from varnishpy.base.units import UnitError, parse_bytes
 from varnishpy.storage.extents import Extents
+from varnishpy.storage.figures import publish
 from varnishpy.storage.room import StorageError
 from varnishpy.storage.source import Piece
-from varnishpy.storage.stevedore import Counters, Stevedore
+from varnishpy.storage.stevedore import Stevedore
 
 MINIMUM_PAGES = 128
 
@@ -69,7 +70,7 @@ class FileStevedore(Stevedore):
         self._requests = 0
         self._failures = 0
         self._given_back = 0
-        self._counters: Counters | None = None
+        self._segment: stats.Collected[stats.SmfName] | None = None
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -157,15 +158,11 @@ class FileStevedore(Stevedore):
         if self._advice is not None:
             self._map.madvise(self._advice)
         self._extents = Extents(size, self._granularity)
-        self._counters = stats.new_segment(stats.SMF, self.ident)
-        stats.add_collector(self._collect)
-        self._collect()
+        self._segment = stats.collected(stats.SMF, self.ident, self._fill)
 
     def close(self) -> None:
-        stats.remove_collector(self._collect)
-        counters, self._counters = self._counters, None
-        if counters is not None:
-            counters.destroy()
+        if self._segment is not None:
+            self._segment.close()
         with self._lock:
             self._extents = Extents(0, self._granularity)
             mapping, self._map = self._map, None
@@ -202,22 +199,13 @@ class FileStevedore(Stevedore):
         weakref.finalize(array, self._freed.append, (start, taken)).atexit = False
         return memoryview(array).cast("B")
 
-    def _collect(self) -> None:
-        """Publish the counters."""
-        counters = self._counters
-        if counters is None:
-            return
+    def _fill(self, counters: stats.Counters[stats.SmfName]) -> None:
         with self._lock:
             self._reap()
             extents = self._extents
             used, freed, requests, failures = self._used, self._given_back, self._requests, self._failures
             allocations, small, large = extents.used_count, extents.small_free, extents.large_free
-        counters.set("c_req", requests)
-        counters.set("c_fail", failures)
-        counters.set("c_bytes", used + freed)
-        counters.set("c_freed", freed)
-        counters.set("g_alloc", allocations)
-        counters.set("g_bytes", used)
+        publish(counters, requests=requests, failures=failures, used=used, freed=freed, allocations=allocations)
         counters.set("g_space", extents.size - used)
         counters.set("g_smf", allocations + small + large)
         counters.set("g_smf_frag", small)

@@ -14,9 +14,10 @@ from typing import Final
 from varnishpy import stats
 from varnishpy.base.locks import make_lock
 from varnishpy.params import params
+from varnishpy.storage.figures import publish
 from varnishpy.storage.room import OBJECT_OVERHEAD
 from varnishpy.storage.source import Piece
-from varnishpy.storage.stevedore import Counters, Stevedore
+from varnishpy.storage.stevedore import Stevedore
 
 # Measured on CPython 3.11 by the growth of processes (tools/storage-cost): octets for each object, for each of its
 # headers, and how often a header's text is kept, in fifths (as it is, and partly for log and delivery)
@@ -41,33 +42,21 @@ class MallocStevedore(Stevedore):
         self._requests = 0
         self._failures = 0
         self._freed = 0
-        self._counters: Counters | None = None
+        self._segment: stats.Collected[stats.SmaName] | None = None
 
     def open(self) -> None:
-        self._counters = stats.new_segment(stats.SMA, self.ident)
-        stats.add_collector(self._collect)
-        self._collect()
+        self._segment = stats.collected(stats.SMA, self.ident, self._fill)
 
     def close(self) -> None:
-        stats.remove_collector(self._collect)
-        counters, self._counters = self._counters, None
-        if counters is not None:
-            counters.destroy()
+        if self._segment is not None:
+            self._segment.close()
 
-    def _collect(self) -> None:
-        """Publish the counters: they are read far more rarely than they change."""
-        counters = self._counters
-        if counters is None:
-            return
+    def _fill(self, counters: stats.Counters[stats.SmaName]) -> None:
+        """Counters are read far more rarely than they change."""
         with self._lock:
             used, allocations, freed = self._used, self._allocations, self._freed
             requests, failures = self._requests, self._failures
-        counters.set("c_req", requests)
-        counters.set("c_fail", failures)
-        counters.set("c_bytes", used + freed)
-        counters.set("c_freed", freed)
-        counters.set("g_alloc", allocations)
-        counters.set("g_bytes", used)
+        publish(counters, requests=requests, failures=failures, used=used, freed=freed, allocations=allocations)
         if self.limit:
             counters.set("g_space", self.limit - used)
 

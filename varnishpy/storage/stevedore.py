@@ -12,7 +12,6 @@ one, the cache registers itself as the `Reclaimer`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from varnishpy import stats
 from varnishpy.storage.core import Core
@@ -20,13 +19,6 @@ from varnishpy.storage.lru import Lru
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.room import OBJECT_OVERHEAD, NukeBudget
 from varnishpy.storage.source import Piece
-
-
-class Counters(Protocol):
-    """A statistics segment."""
-
-    def set(self, name: str, value: int) -> None: ...
-    def destroy(self) -> None: ...
 
 
 class Stevedore:

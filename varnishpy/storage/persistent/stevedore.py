@@ -24,6 +24,7 @@ from varnishpy.base.pidfile import PidFile, PidFileError
 from varnishpy.base.units import UnitError, parse_bytes
 from varnishpy.log.tag_numbers import ERROR
 from varnishpy.storage.core import Core
+from varnishpy.storage.figures import publish
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.persistent.datafile import DataDamaged, DataFile, Run
 from varnishpy.storage.persistent.index import BanRow, Changes, Index, IndexBusy, IndexDamaged
@@ -96,7 +97,7 @@ class PersistentStevedore(Stevedore):
         self._late = 0
         self._damaged = 0
         self.cold_count: Callable[[], int] = lambda: 0
-        self._counters: stats.Counters[stats.SmpName] | None = None
+        self._segment: stats.Collected[stats.SmpName] | None = None
 
     # -- before the start ----------------------------------------------------------------------------------------------
 
@@ -122,8 +123,6 @@ class PersistentStevedore(Stevedore):
 
     def open(self) -> None:
         """:raises StorageError: another process uses the directory"""
-        self._counters = stats.new_segment(stats.SMP, self.ident)
-        stats.add_collector(self._collect)
         try:
             self._lock()
             collecting = gc.isenabled()
@@ -146,7 +145,7 @@ class PersistentStevedore(Stevedore):
         else:
             if self.writer is not None and self.threaded:
                 self.writer.start()
-        self._collect()
+        self._segment = stats.collected(stats.SMP, self.ident, self._fill)
 
     def _lock(self) -> None:
         """Wait for a cache process whose manager was killed; nobody else can have the directory, if not by mistake."""
@@ -224,10 +223,8 @@ class PersistentStevedore(Stevedore):
         return where
 
     def close(self) -> None:
-        stats.remove_collector(self._collect)
-        counters, self._counters = self._counters, None
-        if counters is not None:
-            counters.destroy()
+        if self._segment is not None:
+            self._segment.close()
         writer, self.writer = self.writer, None
         if writer is None or writer.stop():
             self._drop_files()
@@ -242,25 +239,24 @@ class PersistentStevedore(Stevedore):
 
     # -- counters ------------------------------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        """Publish the counters."""
-        counters = self._counters
-        if counters is None:
-            return
+    def _fill(self, counters: stats.Counters[stats.SmpName]) -> None:
         data, writer = self._data, self.writer
         used, freed, allocations = data.count() if data is not None else (0, 0, 0)
-        counters.set("c_req", self._requests)
-        counters.set("c_fail", self._failures)
-        counters.set("c_bytes", used + freed)
-        counters.set("c_freed", freed)
-        counters.set("g_alloc", allocations)
-        counters.set("g_bytes", used)
+        publish(
+            counters,
+            requests=self._requests,
+            failures=self._failures,
+            used=used,
+            freed=freed,
+            allocations=allocations,
+        )
         counters.set("g_space", self.free_space)
         counters.set("g_cold", self.cold_count())
         counters.set("g_backlog", writer.backlog if writer is not None else 0)
         counters.set("c_late", self._late)
         counters.set("c_error", self._errors)
         counters.set("c_damaged", self._damaged)
+        counters.set("c_unlogged", writer.unlogged if writer is not None else 0)
         counters.set("c_commit", writer.commits if writer is not None else 0)
         counters.set("c_written", writer.written if writer is not None else 0)
 

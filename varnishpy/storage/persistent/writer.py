@@ -97,7 +97,7 @@ class Writer:
         self._paused: list[Callable[[], None]] = []
         self._stopping = False
         self._rests_until = 0.0
-        self.lost_lines = 0  # that the journal could not take
+        self.unlogged = 0  # lines that the journal could not take
         # of the thread
         self._next_used = clock.mono() + _USED
         self._first_journal = 0
@@ -172,7 +172,7 @@ class Writer:
         try:
             self._journal.write(line)
         except OSError:
-            self.lost_lines += 1  # the writer will have it in the index as soon as the disk takes it
+            self.unlogged += 1  # the writer will have it in the index as soon as the disk takes it
         if len(self._changes.gone) < 2:
             self.cond.notify()
 
