@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from varnishpy.http.control import Control, in_force, names_in, understood
 from varnishpy.http.message import Message
-from varnishpy.http.structured import Boolean, StructuredError, Token, parse_dictionary, parse_list
+from varnishpy.http.structured import Boolean, StructuredError, parse_dictionary
 
 CDN = ("cdn-cache-control",)
 
@@ -53,19 +53,12 @@ def test_what_is_no_dictionary(text: str) -> None:
         parse_dictionary(text)
 
 
-def test_lists() -> None:
-    found = parse_list('"a", b;x=1, ("c" 1)')
-    assert found == ["a", "b", ["c", 1]]
-    assert isinstance(found[1], Token) and not isinstance(found[0], Token)
-
-
 @given(st.text(st.sampled_from('a=1,;"()?: \\*-.~b\t')))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    for parse in (parse_dictionary, parse_list):
-        try:
-            parse(text)
-        except StructuredError:
-            pass
+    try:
+        parse_dictionary(text)
+    except StructuredError:
+        pass
 
 
 @pytest.mark.parametrize(

@@ -396,7 +396,7 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room) -> None:
     client = room.connect().hello().get(1).get(3)
     assert events["both in"].wait(10)
     h2 = present(room.sessions[0].h2, "h2")
-    wait_for(lambda: h2.inbox.asleep)
+    wait_for(lambda: h2.inbox._wake is not None)
     session = h2.host
     assert isinstance(session, Http2Session)
     wakeup = present(session._sleep._wakeup, "the thread sleeps")
@@ -404,7 +404,7 @@ def test_a_late_signal_does_not_disturb_who_clears_up(room: Room) -> None:
     events["post"].set()
     assert events["late"].wait(10)
     client.sock.close()
-    wait_for(lambda: room.sessions[0].closed and h2.inbox.asleep)
+    wait_for(lambda: room.sessions[0].closed and h2.inbox._wake is not None)
     events["leave"].set()
     assert events["clearing"].wait(10)
     assert h2.thread == threads[3]

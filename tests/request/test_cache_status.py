@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import http_sf
 import pytest
 
 from tests.conftest import Setting
 from tests.request.request_harness import Answer, Cache
 from tests.request.test_rfc9111 import grow_old
-from varnishpy.http.structured import parse_list
 
 KEPT = {"Cache-Control": "max-age=100"}
 
@@ -21,7 +21,7 @@ def turned_on(setting: Setting) -> None:
 
 def told(cache: Cache, url: str = "/s", **more: object) -> str:
     text = cache.get(url, **more).headers["cache-status"]
-    parse_list(text)  # it is a valid structured field
+    http_sf.parse(text.encode("latin-1"), tltype="list")  # it is a valid structured field
     name, _, rest = text.partition("; ")
     assert name == "varnishpy"
     return rest

@@ -207,7 +207,8 @@ class _Translator:
         return len(out[-1]) == 1 and out[-1].isalnum() and following.isalnum() and following.isascii()
 
 
-def _for_re(pattern: str) -> re.Pattern[str] | None:
+def for_re(pattern: str) -> re.Pattern[str] | None:
+    """The pattern for the standard library's engine; ``None``: only PCRE2 is sure to read it as users mean it."""
     try:
         text, flags = _Translator(pattern).run()
         return re.compile(text, flags)
@@ -230,12 +231,8 @@ class Regex:
         self._lock = threading.Lock()
         self._generation = _limits.generation
         self._code = self._compile()
-        self._fast = _for_re(pattern)
+        self._fast = for_re(pattern)
         self.search: Searcher = self._fast.search if self._fast is not None else self._search_pcre2
-
-    @property
-    def executed_by_re(self) -> bool:
-        return self._fast is not None
 
     def _compile(self) -> pcre2.Pattern:
         limits = f"(*LIMIT_MATCH={_limits.match})(*LIMIT_DEPTH={_limits.depth})".encode()

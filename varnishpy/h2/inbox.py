@@ -41,11 +41,6 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def asleep(self) -> bool:
-        """Would the next post wake somebody?"""
-        return self._wake is not None
-
     def post(
         self, item: Outgoing | Stream | Holding | None, holding: Holding | None = None, by: object | None = None
     ) -> None:

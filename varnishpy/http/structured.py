@@ -155,15 +155,3 @@ def parse_dictionary(text: str) -> dict[str, Value]:
         found[key] = value
         if not reader.next_member():
             return found
-
-
-def parse_list(text: str) -> list[Value]:
-    """The members of a list."""
-    reader = _Reader(text)
-    found: list[Value] = []
-    if reader.ended():
-        return found
-    while True:
-        found.append(reader.member())
-        if not reader.next_member():
-            return found

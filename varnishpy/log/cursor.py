@@ -136,15 +136,13 @@ class FileCursor:
             raise LogError("Not a VSL file")
         self.layout = layouts[head]
         self._file = file
-        self.at_end = False
 
     def next(self) -> Chunk | None:
-        """The next record as a chunk of its own; None at the end (``at_end`` is then true)."""
+        """The next record as a chunk of its own; None at the end."""
         size = HEADER_SIZE[self.layout]
         while True:
             head = self._file.read(size)
             if len(head) < size:
-                self.at_end = True
                 return None
             word = int.from_bytes(head[:4], sys.byteorder)
             if word >> 24 != BATCH:
@@ -152,6 +150,5 @@ class FileCursor:
         length = word & 0xFFFF
         body = self._file.read((length + 3) & ~3)
         if len(body) < length:
-            self.at_end = True
             return None
         return Chunk(list(parse_records(head + body, self.layout)), False)

@@ -116,11 +116,6 @@ class Grouper:
         self._incomplete: OrderedDict[int, _Open] = OrderedDict()
         self._ready: deque[_Open] = deque()
 
-    @property
-    def outstanding(self) -> int:
-        """Transactions held."""
-        return len(self._known)
-
     def feed(self, chunk: Chunk) -> Iterator[list[Transaction]]:
         """Take a chunk in and yield the groups that are ready now."""
         records = chunk.records
