@@ -72,10 +72,11 @@ def test_every_row_is_complete_and_its_default_settable(name: str) -> None:
         ("thread_pool_min", "5001", "Must be no more than 5000 (thread_pool_max)\n"),
         ("thread_pool_reserve", "96", "Must be no more than 95 (95% of thread_pool_min)\n"),
         ("gzip_memlevel", "x", "Not a number (x)\n"),
-        ("gzip_level", "-1", "Not a number (-1)\n"),
+        ("gzip_level", "-1", "Must be no more than 9\n"),
         ("timeout_idle", "5q", "Invalid duration unit (5q)\n"),
+        ("timeout_idle", "", "Invalid number ()\n"),
         ("timeout_idle", "2h", "Must be less than or equal to 3600.000\n"),
-        ("timeout_idle", "never", "Invalid number (never)\n"),
+        ("timeout_idle", "never", "Invalid duration unit (never)\n"),
         ("backend_idle_timeout", "0.5", "Must be greater or equal to 1.000\n"),
         ("http_gzip_support", "maybe", 'use "on" or "off"\n'),
         ("feature", "+foo", "Unknown feature bit (+foo)\n"),
@@ -88,8 +89,8 @@ def test_every_row_is_complete_and_its_default_settable(name: str) -> None:
             "Could not convert to bytes.\nInvalid number\n  Try something like '80k' or '120M'\n",
         ),
         ("vsl_space", "5G", "Must be no more than 4G\n"),
-        ("vsl_buffer", "100", "Must be at least 267b\n"),
-        ("vsl_reclen", "20k", "Must be no more than 16372b\n"),
+        ("vsl_buffer", "100", "Must be at least 267\n"),
+        ("vsl_reclen", "20k", "Must be no more than 16372\n"),
         ("pool_req", "1,2", "Three fields required: min_pool, max_pool and max_age\n"),
         ("pool_req", "5,2,1", "min_pool cannot be larger than max_pool\n"),
         ("vcc_err_unref", "perhaps", 'use "on" or "off"\n'),
@@ -132,7 +133,7 @@ def test_bounds_follow_other_parameters(table: ParamTable) -> None:
     with pytest.raises(ParamError):
         table.set("vsl_buffer", "10k")
     table.set("vsl_buffer", "300k")
-    assert table.specs["vsl_reclen"].maximum == "65535b"
+    assert table.specs["vsl_reclen"].maximum == "65535"
 
 
 def test_load_takes_what_order_would_refuse(table: ParamTable) -> None:
@@ -210,6 +211,18 @@ def test_remarks_about_when_a_change_takes_effect(table: ParamTable) -> None:
     assert table.set("timeout_idle", "6", running=True) == ""
 
 
+def test_minus_one_is_unlimited(table: ParamTable) -> None:
+    table.set("nuke_limit", "-1")
+    assert table.text("nuke_limit") == "unlimited"
+
+
+@pytest.mark.parametrize("name", ["cc_command", "cc_warnings", "critbit_cooloff", "tls_cleanup_batch"])
+def test_what_nothing_here_reads_is_kept_and_says_so(table: ParamTable, name: str) -> None:
+    assert "nothing here reads it" in table.set(name, "100")
+    assert table.text(name).startswith("100")
+    assert "nothing here reads it" in " ".join(table.show(name).split())
+
+
 def test_short_form(table: ParamTable) -> None:
     lines = table.show().split("\n")
     assert "timeout_idle                  5.000 [seconds] (default)" in lines
@@ -234,7 +247,6 @@ def test_long_form(table: ParamTable) -> None:
         "\n"
         "        NB: A change shows only as sessions, requests or threads are\n"
         "        replaced by new ones.\n"
-        "\n"
         "\n"
     )
     shown = table.show("debug")

@@ -44,6 +44,7 @@ from varnishpy.manager.service import ServiceManager
 from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
+from varnishpy.params.spec import FLAG_NOTES, Flag
 from varnishpy.session.tls_settings import TlsSettings
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
@@ -105,6 +106,7 @@ class Manager:
             self.storage_specs = parse_storage(self._storage)
         except (StorageConfigError, TierConfigError) as error:
             raise StartupError(str(error), usage=True) from None
+        self._name_storage_to_parameters()
         try:
             for spec in self.storage_specs:
                 spec.check()
@@ -142,6 +144,8 @@ class Manager:
                 self.params_table.set(name, text)
             except ParamError as error:
                 raise StartupError(f"\n{error}") from None
+            if self.params_table.spec(name).flags & Flag.NO_EFFECT:
+                complain("Info", f"-p {name}: {FLAG_NOTES[Flag.NO_EFFECT]}")
         if params.debug.vtc_mode:
             self._speak_as_varnish()
         for name in self._options.read_only:
@@ -149,6 +153,15 @@ class Manager:
                 self.params_table.protect(name)
             except ParamError as error:
                 raise StartupError(str(error), usage=True) from None
+
+    def _name_storage_to_parameters(self) -> None:
+        """From here on a parameter that names a storage must name one of this instance's."""
+        known = {spec.ident for spec in self.storage_specs}
+        row = self.params_table.spec("h2_rxbuf_storage")
+        row.check = lambda text: "" if text in known else f"unknown storage backend '{text}'"
+        wrong = row.check(params.h2_rxbuf_storage)
+        if wrong:
+            raise StartupError(f"\n{wrong}")
 
     def _speak_as_varnish(self) -> None:
         """Varnish's scripts hold Varnish's reading of HTTP: vtc_mode brings what makes it ours, unless refused."""
@@ -460,7 +473,7 @@ class Manager:
         ]
         if not self.child.running:
             lines.append("Type 'start' to launch worker process.")
-        return "\n".join(lines) + "\n\n"
+        return "\n".join(lines) + "\n"
 
     def set_parameter(self, name: str, value: str | None) -> str:
         """Set a parameter here and in the child, or reset it (None); returns notes for the user.

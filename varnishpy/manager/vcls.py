@@ -82,21 +82,25 @@ class VclPrograms:
         if name is None:
             name = f"boot{self._boots}"
             self._boots += 1
-        program, warnings = self._new(name, source, origin, None)
+        program, warnings, _ = self._new(name, source, origin)
         self.active = program
         return warnings
 
-    def _new(self, name: str, source: str, origin: str, state: str | None) -> tuple[Program, str]:
+    def _load(self, name: str, source: str, origin: str, state: str = "auto") -> str:
+        _, notes, running = self._new(name, source, origin, state)
+        return notes if running else f"{notes}VCL compiled.\n"
+
+    def _new(self, name: str, source: str, origin: str, state: str = "auto") -> tuple[Program, str, bool]:
+        """Compile and load: the program, what there is to note, and whether a child runs that has loaded it, too."""
         count = sum(1 for program in self.programs.values() if not program.is_label)
         if count >= self._params.max_vcl and self._params.max_vcl_handling == 2:
             raise CliError(
                 CANT,
                 f"Too many ({count}) VCLs already loaded\n(See max_vcl and max_vcl_handling parameters)",
             )
-        state = state or "auto"
-        if state not in _STATES:
-            raise CliError(PARAM, "State must be one of auto, cold or warm.")
-        settings = replace(self._settings, labels=tuple(self.programs))
+        _check_state(state)
+        labels = tuple(program.name for program in self.programs.values() if program.is_label)
+        settings = replace(self._settings, labels=labels)
         compiled = compile_in_subprocess(source, origin, name, self._params, settings)
         directory, path = self._write(name, compiled.python_source)
         program = Program(name, state, state != "cold", compiled, directory)
@@ -113,7 +117,7 @@ class VclPrograms:
                 f"{count + 1} VCLs loaded\nRemember to vcl.discard the old/unused VCLs.\n"
                 "(See max_vcl and max_vcl_handling parameters)"
             )
-        return program, notes
+        return program, notes, answer is not None
 
     def _write(self, name: str, text: str) -> tuple[Path, Path]:
         """Put a compiled program into the working directory; its own directory there, and the file.
@@ -209,6 +213,7 @@ class VclPrograms:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def _find(self, name: str) -> Program:
+        _check_name(name)
         program = self.programs.get(name)
         if program is None:
             raise CliError(PARAM, f"No VCL named {name} known\n")
@@ -223,16 +228,15 @@ class VclPrograms:
         """``vcl.load``"""
         name, filename, *state = call.args
         self._check_new_name(name)
+        _check_state(*state)
         source, origin = read_vcl_file(filename, self._params)
-        _, notes = self._new(name, source, origin, state[0] if state else None)
-        return f"{notes}VCL compiled.\n"
+        return self._load(name, source, origin, *state)
 
     def cli_inline(self, call: CliCall) -> str:
         """``vcl.inline``"""
         name, source, *state = call.args
         self._check_new_name(name)
-        _, notes = self._new(name, source, "<vcl.inline>", state[0] if state else None)
-        return f"{notes}VCL compiled.\n"
+        return self._load(name, source, "<vcl.inline>", *state)
 
     def cli_use(self, call: CliCall) -> str:
         """``vcl.use``"""
@@ -253,8 +257,7 @@ class VclPrograms:
         state = call.args[1]
         if program.is_label:
             raise CliError(PARAM, "Labels are always warm")
-        if state not in _STATES:
-            raise CliError(PARAM, "State must be one of auto, cold or warm.")
+        _check_state(state)
         if state == program.state:
             return ""
         if state == "cold":
@@ -415,6 +418,11 @@ def _path(start: Program, goal: Program) -> str:
 def _require(answer: tuple[int, str]) -> None:
     if answer[0] != OK:
         raise CliError(*answer)
+
+
+def _check_state(state: str = "auto") -> None:
+    if state not in _STATES:
+        raise CliError(PARAM, "State must be one of auto, cold or warm.")
 
 
 def _check_name(name: str) -> None:

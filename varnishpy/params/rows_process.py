@@ -161,12 +161,21 @@ MEMORY: list[Spec] = [
     row("pool_req", "pool", "10,100,10", "Spare request objects." + _POOL),
     row("pool_sess", "pool", "10,100,10", "Spare session objects." + _POOL),
     row("pool_vbo", "pool", "10,100,10", "Spare fetch objects." + _POOL),
+    row("sslbuf_pool", "pool", "10,100,10", "Spare buffers for TLS." + _POOL),
     row(
         "vsl_buffer",
         "bytes",
         "16k",
         "Log records that a task collects before it writes them to the log. Too little costs locking, too much memory.",
         low="267",
+    ),
+    row(
+        "ssl_buffer",
+        "bytes",
+        "20k",
+        "Octets that are put together before TLS encrypts and sends them. A record of TLS holds 16k: from there on "
+        "only whole records count.",
+        low="0.25k",
     ),
     row("vsl_reclen", "bytes", "255b", "Longest log record; more is cut off.", low="16b", high="65535b"),
     row(
@@ -274,6 +283,24 @@ SOCKETS: list[Spec] = [
 ]
 
 MANAGEMENT: list[Spec] = [
+    row(
+        "critbit_cooloff",
+        "duration",
+        "180",
+        "How long the hash named critbit keeps what it has taken out. There is one kind of hash here, and it does not.",
+        low="60.000",
+        high="254.000",
+        flags=Flag.WIZARD | Flag.NO_EFFECT,
+    ),
+    row(
+        "tls_cleanup_batch",
+        "uint",
+        "100",
+        "Contexts of certificates freed at a time after tls.cert.commit. Here each goes with its last connection.",
+        low="1",
+        units="SSL_CTX",
+        flags=Flag.NO_EFFECT,
+    ),
     row("auto_restart", "bool", "on", "Start the child again when it died."),
     row(
         "cli_limit",
@@ -350,6 +377,20 @@ MANAGEMENT: list[Spec] = [
 ]
 
 VCL: list[Spec] = [
+    row(
+        "cc_command",
+        "string",
+        "",
+        "Command that Varnish compiles VCL with. VCL becomes Python here.",
+        flags=Flag.MUST_RELOAD | Flag.BUILD_OPTIONS | Flag.NO_EFFECT,
+    ),
+    row(
+        "cc_warnings",
+        "string",
+        "",
+        "Warnings of the C compiler that Varnish compiles VCL with. VCL becomes Python here.",
+        flags=Flag.MUST_RELOAD | Flag.BUILD_OPTIONS | Flag.NO_EFFECT,
+    ),
     row("max_vcl", "uint", "100", "Loaded VCLs beyond which max_vcl_handling applies; labels do not count.", low="0"),
     row(
         "max_vcl_handling",

@@ -14,7 +14,7 @@ Described: TypeAlias = dict[str, Json | list[str]]
 _MARGIN = 8
 _WIDTH = 72
 _NAME_WIDTH = 30
-_JSON_FLAGS = [flag for flag in Flag if flag not in (Flag.NONE, Flag.NOT_IMPLEMENTED)]
+_JSON_FLAGS = [flag for flag in Flag if flag not in (Flag.NONE, Flag.NOT_IMPLEMENTED, Flag.NO_EFFECT)]
 
 
 def _value(spec: Spec, text: str) -> str:
@@ -74,7 +74,7 @@ def long_form(spec: Spec, text: str) -> str:
     if spec.kind == "timeout":
         lines.append("\n\n" + wrap("NB: " + TIMEOUT_NOTE))
     lines.extend("\n\n" + wrap("NB: " + note) for flag, note in FLAG_NOTES.items() if spec.flags & flag)
-    return "".join(lines) + "\n\n\n"
+    return "".join(lines) + "\n\n"
 
 
 def describe(spec: Spec, value: Json) -> Described:

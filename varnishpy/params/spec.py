@@ -36,6 +36,7 @@ class Flag(IntFlag):
     ONLY_ROOT = 128
     BUILD_OPTIONS = 256
     NOT_IMPLEMENTED = 512
+    NO_EFFECT = 1024
 
 
 FLAG_NOTES: dict[Flag, str] = {
@@ -48,6 +49,7 @@ FLAG_NOTES: dict[Flag, str] = {
     Flag.PROTECTED: "This parameter was made read-only with -r.",
     Flag.ONLY_ROOT: "Only works when started as root.",
     Flag.BUILD_OPTIONS: "The default depends on the installation.",
+    Flag.NO_EFFECT: "Accepted so that command lines and scripts written for Varnish work; nothing here reads it.",
     Flag.NOT_IMPLEMENTED: "This platform lacks what the parameter would control.",
 }
 TIMEOUT_NOTE = 'The value "never" turns this timeout off.'

@@ -20,7 +20,7 @@ from varnishpy.params.rows_process import ROWS as PROCESS_ROWS
 from varnishpy.params.rows_tier import ROWS as TIER_ROWS
 from varnishpy.params.rows_traffic import ROWS as TRAFFIC_ROWS
 from varnishpy.params.show import Described, describe, long_form, short_form
-from varnishpy.params.spec import Flag, Spec
+from varnishpy.params.spec import FLAG_NOTES, Flag, Spec
 from varnishpy.params.values import CLI_AUTH, CLI_CANNOT, ParamError, Switches, Value, json_of, text_of
 from varnishpy.params.view import Params
 
@@ -78,9 +78,9 @@ class ParamTable:
             self.specs["thread_pool_min"].maximum = str(value)
             self.specs["thread_pool_min"].maximum_reason = name
         elif name == "vsl_buffer":
-            self.specs["vsl_reclen"].maximum = f"{min(value - 12, 65535)}b"
+            self.specs["vsl_reclen"].maximum = str(min(value - 12, 65535))
         elif name == "vsl_reclen":
-            self.specs["vsl_buffer"].minimum = f"{value + 12}b"
+            self.specs["vsl_buffer"].minimum = str(value + 12)
 
     # -- changing --------------------------------------------------------------------------------------------------
 
@@ -116,6 +116,8 @@ class ParamTable:
             self._store(spec, value)
             self._follow(spec.name)
         self._notify(spec.name)
+        if spec.flags & Flag.NO_EFFECT:
+            return f"\n{FLAG_NOTES[Flag.NO_EFFECT]}"
         if running and spec.flags & Flag.MUST_RESTART:
             return "\nChange will take effect when child is restarted"
         if spec.flags & Flag.MUST_RELOAD:

@@ -15,7 +15,7 @@ from varnishpy.base.units import UnitError, format_bytes, format_duration, parse
 from varnishpy.params.spec import Spec
 
 UINT_MAX = 0xFFFFFFFF  # "unlimited"
-_UINT = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
+_UINT = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 _TRUE = frozenset({"on", "enable", "yes", "true"})
 _FALSE = frozenset({"off", "disable", "no", "false"})
 
@@ -81,17 +81,20 @@ def parse_bool(text: str) -> bool:
 
 
 def _uint(text: str) -> int:
+    """As strtoul(3) reads it into 32 bits: -1 is the largest number, hence unlimited."""
     if text.lower() == "unlimited":
         return UINT_MAX
     if not _UINT.fullmatch(text):
         raise ParamError(f"Not a number ({text})\n")
-    if text[:2] in ("0x", "0X"):
-        value = int(text, 16)
-    elif len(text) > 1 and text[0] == "0" and all(c in "01234567" for c in text):
-        value = int(text, 8)
+    digits = text.removeprefix("-")
+    if digits[:2] in ("0x", "0X"):
+        value = int(digits, 16)
+    elif len(digits) > 1 and digits[0] == "0" and all(c in "01234567" for c in digits):
+        value = int(digits, 8)
     else:
-        value = int(text)
-    return min(value, UINT_MAX)
+        value = int(digits)
+    value = min(value, UINT_MAX)
+    return value if digits == text else -value & UINT_MAX
 
 
 def parse_uint(text: str, spec: Spec) -> int:
@@ -110,7 +113,9 @@ def _number(text: str, spec: Spec) -> float:
     try:
         value = convert(text)
     except UnitError as exc:
-        raise ParamError(f"{exc} ({text})\n") from None
+        # what is no number is taken for a unit, as varnishd does
+        wrong = "Invalid duration unit" if spec.kind in ("timeout", "duration") and text.strip() else str(exc)
+        raise ParamError(f"{wrong} ({text})\n") from None
     if spec.minimum is not None and value < convert(spec.minimum):
         raise ParamError(f"Must be greater or equal to {spec.minimum}\n")
     if spec.maximum is not None and value > convert(spec.maximum):

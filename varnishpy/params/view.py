@@ -207,30 +207,31 @@ class Params:
         "accept_filter", "acceptor_sleep_decay", "acceptor_sleep_incr", "acceptor_sleep_max", "auto_restart",
         "backend_idle_timeout", "backend_local_error_holddown", "backend_remote_error_holddown", "backend_wait_limit",
         "backend_wait_timeout", "ban_any_variant", "ban_cutoff", "ban_dups", "ban_lurker_age", "ban_lurker_batch",
-        "ban_lurker_holdoff", "ban_lurker_sleep", "between_bytes_timeout", "br_level", "cli_limit", "cli_timeout",
-        "clock_skew", "clock_step", "connect_timeout", "debug", "default_grace", "default_keep", "default_ttl",
-        "experimental", "feature", "fetch_chunksize", "fetch_maxchunksize", "first_byte_timeout", "gzip_buffer",
-        "gzip_level", "gzip_memlevel", "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time",
-        "h2_max_concurrent_streams", "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset",
-        "h2_rapid_reset_limit", "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water",
-        "h2_rxbuf_storage", "h2_window_timeout", "http1_iovs", "http_codings", "http_gzip_support", "http_max_hdr",
-        "http_range_support", "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len",
-        "http_resp_size", "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval",
-        "max_esi_depth", "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer",
-        "pcre2_depth_limit", "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max",
-        "pipe_task_deadline", "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent",
-        "send_timeout", "shortlived", "sigsegv_handler", "startup_timeout", "stats_listen", "stats_socket",
+        "ban_lurker_holdoff", "ban_lurker_sleep", "between_bytes_timeout", "br_level", "cc_command", "cc_warnings",
+        "cli_limit", "cli_timeout", "clock_skew", "clock_step", "connect_timeout", "critbit_cooloff", "debug",
+        "default_grace", "default_keep", "default_ttl", "experimental", "feature", "fetch_chunksize",
+        "fetch_maxchunksize", "first_byte_timeout", "gzip_buffer", "gzip_level", "gzip_memlevel",
+        "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time", "h2_max_concurrent_streams",
+        "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset", "h2_rapid_reset_limit",
+        "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water", "h2_rxbuf_storage",
+        "h2_window_timeout", "http1_iovs", "http_codings", "http_gzip_support", "http_max_hdr", "http_range_support",
+        "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len", "http_resp_size",
+        "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval", "max_esi_depth",
+        "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
+        "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
+        "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
+        "shortlived", "sigsegv_handler", "ssl_buffer", "sslbuf_pool", "startup_timeout", "stats_listen", "stats_socket",
         "stats_token_file", "syslog_cli_traffic", "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl",
         "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay",
         "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack",
         "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit",
         "thread_stats_rate", "tier_bans", "tier_breaker_errors", "tier_breaker_pause", "tier_gap_purge", "tier_lease",
         "tier_log_length", "tier_max_lag", "tier_max_life", "tier_max_object", "tier_purge_wait", "tier_queue",
-        "tier_timeout", "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_err_dup_servername",
-        "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature",
-        "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space",
-        "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session", "workspace_thread",
-        "zstd_level",
+        "tier_timeout", "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_cleanup_batch",
+        "tls_err_dup_servername", "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl",
+        "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask",
+        "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session",
+        "workspace_thread", "zstd_level",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -253,11 +254,14 @@ class Params:
         self.ban_lurker_sleep: float = 0.01
         self.between_bytes_timeout: float = 60.0
         self.br_level: int = 5
+        self.cc_command: str = ""
+        self.cc_warnings: str = ""
         self.cli_limit: int = 65536
         self.cli_timeout: float = 60.0
         self.clock_skew: int = 10
         self.clock_step: float = inf
         self.connect_timeout: float = 3.5
+        self.critbit_cooloff: float = 180.0
         self.debug = DebugBits()
         self.default_grace: float = 10.0
         self.default_keep: float = 0.0
@@ -321,6 +325,8 @@ class Params:
         self.send_timeout: float = 600.0
         self.shortlived: float = 10.0
         self.sigsegv_handler: bool = True
+        self.ssl_buffer: int = 20480
+        self.sslbuf_pool: PoolParam = PoolParam(min_pool=10, max_pool=100, max_age=10.0)
         self.startup_timeout: float = 0.0
         self.stats_listen: str = "none"
         self.stats_socket: str = ""
@@ -360,6 +366,7 @@ class Params:
         self.tier_wait: float = 0.0
         self.timeout_idle: float = 5.0
         self.timeout_linger: float = 0.05
+        self.tls_cleanup_batch: int = 100
         self.tls_err_dup_servername: bool = False
         self.tls_handshake_timeout: float = 8.0
         self.tls_ja3: bool = False

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from varnishpy.base.x509 import Certificate
+from varnishpy.params import params
 
 # The largest TLS record (RFC 8446 section 5.1): one write, one record, one MAC.
 _RECORD: Final = 16 * 1024
@@ -139,10 +140,12 @@ class TlsSocket:
                     raise TimeoutError("TLS cannot write") from None
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> int:
-        """Send some octets from the front of the buffers; how many is the result, about a record at most."""
+        """Send some octets from the front of the buffers; how many is the result, ``ssl_buffer`` at most."""
         if not self.flush():
             raise BlockingIOError
         skip = owed = self._owed
+        most = params.ssl_buffer
+        most -= most % _RECORD if most > _RECORD else 0
         size = 0
         parts: list[Buffer] = []
         for buffer in buffers:
@@ -150,11 +153,11 @@ class TlsSocket:
             if skip and len(buffer):
                 piece = memoryview(buffer)[1:]
                 skip = 0
-            room = _RECORD - size
+            room = most - size
             if len(piece) > room:
                 if room:
                     parts.append(memoryview(piece)[:room])
-                    size = _RECORD
+                    size = most
                 break
             parts.append(piece)
             size += len(piece)

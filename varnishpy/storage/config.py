@@ -24,7 +24,7 @@ TRANSIENT: Final = "Transient"
 _DEBUG_OPTIONS: Final = ("lessspace", "maxspace", "failevery", "dinit", "dopen")
 #: names of the method; the second is the reference's
 PERSISTENT: Final = ("persistent", "deprecated_persistent")
-_METHODS: Final = {"default": "malloc", "deprecated_persistent": "persistent"}  # as storage.list names them
+_METHODS: Final = {"deprecated_persistent": "persistent"}  # as storage.list names them
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
