@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.waiting import Until, wait_for
@@ -28,6 +29,12 @@ _DESCRIPTORS = 1024
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 if _soft == resource.RLIM_INFINITY or _soft > _DESCRIPTORS:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _hard))
+
+# how long a busy machine takes over making an input, or over a test, says nothing
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def require_program(name: str) -> str:
