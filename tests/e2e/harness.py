@@ -162,6 +162,7 @@ class Cache:
 
     :param arguments: command line words besides ``-F -n``; without ``-a`` a free port is used
     :param environment: variables besides those of this process
+    :param python: the interpreter
     """
 
     def __init__(
@@ -170,11 +171,12 @@ class Cache:
         arguments: list[str],
         expect_start: bool = True,
         environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.workdir = workdir
         if "-a" not in arguments:
             arguments = ["-a", "127.0.0.1:0", *arguments]
-        self.command = [sys.executable, "-m", "varnishpy", "-F", "-n", str(workdir), *arguments]
+        self.command = [python, "-m", "varnishpy", "-F", "-n", str(workdir), *arguments]
         self.output: list[str] = []
         self.process = subprocess.Popen(
             self.command,
@@ -317,10 +319,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @contextlib.contextmanager
 def running(
-    workdir: Path, *arguments: str, status: int = 0, environment: Mapping[str, str] | None = None
+    workdir: Path,
+    *arguments: str,
+    status: int = 0,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[Cache]:
     """A daemon for the length of the block; it must end with that status, and without a traceback."""
-    cache = Cache(workdir, list(arguments), environment=environment)
+    cache = Cache(workdir, list(arguments), environment=environment, python=python)
     try:
         yield cache
     except BaseException:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.e2e.h2client import H2Client
 from tests.e2e.harness import Cache, Exchange, Origin, running
@@ -233,19 +230,3 @@ def test_draining(cache: Cache, origin: Origin) -> None:
     assert cache.get("/").status == 200
     (row,) = elements(cache, "traffic.status -j")
     assert row["traffic"] == "accepting"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_jail(short_tmp: Path, origin: Origin) -> None:
-    origin.pages["/"] = lambda exchange: exchange.answer(b"jailed")
-    short_tmp.chmod(0o755)
-    with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-j", "unix,user=nobody") as cache:
-        assert cache.get("/").body == b"jailed"
-        assert Path(f"/proc/{cache.child_pid}").stat().st_uid != 0
-        assert "-junix" in cache.cli("banner")
-        # what is only needed now must not be looked for in a library that the new user perhaps cannot read
-        backend = f'backend site {{ .host = "localhost"; .port = "{origin.port}"; }}'
-        cache.cli("vcl.inline", "later", f"vcl 4.1; import blob; import cookie; import directors; {backend}")
-        cache.cli("vcl.use", "later")
-        cache.cli("ban", "req.url", "~", "x")
-        assert cache.get("/").body == b"jailed"

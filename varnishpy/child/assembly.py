@@ -18,7 +18,7 @@ from varnishpy.cache.cold import ColdObjects
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.hash import Hash
 from varnishpy.child import panic_sections, process_figures
-from varnishpy.child.heritage import Heritage
+from varnishpy.child.heritage import STATE, Heritage
 from varnishpy.child.host import Host
 from varnishpy.child.preload import preload
 from varnishpy.child.stats_port import StatsPort, read_token
@@ -33,9 +33,9 @@ from varnishpy.request.groups import GroupIndex
 from varnishpy.request.new_env import new_env
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
+from varnishpy.session.handed_files import HandedFiles
 from varnishpy.session.proxy import ProxyTransport
 from varnishpy.session.tls import TlsTransport
-from varnishpy.session.tls_settings import CertificateSpec
 from varnishpy.shm.process import ChildShm
 from varnishpy.shm.writer import CHILD_SET
 from varnishpy.stats.latency import Latencies, set_bounds
@@ -105,13 +105,13 @@ class Child:
         self.tier: Tier | None = None
         if heritage.tier is not None:
             self.tier = self.env.tier = new_tier(
-                heritage.tier, password, self.hash, heritage.workdir, heritage.identity
+                heritage.tier, password, self.hash, heritage.workdir / STATE, heritage.identity
             )
         for extension in heritage.extensions:
             find_vmod(extension, [])  # loaded now, so that one that fails does so before any traffic
         self.vcls = VclRegistry(Host(self.env, self.backends))
         self.env.vcls = self.vcls
-        self.certificates = CertStore(heritage.tls.policies)
+        self.certificates = CertStore(heritage.tls.policies, HandedFiles(heritage.files))
         self._load_certificates()
         self.http2 = Http2Transport(self.env)
         self.env.transports.update(
@@ -146,12 +146,7 @@ class Child:
             self.groups.follow(params.feature.cache_groups)
 
     def _load_certificates(self) -> None:
-        for endpoint, _ in self.heritage.listen:
-            if endpoint.proto == "HTTPS" and "cert" in endpoint.options:
-                self.certificates.load(
-                    CertificateSpec(endpoint.options["cert"], endpoint.options.get("key", ""), frontend=endpoint.name)
-                )
-        for spec in self.heritage.tls.certificates:
+        for spec in self.heritage.certificates:
             self.certificates.load(spec)
         self.certificates.commit()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
@@ -55,6 +56,7 @@ class ChildCommands:
             traffic_status=self.traffic_status,
             tls_cert_list=self.cert_list, tls_cert_load=self.cert_load, tls_cert_discard=self.cert_discard,
             tls_cert_commit=self.cert_commit, tls_cert_rollback=self.cert_rollback, tls_cert_reload=self.cert_reload,
+            tls_file=self.tls_file,
             tier_status=self.tier_status,
             debug_empty=self.debug_empty, debug_travel=self.debug_travel,
             debug_xid=self.debug_xid, debug_srandom=self.debug_srandom, debug_vmod=self.debug_vmod,
@@ -228,6 +230,11 @@ class ChildCommands:
 
     def cert_reload(self, call: CliCall) -> str:
         return self._cert(self._child.certificates.reload)
+
+    def tls_file(self, call: CliCall) -> str:
+        path, data = call.args[0], call.args[1:]
+        self._child.certificates.files.take(path, base64.b64decode(data[0]) if data else None)
+        return ""
 
     @staticmethod
     def _cert(action: Callable[[], object]) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from varnishpy.base.endpoint import ListenEndpoint
-from varnishpy.session.tls_settings import TlsSettings
+from varnishpy.session.tls_settings import CertificateSpec, TlsSettings
 from varnishpy.tier.config import TierSpec
 
 TMPDIR: Final = "worker_tmpdir"  # in the working directory; where temporary files of the child are
+STATE: Final = "state"  # in the working directory; what the child keeps for those after it
 _LENGTH: Final = 4  # octets in front of a panic dump that tell its length
 
 
@@ -43,6 +44,8 @@ class Heritage:
     jail: Confinement
     panic: mmap.mmap  # where a dying child leaves its last words
     tls: TlsSettings = field(default_factory=TlsSettings)  # what -A brought; its listeners are among the others
+    certificates: list[CertificateSpec] = field(default_factory=list)  # of -A and -a
+    files: dict[str, bytes] = field(default_factory=dict)  # what of them the manager has read for a child in a jail
     tier: TierSpec | None = None  # what -s tier=... said
     last_panic: str = ""  # of the child before this one
 

@@ -15,7 +15,7 @@ from typing import Final
 import varnishpy
 
 # rooms that the cache process has no business in
-_OTHERS: Final = frozenset({"manager", "tools", "vtc", "__main__"})
+_OTHERS: Final = frozenset({"kit", "manager", "tools", "vtc", "__main__"})
 # codecs are modules which are imported when the first text is encoded with them; host names need IDNA
 _CODECS: Final = ("ascii", "latin-1", "utf-8", "idna", "hex", "base64")
 
@@ -28,4 +28,13 @@ def preload() -> None:
         if room.name not in _OTHERS:
             package = importlib.import_module(f"varnishpy.{room.name}")
             for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"varnishpy.{room.name}."):
-                importlib.import_module(module.name)
+                _import(module.name)
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] == "varnishpy":
+            raise
+        # it is for an extra that is not installed: who uses it is told then

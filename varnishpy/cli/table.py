@@ -111,6 +111,7 @@ _ROWS = [
     Command("debug.xid", "debug.xid [<xid> [<cachesize>]]", "Show or set the next transaction id.", 0, 2, A | D),
     # between manager and child
     Command("param.push", "param.push <param> <value>", "Set a parameter in the child.", 2, 2, A | IN),
+    Command("tls.file", "tls.file <path> [<base64>]", "Hand over a file that the child may not read.", 1, 2, A | IN),
     Command("accept.start", "accept.start", "Start taking traffic.", 0, 0, A | IN),
 ]  # fmt: skip
 

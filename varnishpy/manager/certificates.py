@@ -1,16 +1,52 @@
 """What the manager remembers of ``tls.cert.*``, so that a new child serves the certificates that the last one had.
 
 The child does the work and judges it; here is only kept what it agreed to. Staged changes die with the child.
+
+A child in a jail may not be able to read keys: the manager reads them (`read_files`, `hand_over`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from varnishpy.base.endpoint import ListenEndpoint
 from varnishpy.cli.protocol import OK
 from varnishpy.manager.complain import complain
+from varnishpy.session.tls_settings import CertificateSpec, parse_load
 
 Ask = Callable[[list[str]], tuple[int, str]]
+
+
+def of_listeners(specs: Iterable[ListenEndpoint]) -> list[CertificateSpec]:
+    """The certificates that ``-a`` brings."""
+    return [
+        CertificateSpec(spec.options["cert"], spec.options.get("key", ""), frontend=spec.name)
+        for spec in specs
+        if spec.proto == "HTTPS" and "cert" in spec.options
+    ]
+
+
+def read_files(specs: Iterable[CertificateSpec]) -> dict[str, bytes]:
+    """What can be read of the certificates' files; of the rest the child will say what is wrong."""
+    found: dict[str, bytes] = {}
+    for spec in specs:
+        for path in (spec.cert_file, spec.key_file, spec.dh_file):
+            with contextlib.suppress(OSError):
+                if path:
+                    found[path] = Path(path).read_bytes()
+    return found
+
+
+def hand_over(ask: Ask, specs: Iterable[CertificateSpec]) -> None:
+    """Give the child what these certificates' files hold now; what cannot be read any more it shall not have either."""
+    known = list(specs)
+    found = read_files(known)
+    for path in {path for spec in known for path in (spec.cert_file, spec.key_file, spec.dh_file) if path}:
+        data = found.get(path)
+        ask(["tls.file", path, *([base64.b64encode(data).decode("ascii")] if data is not None else [])])
 
 
 class CertificateMemory:
@@ -33,6 +69,10 @@ class CertificateMemory:
             return words
         self.nameless += 1
         return [f"cert{self.nameless - 1}", *words]
+
+    def specs(self) -> list[CertificateSpec]:
+        """Those that were loaded by the CLI."""
+        return [parse_load(words) for words in (*self._loaded.values(), *self._staged_loads.values())]
 
     def heard(self, command: str, arguments: list[str]) -> None:
         """The child has carried out a ``tls.cert.*`` command."""

@@ -150,6 +150,9 @@ class ManagerCommands:
         words = call.args
         if call.command == "tls.cert.load":
             words = self._manager.certificates.with_name(words)
+            self._manager.hand_over_certificates(words)
+        elif call.command == "tls.cert.reload":
+            self._manager.hand_over_certificates([])
         status, text = self._manager.child.ask([call.command, *(["-j"] if call.json else []), *words])
         if status == OK and call.command.startswith("tls.cert."):
             self._manager.certificates.heard(call.command, words)

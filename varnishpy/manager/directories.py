@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from varnishpy.base.pidfile import PidFile, PidFileError
-from varnishpy.child.heritage import TMPDIR
+from varnishpy.child.heritage import STATE, TMPDIR
 from varnishpy.manager.complain import StartupError, complain
 from varnishpy.manager.jail import Jail
 from varnishpy.storage.persistent.stevedore import OWNER
@@ -52,6 +52,17 @@ def renew_tmpdir(workdir: Path, jail: Jail) -> None:
         jail.give(path)
     except OSError as error:
         complain("Error", f"Cannot create '{path}': {error.strerror}")  # who needs it will say so
+
+
+def make_state(workdir: Path, jail: Jail) -> None:
+    """A place in the working directory for what the child remembers of itself, over restarts of both processes."""
+    path = workdir / STATE
+    try:
+        path.mkdir(mode=0o755, exist_ok=True)
+        for entry in (path, *path.iterdir()):
+            jail.give(entry)
+    except OSError as error:
+        complain("Error", f"Cannot create '{path}': {error.strerror}")  # then it begins anew
 
 
 def claim(directory: Path, jail: Jail) -> list[PidFile]:

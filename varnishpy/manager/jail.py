@@ -2,17 +2,27 @@
 
 ``none`` keeps what the manager has. ``unix[,user=name][,ccgroup=name]`` needs root and makes the child run as that user
 (default: ``vcache``, ``varnish`` or ``nobody``, the first that exists) with the group ``ccgroup`` added.
+
+Who starts it as root and says nothing gets ``unix`` (`choose`), if that user can read and write what the child will
+need (`manager/reach.py` knows what that is). If it cannot, the child keeps root, and one remark says for what.
 """
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import pwd
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from varnishpy.manager.complain import StartupError
+from varnishpy.manager.reach import Need, first_out_of_reach
+
+_DEFAULT_USERS: Final = ("vcache", "varnish", "nobody")
+_PR_SET_DUMPABLE: Final = 4  # sys/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class Jail:
     uid: int = -1
     gid: int = -1
     groups: tuple[int, ...] = ()
+    user: str = ""
 
     @property
     def gives_up_rights(self) -> bool:
@@ -36,6 +47,8 @@ class Jail:
         os.setgroups(self.groups)
         os.setgid(self.gid)
         os.setuid(self.uid)
+        # the kernel closes /proc/self to who has changed its user, and leaves no core of it; both are of use
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
     def give(self, path: Path) -> None:
         """Let the child own a file or directory."""
@@ -61,18 +74,29 @@ def parse(argument: str | None) -> Jail:
     raise StartupError(f'Unknown jail method "{kind}"', usage=True)
 
 
-def remark(argument: str | None) -> str:
-    """What to tell an operator who has started it as root and said nothing of a jail; nothing to others."""
-    if argument is not None or os.geteuid() != 0:
-        return ""
+def choose(needs: Sequence[Need]) -> tuple[Jail, str]:
+    """The jail of who has not said which, and what to tell the operator of it.
+
+    :param needs: what the child must be able to do
+    """
+    if os.geteuid() != 0:
+        return Jail("none"), ""
     user = _default_user()
-    how = "-j unix" if user is not None else "-j unix,user=NAME"
-    name = "somebody else" if user is None else user.pw_name
-    return f"The cache process runs as root. {how} has it run as {name}; -j none says that it shall be so."
+    if user is None:
+        return Jail("none"), _stays("there is no user " + ", ".join(_DEFAULT_USERS))
+    jail = Jail("unix", user.pw_uid, user.pw_gid, (user.pw_gid,), user.pw_name)
+    obstacle = first_out_of_reach(jail.enter, needs)
+    if obstacle:
+        return Jail("none"), _stays(f"{user.pw_name} {obstacle}")
+    return jail, ""
+
+
+def _stays(reason: str) -> str:
+    return f"The cache process runs as root: {reason}. Mend that, or choose: -j unix,user=NAME, or -j none."
 
 
 def _default_user() -> pwd.struct_passwd | None:
-    for candidate in ("vcache", "varnish", "nobody"):
+    for candidate in _DEFAULT_USERS:
         try:
             return pwd.getpwnam(candidate)
         except KeyError:
@@ -103,4 +127,4 @@ def _unix(options: list[str], kind: str) -> Jail:
         user = _default_user()
     if user is None:
         raise StartupError("Unix jail: no user to run as; give one with -j unix,user=NAME", usage=True)
-    return Jail(kind, user.pw_uid, user.pw_gid, (user.pw_gid, *groups))
+    return Jail(kind, user.pw_uid, user.pw_gid, (user.pw_gid, *groups), user.pw_name)

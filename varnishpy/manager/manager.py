@@ -30,9 +30,9 @@ from varnishpy.child import main as child_main
 from varnishpy.child.heritage import TMPDIR, Heritage, panic_space
 from varnishpy.cli.dispatch import CliSession, Dispatcher
 from varnishpy.cli.protocol import OK, CliError
-from varnishpy.manager import directories, jail, tls_file
+from varnishpy.manager import directories, jail, reach, tls_file
 from varnishpy.manager.activation import Passed
-from varnishpy.manager.certificates import CertificateMemory
+from varnishpy.manager.certificates import CertificateMemory, hand_over, of_listeners, read_files
 from varnishpy.manager.child_process import ChildProcess
 from varnishpy.manager.cli_sockets import CliSockets
 from varnishpy.manager.commands import ManagerCommands
@@ -45,7 +45,7 @@ from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
 from varnishpy.params.spec import FLAG_NOTES, Flag
-from varnishpy.session.tls_settings import TlsSettings
+from varnishpy.session.tls_settings import TlsSettings, parse_load
 from varnishpy.shm.process import ManagerShm
 from varnishpy.stats import MgtName
 from varnishpy.storage.config import StorageConfigError, parse_storage
@@ -101,6 +101,7 @@ class Manager:
         options = self._options
         self._set_parameters()
         self._jail = jail.parse(options.jail)
+        self._jail_remark = ""
         try:
             self._storage, self.tier_spec = take_tier(options.storage)
             self.storage_specs = parse_storage(self._storage)
@@ -114,14 +115,17 @@ class Manager:
                 self.tier_spec.check()
         except (StorageConfigError, TierConfigError) as error:
             raise StartupError(str(error)) from None
-        for spec in self.storage_specs:
-            if spec.directory is not None:
-                self._pid_files += directories.claim(spec.directory, self._jail)
         self._extensions = self._add_extensions(options.extensions)
         self.identity = options.identity or ""
         self._listen_specs = self._parse_listen()
         with _signals_held():
             self.workdir = self._make_workdir()
+        for spec in self.storage_specs:
+            if spec.directory is not None:
+                self._pid_files += directories.claim(spec.directory, self._jail)
+            elif spec.file is not None and spec.file.is_file():
+                self._jail.give(spec.file)
+        self._own_certificates = [*of_listeners(self._listen_specs), *self.tls.certificates]
         self.ident = self._platform()
         self._open_listen()
         self.certificates.nameless = sum("cert" in spec.options for spec in self._listen_specs) + sum(
@@ -216,7 +220,11 @@ class Manager:
         self.workdir = path
         self._owns_workdir = True
         directories.sweep(path)
+        if self._options.jail is None:
+            self._jail, self._jail_remark = jail.choose(reach.of_child(self._options, self.storage_specs, path))
         directories.renew_tmpdir(path, self._jail)
+        if self.tier_spec is not None:
+            directories.make_state(path, self._jail)
         if self._jail.name == "linux" and directories.file_system(path) != "tmpfs":
             complain("Info", "Working directory not mounted on tmpfs partition")
         return path
@@ -371,9 +379,8 @@ class Manager:
         """
         complain("Debug", f"Version: varnishpy-{__version__}")
         complain("Debug", f"Platform: {self.ident}")
-        remark = jail.remark(self._options.jail)
-        if remark:
-            complain("Security", remark)
+        if self._jail_remark:
+            complain("Security", self._jail_remark)
         if is_free_threaded():  # whether that is so in fact depends on what was imported
             complain("Debug", f"Interpreter: {interpreter()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -515,6 +522,8 @@ class Manager:
             cli=cli,
             listen=self._listen,
             tls=self.tls,
+            certificates=self._own_certificates,
+            files=read_files(self._own_certificates) if self._jail.gives_up_rights else {},
             parameters=self.params_table.texts(changed=True),
             storage=self._storage,
             tier=self.tier_spec,
@@ -526,7 +535,19 @@ class Manager:
 
     def _introduce(self) -> None:
         self.vcls.push_all(self.child.ask)
+        if self._jail.gives_up_rights:
+            hand_over(self.child.ask, self.certificates.specs())
         self.certificates.tell(self.child.ask)
+
+    def hand_over_certificates(self, loading: list[str]) -> None:
+        """Before the child reads files of certificates: of the one that is loaded with these words, or of all."""
+        if not self._jail.gives_up_rights:
+            return
+        try:
+            specs = [parse_load(loading)] if loading else [*self._own_certificates, *self.certificates.specs()]
+        except ValueError:
+            return  # the child says what is wrong
+        hand_over(self.child.ask, specs)
 
     def _buried(self, text: str, number: int, code: int, core: bool) -> None:
         assert self.memory is not None

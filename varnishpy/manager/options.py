@@ -49,7 +49,7 @@ OPTION_TEXTS: Final = [
         ("-l size", "size of the shared memory log (default 80m)"),
         ("-h kind", "hash: critbit, classic or simple_list (one implementation serves all)"),
         ("-W waiter", "waiter: epoll or poll (both served by epoll)"),
-        ("-j jail[,options]", "jail: none, or unix[,user=name][,ccgroup=name] to give up root in the child"),
+        ("-j jail[,options]", "none, or (root's default) unix[,user=name][,ccgroup=name]: the child gives up root"),
     ]),
     ("Information", [
         ("-C", "print what the VCL compiles to, and exit"),

@@ -128,6 +128,7 @@ class VclPrograms:
         path = directory / "vgc.py"
         try:
             directory.mkdir(mode=0o755)
+            directory.chmod(0o755)  # whatever the umask: the child must read it
             path.write_text(text, encoding="utf-8")
             path.chmod(0o644)
         except OSError as error:

@@ -10,14 +10,15 @@ A client is given the certificate whose names match the server name it sends (RF
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from varnishpy.base import x509
 from varnishpy.params import params
+from varnishpy.session.handed_files import HandedFiles
 from varnishpy.session.tls_settings import CertificateSpec, FrontendPolicy, restrict
 from varnishpy.session.tls_socket import CertifiedContext, NamedSocket
 
@@ -95,8 +96,9 @@ def _table(certificates: tuple[Certificate, ...]) -> _Table:
 class CertStore:
     """All certificates of the process. Thread safe; file access happens outside the lock."""
 
-    def __init__(self, policies: dict[str, FrontendPolicy] | None = None) -> None:
+    def __init__(self, policies: dict[str, FrontendPolicy] | None = None, files: HandedFiles | None = None) -> None:
         self._policies = policies or {}
+        self.files = files or HandedFiles({})
         self._restricted: dict[tuple[str, bool], tuple[Certificate, ssl.SSLContext]] = {}  # by frontend and http2
         self._lock = threading.Lock()
         self._table = _Table()
@@ -217,14 +219,14 @@ class CertStore:
             self._table = _table(fresh)
 
     def _load(self, spec: CertificateSpec) -> Certificate:
-        facts = _facts(spec.cert_file)
+        facts = _facts(spec.cert_file, self.files)
         contexts = self._context(spec, facts, False), self._context(spec, facts, True)
         if not facts.names:
             raise CertError(f"Could not find valid SAN or CN in certificate {spec.cert_file}")
         return Certificate(spec, facts, contexts)
 
     def _context(self, spec: CertificateSpec, facts: x509.Certificate, http2: bool) -> ssl.SSLContext:
-        context = _context(spec, http2)
+        context = _context(spec, http2, self.files)
         context.certificate = facts
         context.sni_callback = self._choose
         return context
@@ -248,7 +250,7 @@ class CertStore:
         ]
 
 
-def _context(spec: CertificateSpec, http2: bool) -> CertifiedContext:
+def _context(spec: CertificateSpec, http2: bool, files: HandedFiles) -> CertifiedContext:
     context = CertifiedContext(ssl.PROTOCOL_TLS_SERVER)
     restrict(context, spec.versions)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -259,10 +261,15 @@ def _context(spec: CertificateSpec, http2: bool) -> CertifiedContext:
     try:
         if spec.ciphers:
             _set_ciphers(context, spec.ciphers)
-        # an encrypted key fails; nobody can type
-        context.load_cert_chain(spec.cert_file, spec.key_file or None, password="")
-        if spec.dh_file:
-            context.load_dh_params(spec.dh_file)
+        with contextlib.ExitStack() as stack:
+            cert_file, key_file, dh_file = (
+                stack.enter_context(files.openable(name)) if name else None
+                for name in (spec.cert_file, spec.key_file, spec.dh_file)
+            )
+            assert cert_file is not None
+            context.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails; nobody can type
+            if dh_file is not None:
+                context.load_dh_params(dh_file)
         if spec.curve:
             context.set_ecdh_curve(spec.curve)
     except ssl.SSLError as error:
@@ -282,10 +289,10 @@ def _set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:
         raise CertError(f"Invalid cipher list: '{ciphers}'") from None
 
 
-def _facts(cert_file: str) -> x509.Certificate:
+def _facts(cert_file: str, files: HandedFiles) -> x509.Certificate:
     """Of the first certificate in a PEM file."""
     try:
-        text = Path(cert_file).read_text("latin-1")
+        text = files.read(cert_file).decode("latin-1")
     except OSError as error:
         raise CertError(f"Error loading certificate {cert_file}: {error.strerror}") from None
     begin = text.find("-----BEGIN CERTIFICATE-----")

@@ -106,6 +106,11 @@ class StorageSpec:
         """The directory that nobody else may use, if the method has one."""
         return Path(self.args[0]).absolute() if self.method in PERSISTENT and self.args else None
 
+    @property
+    def file(self) -> Path | None:
+        """The file of ``-s file``, or the directory in which it makes a nameless one."""
+        return Path(self.args[0]).absolute() if self.method == "file" and self.args else None
+
 
 def parse_storage(texts: Sequence[str]) -> list[StorageSpec]:
     """All ``-s`` arguments, in order; with none, 100 MB on the heap; Transient is added if not named.
