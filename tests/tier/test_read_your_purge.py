@@ -14,7 +14,7 @@ see model_nodes.py. What is promised, and checked of every answer:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -102,11 +102,6 @@ def machine(nodes: list[ModelNode], total: list[int]) -> type[RuleBasedStateMach
     return Histories
 
 
-@pytest.fixture
-def pair() -> list[ModelNode]:
-    return [ModelNode("first", 0.0), ModelNode("second", SKEW)]
-
-
 class Still:
     """A clock that only moves when it is told to (`clock.travel`): a machine that is busy ages no answers."""
 
@@ -115,25 +110,46 @@ class Still:
         return 1_800_000_000.0
 
 
-def test_no_answer_is_older_than_an_acknowledged_purge(pair: list[ModelNode], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ModelNode]]:
     monkeypatch.setattr(clock, "time", Still)
-    total = [0]
     ahead = clock.travel(0.0)
-    try:
-        run_state_machine_as_test(
-            machine(pair, total),
-            settings=settings(
-                max_examples=HISTORIES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        clock.travel(ahead - clock.travel(0.0))
-        for node in pair:
-            node.counters.destroy()
-            node.cache.env.pools.stop(1.0)
+    made = [ModelNode("first", 0.0), ModelNode("second", SKEW)]
+    yield made
+    clock.travel(ahead - clock.travel(0.0))
+    for node in made:
+        node.counters.destroy()
+        node.cache.env.pools.stop(1.0)
+
+
+def test_no_answer_is_older_than_an_acknowledged_purge(pair: list[ModelNode]) -> None:
+    total = [0]
+    run_state_machine_as_test(
+        machine(pair, total),
+        settings=settings(
+            max_examples=HISTORIES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
     assert total[0] > HISTORIES, "answers were judged"
     found = [node.counters.get("hit") for node in pair]
     assert all(found), f"objects of the engine were used: {found}"
+
+
+@pytest.mark.parametrize("how", ["purge", "key", "ban"])
+def test_what_waited_for_the_engine_holds_for_what_is_stored(pair: list[ModelNode], how: str) -> None:
+    """It is applied at home before it has a number, which is what stored objects are held against."""
+    world = ModelWorld(pair)
+    first, second = pair
+    world.get(first, "/a")
+    world.write(first)
+    world.get(second, "/a")
+    world.store.down = True
+    world.invalidate(second, "/a", how)
+    world.store.down = False
+    for _ in range(2):  # sent, and read in the log
+        world.follow(second)
+    assert not second.queued
+    world.get(second, "/a")

@@ -165,7 +165,8 @@ class Invalidator:
             return
         try:
             while self._waiting:
-                self._send(self._waiting[0])
+                sent, _ = self._send(self._waiting[0])
+                self._applier.note(sent)  # when it was applied it had no number, which stored objects are held against
                 self._counters.inc("sent")
                 with self._lock:
                     self._waiting.popleft()
