@@ -1,11 +1,11 @@
-"""A proxy in front of the engine that spoils the answer to one command, chosen by its number."""
+"""A proxy in front of each server of the engine, which spoils the answer to one command, chosen by its number."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 Fault = Callable[[socket.socket], bool]  # does something to the client; False: the connection is over
@@ -33,18 +33,24 @@ def hang(client: socket.socket) -> bool:
 
 
 class FaultyProxy:
-    """Listens on loopback; ``fault`` is done to the command with number ``at``, counted from `arm` on."""
+    """Listens on loopback; ``fault`` is done to the command with number ``at``, counted from `arm` on.
 
-    def __init__(self, engine: Path) -> None:
-        self._engine = engine
+    :ivar ports: one for each server
+    """
+
+    def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._server.getsockname()[1])
+        self._doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        self.ports = [int(door.getsockname()[1]) for door in self._doors]
         self._fault: Fault | None = None
         self._left = 0
         self.commands: list[bytes] = []
         self.done = False  # has the fault happened?
-        threading.Thread(target=self._accept, daemon=True).start()
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Pass on to servers at those unix sockets from now on."""
+        for door, path in zip(self._doors, paths, strict=True):
+            threading.Thread(target=self._accept, args=(door, path), daemon=True).start()
 
     def arm(self, fault: Fault, at: int) -> None:
         with self._lock:
@@ -56,24 +62,25 @@ class FaultyProxy:
             self._fault = None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
+        for door in self._doors:
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)
+            door.close()
 
-    def _accept(self) -> None:
+    def _accept(self, door: socket.socket, path: Path) -> None:
         while True:
             try:
-                client, _ = self._server.accept()
+                client, _ = door.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, path), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, path: Path) -> None:
         """One command at a time, so that each answer belongs to one."""
         with client, socket.socket(socket.AF_UNIX) as engine:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError, ValueError):  # either side may go away
-                engine.connect(str(self._engine))
+                engine.connect(str(path))
                 orders, answers = client.makefile("rb"), engine.makefile("rb")
                 while order := _value(orders):
                     fault = self._count(order)
@@ -86,7 +93,7 @@ class FaultyProxy:
 
     def _count(self, order: bytes) -> Fault | None:
         name = order.split(b"\r\n")[2].upper()
-        if name in (b"CLIENT", b"XREAD", b"SELECT", b"HELLO"):
+        if name in (b"CLIENT", b"SELECT", b"HELLO"):
             return None
         with self._lock:
             self.commands.append(name)
@@ -113,8 +120,8 @@ def _value(stream: object) -> bytes:
 
 
 @contextlib.contextmanager
-def faulty_proxy(engine: Path) -> Iterator[FaultyProxy]:
-    made = FaultyProxy(engine)
+def faulty_proxy(count: int = 1) -> Iterator[FaultyProxy]:
+    made = FaultyProxy(count)
     try:
         yield made
     finally:

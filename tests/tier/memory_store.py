@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from varnishpy.params import params
+from varnishpy.tier.breaker import State
 from varnishpy.tier.errors import TierError
 from varnishpy.tier.position import order
 from varnishpy.tier.record import ALL, BAN, KEYS, NONCE, PURGE, SEALED, Invalidation
@@ -47,6 +48,10 @@ class MemoryStore:
 
     def snapshot(self) -> Content:
         return copy.deepcopy(self.content)
+
+    @property
+    def state(self) -> State:
+        return State.OPEN if self.down else State.CLOSED
 
     def _call(self, name: str) -> Content:
         self.before(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -155,7 +154,7 @@ def test_an_engine_that_is_not_there(counters: stats.Counters[stats.TierName], s
     for _ in range(2):
         with pytest.raises(TierError):
             store.ask(DIGEST)
-    assert store.breaker.state is State.OPEN
+    assert store.state is State.OPEN
     with pytest.raises(TierError, match="a moment ago"):
         store.ask(DIGEST)
     assert counters.get("error") == 2 and counters.get("opened") == 1
@@ -179,6 +178,16 @@ def _works(store: EngineStore) -> bool:
     except TierError:
         return False
     return True
+
+
+def test_a_new_deadline_holds_for_connections_that_are_open(
+    engine: EngineProcess, store: EngineStore, setting: Setting
+) -> None:
+    setting("tier_timeout", "0.001")
+    wait_for(lambda: _works(store), "an answer in a millisecond")
+    setting("tier_timeout", "10")
+    engine.command("CLIENT", "PAUSE", "100")
+    store.ask(DIGEST)
 
 
 def test_after_a_restart_it_is_used_again(engine: EngineProcess, store: EngineStore, setting: Setting) -> None:
@@ -252,18 +261,3 @@ def test_whatever_listens_there_no_call_raises_anything_but_tier_errors(
     server.shutdown(socket.SHUT_RDWR)
     server.close()
     thread.join(20)
-
-
-def test_it_says_who_it_is(short_tmp: Path, counters: stats.Counters[stats.TierName]) -> None:
-    secret = short_tmp / "secret"
-    secret.write_text("s3cret\n")
-    engine = EngineProcess(short_tmp / "locked", "--requirepass", "s3cret")
-    engine.start()
-    try:
-        with pytest.raises(TierError, match="Authentication"):
-            EngineStore(TierSpec("valkey", path=str(engine.path)), counters).facts()
-        store = EngineStore(TierSpec("valkey", "127.0.0.1", engine.port, password_file=str(secret)), counters, "s3cret")
-        assert store.facts() == Facts()
-        store.close()
-    finally:
-        engine.stop()

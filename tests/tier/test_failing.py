@@ -9,55 +9,21 @@ from typing import Any
 import pytest
 
 from tests.conftest import Setting
-from tests.request.request_harness import Answer, Cache
+from tests.request.request_harness import Answer
 from tests.tier import faulty_proxy as faults
 from tests.tier.engine_process import EngineProcess
 from tests.tier.faulty_proxy import FaultyProxy
-from tests.tier.in_turn import ask
-from tests.waiting import wait_for
-from varnishpy import stats
+from tests.tier.real_node import CHUNK, RealNode, fail_each, one_round
 from varnishpy.cache.objcore import OC_DYING
 from varnishpy.tier import putting
 from varnishpy.tier.breaker import State
 from varnishpy.tier.config import TierSpec
-from varnishpy.tier.engine import EngineStore
-from varnishpy.tier.node import Tier
-
-VCL = """
-import xkey;
-sub vcl_recv { if (req.method == "PURGE") { return (purge); } return (hash); }
-sub vcl_backend_response { set beresp.do_stream = false; set beresp.grace = 0s; }
-"""
-CHUNK = 4096  # for the length of these tests
-LARGE = b"0123456789abcdef" * (5 * CHUNK // 16)  # read and written in more than one go
-
-
-class RealNode:
-    """The state machines in this process, a store on a real engine, and no threads: the test does what they do."""
-
-    def __init__(self, port: int, name: str) -> None:
-        self.cache = Cache()
-        self.cache.vcl(VCL)
-        self.counters = stats.new_segment(stats.TIER, f"failing.{name}")
-        self.store = EngineStore(TierSpec("valkey", "127.0.0.1", port), self.counters)
-        self.tier = Tier(self.store, self.cache.env.hash, self.counters, self.store.breaker, name=name)
-        self.cache.env.tier = self.tier
-        self.cache.env.hash.spreading = self.cache.env.hash.keys.spreading = self.tier.invalidator
-
-    def get(self, url: str, method: str = "GET") -> tuple[int, bytes]:
-        client = ask(self.cache, url, method)
-        assert client.error is None, f"the body was cut off: {client.error}"
-        return client.status, client.body
-
-    def close(self) -> None:
-        self.cache.env.pools.stop(1.0)
-        self.store.close()
-        self.counters.destroy()
 
 
 @pytest.fixture
 def proxy(engine: EngineProcess) -> Iterator[FaultyProxy]:
-    with faults.faulty_proxy(engine.path) as made:
+    with faults.faulty_proxy() as made:
+        made.open([engine.path])
         yield made
 
 
@@ -67,38 +33,10 @@ def pair(proxy: FaultyProxy, setting: Setting, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(putting, "INLINE", 100)
     setting("tier_timeout", "0.5")
     setting("tier_breaker_errors", "1000000")
-    nodes = [RealNode(proxy.port, name) for name in ("first", "second")]
+    nodes = [RealNode(TierSpec("valkey", "127.0.0.1", proxy.ports[0]), name) for name in ("first", "second")]
     yield nodes
     for node in nodes:
         node.close()
-
-
-def one_round(nodes: list[RealNode], page: str) -> None:
-    """Fetched by one, found by the other, purged, fetched anew: every answer is right, whatever the engine does."""
-    first, second = nodes
-    old, new = b"old " + LARGE, b"new " + LARGE
-    for node in nodes:
-        node.cache.origin.on(page, Answer(old, headers={"Cache-Control": "max-age=100", "xkey": "k"}))
-        node.tier.follower.round(0.0)
-    assert first.get(page) == (200, old)
-    first.tier.writer.work_off()
-    assert second.get(page) == (200, old)
-    second.tier.writer.work_off()
-    for node in nodes:
-        node.cache.origin.on(page, Answer(new, headers={"Cache-Control": "max-age=100", "xkey": "k"}))
-    status, _ = first.get(page, "PURGE")
-    assert status in (200, 202)
-    assert first.get(page) == (200, new)
-    first.tier.writer.work_off()
-    if status == 200 and followed(second):
-        assert second.get(page) == (200, new)
-    assert second.get(page)[0] == 200
-
-
-def followed(node: RealNode) -> bool:
-    """Has a node read the log, and sent what has been waiting?"""
-    node.tier.follower._next_chores = 0.0
-    return node.tier.follower.round(0.0) and not node.tier.invalidator.pending
 
 
 #: an engine that is full answers with errors as well, and one that is killed cuts its answers
@@ -116,21 +54,7 @@ def test_an_error_for_each_command_in_turn(
 ) -> None:
     if name == "hang":
         setting("tier_timeout", "0.05")
-        for node in pair:
-            node.store.close()  # new connections have the new deadline
-    one_round(pair, "/warm")
-    commands = 0
-    while True:
-        proxy.arm(FAULTS[name], commands)
-        one_round(pair, f"/{name}/{commands}")
-        if not proxy.done:
-            break
-        commands += 1
-        for node in pair:
-            wait_for(lambda node=node: followed(node), "what waited to be sent")  # type: ignore[misc]
-        assert commands < 200
-    assert commands > 40, f"every command of a round has failed once: {commands}"
-    assert all(node.counters.get("hit") for node in pair[1:])
+    assert fail_each(proxy, pair, FAULTS[name], name) > 40, "every command of a round has failed once"
 
 
 def test_a_black_hole_costs_a_few_deadlines_and_then_nothing(
@@ -146,7 +70,7 @@ def test_a_black_hole_costs_a_few_deadlines_and_then_nothing(
         first.cache.origin.on(f"/page/{number}", Answer(b"page", headers=headers))
         assert first.get(f"/page/{number}") == (200, b"page")
     assert first.counters.get("timeout") == 3, "the breaker has opened"
-    assert first.store.breaker.state is State.OPEN
+    assert first.store.state is State.OPEN
     engine.thaw()
 
 

@@ -97,11 +97,9 @@ ROWS: list[Spec] = [
         "tier_timeout",
         "duration",
         "0.050",
-        "How long the engine of the shared tier may take for an answer. The child must be restarted for connections "
-        "to change.",
+        "How long the engine of the shared tier may take for each answer.",
         low="0.001",
         high="10",
-        flags=Flag.MUST_RESTART,
     ),
     row("tier_variants", "uint", "32", "Variants of one object that the shared tier keeps.", low="1", high="1024"),
     row(

@@ -15,159 +15,42 @@ slot is computed of: the digest for everything that belongs to it, ``log`` for w
 | ``p:{log}:n`` | what nodes have reported |
 | ``p:c:NAME`` | a shared counter |
 
-Every call has the deadline ``tier_timeout`` for each answer of the engine, the breaker is asked before and told after.
-What the engine answers is checked: it may be any program that listens there.
+What the engine answers is checked: it may be any program that listens there. server.py has deadlines and breakers,
+cluster.py finds the server that has a key.
 """
 
 from __future__ import annotations
 
-import ssl
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, Protocol, TypeVar
-
-import valkey
-from valkey.cluster import ValkeyCluster
-from valkey.connection import (
-    BlockingConnectionPool,
-    Connection,
-    ConnectionPool,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from typing import Final
 
 from varnishpy import stats
 from varnishpy.base import clock
 from varnishpy.params import params
 from varnishpy.stats.names import TierName
 from varnishpy.tier import scripts
-from varnishpy.tier.breaker import Breaker
+from varnishpy.tier.answers import a_list, a_number, a_string, stream_entries
+from varnishpy.tier.breaker import State
+from varnishpy.tier.cluster import Cluster, Servers, Single
 from varnishpy.tier.config import TierSpec
-from varnishpy.tier.errors import TierError, TierTimeout
+from varnishpy.tier.errors import LeftAlone, TierError, TierTimeout
 from varnishpy.tier.record import ALL, BAN, KEYS, NONCE, PURGE, SEALED, Invalidation
+from varnishpy.tier.server import Command, Server, Word
 from varnishpy.tier.store import Asked, Facts, Published
-
-Word = bytes | str | int | float
-Answer = TypeVar("Answer")
 
 _PUBLISH: Final = scripts.PUBLISH % (SEALED, SEALED + NONCE - 1)
 _FACTS: Final = ("number", "floor", "ban", "ban_floor", "trimmed")
-_RAW: Final = ("XREAD", "XRANGE", "HGETALL", "TIME", "SET")  # commands whose answers we take apart ourselves
 _BATCH: Final = 512  # records of the log, or marks, at a time
 _JUMP: Final = 1 << 20  # further than invalidations can have got that nobody here has seen
 _OUTCOMES: Final = (Published.STORED, Published.CHANGED, Published.PURGED)
-_CONNECTIONS: Final = 64
 _SLACK: Final = 0.5  # seconds by which an engine may end a wait late: it looks at its clients ten times a second
 
 
-class _Commands(Protocol):
-    """What is used of the package's clients and their pipelines alike."""
-
-    def execute_command(self, *args: Word) -> object: ...
-
-
-class _Pipeline(_Commands, Protocol):
-    def execute(self) -> Sequence[object]: ...
-
-
-class _Client(_Commands, Protocol):
-    def pipeline(self, transaction: bool) -> _Pipeline: ...
-    def set_response_callback(self, command: str, callback: Callable[..., object]) -> None: ...
-    def close(self) -> None: ...
-
-
-_open_cluster: Final[Callable[..., _Client]] = ValkeyCluster
-_open_pool: Final[Callable[..., ConnectionPool]] = BlockingConnectionPool
-
-
-def _as_it_comes(answer: object, **options: object) -> object:
-    return answer
-
-
-def _connect(spec: TierSpec, password: str | None, patience: float) -> _Client:
-    """A client; it opens connections as it needs them.
-
-    :param patience: seconds that an answer may take
-    """
-    options: dict[str, object] = {
-        "socket_timeout": patience,
-        "socket_connect_timeout": params.tier_timeout,
-        "client_name": "varnishpy",
-        "db": spec.db,
-    }
-    if spec.user:
-        options["username"] = spec.user
-    if password is not None:
-        options["password"] = password
-    kind: type[Connection | SSLConnection | UnixDomainSocketConnection] = Connection
-    if spec.tls:
-        kind = SSLConnection
-        options["ssl_check_hostname"] = True
-        options["ssl_min_version"] = ssl.TLSVersion.TLSv1_2
-        for option, path in (("ssl_ca_certs", spec.ca), ("ssl_certfile", spec.cert), ("ssl_keyfile", spec.key)):
-            if path:
-                options[option] = path
-    client: _Client
-    if spec.cluster:
-        del options["db"]
-        client = _open_cluster(
-            spec.host, spec.port, ssl=spec.tls, cluster_error_retry_attempts=1, max_connections=_CONNECTIONS, **options
-        )
-    else:
-        if spec.path:
-            kind = UnixDomainSocketConnection
-            options["path"] = spec.path
-            del options["socket_connect_timeout"]
-        else:
-            options.update(host=spec.host, port=spec.port)
-        pool = _open_pool(_CONNECTIONS, params.tier_timeout, connection_class=kind, **options)
-        client = valkey.Valkey.from_pool(pool)  # which closes the pool when it is closed
-    for command in _RAW:
-        client.set_response_callback(command, _as_it_comes)
-    return client
-
-
-def _number(answer: object) -> int:
-    """A number, or nothing for 0. :raises TierError:"""
-    if answer is None:
-        return 0
-    if isinstance(answer, bytes | str) and (len(answer) > 20 or not answer.isdigit()):
-        raise TierError("the engine answered what is no number")
-    if isinstance(answer, int | bytes | str):
-        return int(answer)
-    raise TierError("the engine answered what is no number")
-
-
-def _octets(answer: object) -> bytes | None:
-    if answer is None or isinstance(answer, bytes):
-        return answer
-    raise TierError("the engine answered what is no string")
-
-
-def _list(answer: object, length: int = -1) -> list[object]:
-    if not isinstance(answer, list | tuple) or (length >= 0 and len(answer) != length):
-        raise TierError("the engine answered what is no list of that length")
-    return list(answer)
-
-
-def _entries(answer: object) -> list[tuple[bytes, bytes]]:
-    """Entries of a stream: id, and the record in its first field."""
-    found = []
-    for entry in _list(answer):
-        name, fields = _list(entry, 2)
-        if fields is None:  # deleted while it was read
-            continue
-        name, record = _octets(name), _octets(_list(fields)[1])
-        if name is None or record is None:
-            raise TierError("the engine answered an entry without id or record")
-        found.append((name, record))
-    return found
-
-
 def _facts(answer: object) -> Facts:
-    number, floor, ban, ban_floor, trimmed = _list(answer, len(_FACTS))
-    return Facts(_number(number), _number(floor), _octets(ban) or b"", _number(ban_floor), _octets(trimmed) or b"")
+    number, floor, ban, ban_floor, trimmed = a_list(answer, len(_FACTS))
+    return Facts(a_number(number), a_number(floor), a_string(ban) or b"", a_number(ban_floor), a_string(trimmed) or b"")
 
 
 class EngineStore:
@@ -180,10 +63,9 @@ class EngineStore:
     def __init__(self, spec: TierSpec, counters: stats.Counters[TierName], password: str | None = None) -> None:
         self.spec = spec
         self._password = password
-        self.breaker = Breaker()
         self._counters = counters
-        self._client: _Client | None = None
-        self._follower: _Client | None = None  # has a connection of its own, on which it waits
+        self._servers = self._reach(0.0)
+        self._follower: Servers | None = None  # has a connection of its own, on which it waits
         self._longest_wait = 0.0
         self._prefix = spec.prefix
         self._facts_key = f"{self._prefix}:{{log}}:f"
@@ -214,55 +96,39 @@ class EngineStore:
 
     # -- calling ---------------------------------------------------------------------------------------------------
 
-    def _call(self, work: Callable[[_Client], Answer], guarded: bool = True) -> Answer:
-        """Ask the engine, in time, and tell breaker and counters how it went. :raises TierError:"""
-        if guarded and not self.breaker.allows():
-            raise TierError("the engine failed a moment ago")
+    def _reach(self, wait: float) -> Servers:
+        """Whom to ask; nobody is asked yet. :param wait: as in `Server`"""
+
+        def make(host: str, port: int) -> Server:
+            return Server(self.spec, self._password, host, port, lambda: self._counters.inc("opened"), wait)
+
+        spec = self.spec
+        return Cluster(make, spec.host, spec.port) if spec.cluster else Single(make(spec.host, spec.port))
+
+    @property
+    def state(self) -> State:
+        """Of the breakers of its servers."""
+        return self._servers.state
+
+    def _many(self, commands: Sequence[Command]) -> list[object]:
+        """Ask the engine, in time, and tell the counters how it went. :raises TierError:"""
         started = clock.mono()
         try:
-            if self._client is None:
-                self._client = _connect(
-                    self.spec, self._password, params.tier_timeout
-                )  # two of them do no harm, one is forgotten
-            answer = work(self._client)
-        except (valkey.TimeoutError, TimeoutError) as exc:
+            answers = self._servers.ask(commands)
+        except LeftAlone:
+            raise
+        except TierTimeout:
             self._counters.inc("timeout")
-            self._failed()
-            raise TierTimeout(str(exc) or "no answer in time") from None
-        except (valkey.ValkeyError, OSError) as exc:
-            self._counters.inc("error")
-            self._failed()
-            raise TierError(str(exc)) from None
+            raise
         except TierError:
             self._counters.inc("error")
-            self._failed()
             raise
-        except Exception as exc:  # the package takes for granted that an engine keeps to its protocol
-            self._counters.inc("error")
-            self._failed()
-            raise TierError(f"no sense in the engine's answer: {type(exc).__name__}: {exc}") from None
         if clock.mono() - started > params.tier_timeout:
             self._counters.inc("late")  # in time each time, but not in all
-        self.breaker.succeeded()
-        return answer
-
-    def _failed(self) -> None:
-        if self.breaker.failed():
-            self._counters.inc("opened")
+        return answers
 
     def _one(self, *words: Word) -> object:
-        return self._call(lambda client: client.execute_command(*words))
-
-    def _many(self, commands: Iterable[Sequence[Word]]) -> list[object]:
-        listed = list(commands)
-
-        def work(client: _Client) -> list[object]:
-            pipeline = client.pipeline(transaction=False)
-            for words in listed:
-                pipeline.execute_command(*words)
-            return _list(pipeline.execute(), len(listed))
-
-        return self._call(work)
+        return self._many((words,))[0]
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
@@ -270,31 +136,31 @@ class EngineStore:
         facts, index, mark = self._many(
             (("HMGET", self._facts_key, *_FACTS), ("GET", self._index(digest)), ("GET", self._mark(digest)))
         )
-        found = _octets(index)
+        found = a_string(index)
         self._counters.inc("octets_in", len(found or b""))
-        return Asked(_facts(facts), found, _number(mark))
+        return Asked(_facts(facts), found, a_number(mark))
 
     def read(
         self, digest: bytes, ident: bytes, first: int, count: int, tags: Sequence[bytes] = ()
     ) -> tuple[list[bytes | None], list[int]]:
         keys = self._values(digest, ident, first, count) + [self._tag(tag) for tag in tags]
-        answers = self._many(("GET", key) for key in keys)
-        values = [_octets(answer) for answer in answers[:count]]
+        answers = self._many([("GET", key) for key in keys])
+        values = [a_string(answer) for answer in answers[:count]]
         self._counters.inc("octets_in", sum(len(value) for value in values if value is not None))
-        return values, [_number(answer) for answer in answers[count:]]
+        return values, [a_number(answer) for answer in answers[count:]]
 
     def present(self, digest: bytes, ident: bytes, first: int, count: int) -> int:
-        return _number(self._one("EXISTS", *self._values(digest, ident, first, count)))
+        return a_number(self._one("EXISTS", *self._values(digest, ident, first, count)))
 
     def write(self, digest: bytes, ident: bytes, first: int, values: Sequence[bytes], life: float) -> None:
         keys = self._values(digest, ident, first, len(values))
         milliseconds = _milliseconds(life)
-        self._many(("SET", key, value, "PX", milliseconds) for key, value in zip(keys, values, strict=True))
+        self._many([("SET", key, value, "PX", milliseconds) for key, value in zip(keys, values, strict=True)])
         self._counters.inc("octets_out", sum(map(len, values)))
 
     def publish(self, digest: bytes, nonce: bytes, index: bytes, position: int, life: float) -> Published:
         keys = (self._index(digest), self._mark(digest))
-        outcome = _number(self._one("EVAL", _PUBLISH, 2, *keys, nonce, index, position, _milliseconds(life)))
+        outcome = a_number(self._one("EVAL", _PUBLISH, 2, *keys, nonce, index, position, _milliseconds(life)))
         if outcome >= len(_OUTCOMES):
             raise TierError("the engine answered what our script cannot have said")
         return _OUTCOMES[outcome]
@@ -305,7 +171,7 @@ class EngineStore:
     # -- invalidation ----------------------------------------------------------------------------------------------
 
     def number(self) -> int:
-        return _number(self._one("HINCRBY", self._facts_key, "number", 1))
+        return a_number(self._one("HINCRBY", self._facts_key, "number", 1))
 
     def mark(self, invalidation: Invalidation) -> None:
         life = _milliseconds(params.tier_max_life + 3600.0)  # longer than anything it must be held against
@@ -329,13 +195,13 @@ class EngineStore:
             name = self._one("EVAL", scripts.APPEND_BAN, 3, *keys, *limits)
         else:
             name = self._one("EVAL", scripts.APPEND, 2, self._facts_key, self._log_key, record, params.tier_log_length)
-        found = _octets(name)
+        found = a_string(name)
         if found is None:
             raise TierError("the engine appended and gave no id")
         return found
 
     def repair(self, number: int) -> Facts:
-        floor = _number(self._one("EVAL", scripts.REPAIR, 1, self._facts_key, number, number + _JUMP))
+        floor = a_number(self._one("EVAL", scripts.REPAIR, 1, self._facts_key, number, number + _JUMP))
         if floor:
             self.append(Invalidation(ALL, number=floor, moment=self.time()))
         return self.facts()
@@ -343,44 +209,34 @@ class EngineStore:
     # -- the log ---------------------------------------------------------------------------------------------------
 
     def follow(self, after: bytes, wait: float) -> list[tuple[bytes, bytes]]:
-        try:
-            if self._follower is None or wait > self._longest_wait:  # one that waits longer needs more patience
-                self._longest_wait = wait
-                self._follower = _connect(self.spec, self._password, wait + _SLACK)
-            block = ("BLOCK", _milliseconds(wait)) if wait > 0.0 else ()
-            answer = self._follower.execute_command("XREAD", "COUNT", _BATCH, *block, "STREAMS", self._log_key, after)
-            if answer is None:
-                return []
-            if isinstance(answer, dict):  # in RESP3
-                answer = list(answer.items())
-            return _entries(_list(_list(answer, 1)[0], 2)[1])
-        except (valkey.TimeoutError, TimeoutError) as exc:
-            raise TierTimeout(str(exc) or "no answer in time") from None
-        except TierError:
-            raise
-        except Exception as exc:  # as in `_call`
-            raise TierError(str(exc)) from None
+        if self._follower is None or wait > self._longest_wait:  # one that waits longer needs more patience
+            self._longest_wait = wait
+            self._follower = self._reach(wait + _SLACK)
+        block = ("BLOCK", _milliseconds(wait)) if wait > 0.0 else ()
+        words = ("XREAD", "COUNT", _BATCH, *block, "STREAMS", self._log_key, after)
+        answer = self._follower.ask((words,))[0]
+        return stream_entries(a_list(a_list(a_list(answer, 1)[0], 2)[1])) if answer else []
 
     def bans(self, after: bytes) -> list[tuple[bytes, bytes]]:
-        return _entries(self._one("XRANGE", self._bans_key, b"(" + after, "+", "COUNT", _BATCH))
+        return stream_entries(self._one("XRANGE", self._bans_key, b"(" + after, "+", "COUNT", _BATCH))
 
     def facts(self) -> Facts:
         return _facts(self._one("HMGET", self._facts_key, *_FACTS))
 
     def time(self) -> float:
-        seconds, micros = _list(self._one("TIME"), 2)
-        return _number(seconds) + _number(micros) / 1e6
+        seconds, micros = a_list(self._one("EVAL", scripts.TIME, 1, self._log_key), 2)
+        return a_number(seconds) + a_number(micros) / 1e6
 
     def report(self, node: str, applied: bytes) -> None:
         self._one("HSET", self._nodes_key, node, f"{applied.decode('latin-1')} {self.time():.3f}")
 
     def nodes(self) -> dict[str, tuple[bytes, float]]:
-        flat = _list(self._one("HGETALL", self._nodes_key))
+        flat = a_list(self._one("HGETALL", self._nodes_key))
         found: dict[str, tuple[bytes, float]] = {}
         for name, told in zip(flat[::2], flat[1::2], strict=True):
-            applied, _, moment = (_octets(told) or b"").partition(b" ")
+            applied, _, moment = (a_string(told) or b"").partition(b" ")
             try:
-                found[(_octets(name) or b"").decode("latin-1")] = applied, float(moment)
+                found[(a_string(name) or b"").decode("latin-1")] = applied, float(moment)
             except ValueError:
                 raise TierError("the engine answered a node's report that is none") from None
         return found
@@ -395,20 +251,20 @@ class EngineStore:
         return answer is not None
 
     def leased(self, digest: bytes) -> bool:
-        return bool(_number(self._one("EXISTS", self._lease(digest))))
+        return bool(a_number(self._one("EXISTS", self._lease(digest))))
 
     def release(self, digest: bytes, holder: bytes) -> None:
         self._one("EVAL", scripts.RELEASE, 1, self._lease(digest), holder)
 
     def count(self, name: bytes, amount: int, life: float) -> int:
         key = f"{self._prefix}:c:{blake2b(name, digest_size=16).hexdigest()}"
-        return _number(self._one("EVAL", scripts.COUNT, 1, key, amount, _milliseconds(life)))
+        return a_number(self._one("EVAL", scripts.COUNT, 1, key, amount, _milliseconds(life)))
 
     def close(self) -> None:
-        clients, self._client, self._follower = (self._client, self._follower), None, None
-        for client in clients:
-            if client is not None:
-                client.close()
+        self._servers.close()
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.close()
 
 
 def _milliseconds(seconds: float) -> int:

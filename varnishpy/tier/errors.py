@@ -15,5 +15,9 @@ class TierTimeout(TierError):
     """The engine did not answer in time."""
 
 
+class LeftAlone(TierError):
+    """The engine was not asked: its breaker is open."""
+
+
 class BadRecord(TierError):
     """What the engine holds is not what we wrote, or what another version of us wrote."""

@@ -22,4 +22,4 @@ def new_tier(spec: TierSpec, password: str | None, hash_: Hash, workdir: Path, i
 
     counters = stats.new_segment(stats.TIER)
     store = EngineStore(spec, counters, password)
-    return Tier(store, hash_, counters, store.breaker, spec.address, workdir, spec.wait_all, identity)
+    return Tier(store, hash_, counters, spec.address, workdir, spec.wait_all, identity)

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from varnishpy.stats import Counting
     from varnishpy.stats.names import TierName
     from varnishpy.storage.object import StoredObject
-    from varnishpy.tier.breaker import Breaker
     from varnishpy.tier.store import Store
 
 _CATCH_UP: Final = 2.0  # seconds that a node reads the log before it takes traffic
@@ -78,7 +77,6 @@ class Tier:
         store: Store,
         hash_: Hash,
         counters: stats.Counters[TierName],
-        breaker: Breaker | None = None,
         address: str = "",
         workdir: Path | None = None,
         wait_all: bool = False,
@@ -92,7 +90,6 @@ class Tier:
         self.recent = Recent()
         self.address = address
         self._hash = hash_
-        self._breaker = breaker
         applier = Applier(hash_, self.recent, self.times)
         self.invalidator = Invalidator(store, self.node, applier, lambda: self.follower, self.times, counters, wait_all)
         self.follower = Follower(
@@ -278,7 +275,7 @@ class Tier:
         counters.set("queue_octets", self.writer.octets)
         counters.set("pending", self.invalidator.pending)
         counters.set("lag", int(self.follower.lag * 1000))
-        counters.set("open", int(self._breaker is not None and self._breaker.state is not State.CLOSED))
+        counters.set("open", int(self.store.state is not State.CLOSED))
 
     def status(self) -> dict[str, object]:
         """For ``tier.status`` and the stats page. Asks the engine which nodes there are."""
@@ -296,7 +293,7 @@ class Tier:
         return {
             "engine": self.address,
             "node": self.node,
-            "breaker": self._breaker.state.value if self._breaker is not None else "",
+            "breaker": self.store.state.value,
             "error": error,
             "blind": self.follower.blind,
             "lag": round(self.follower.lag, 3),

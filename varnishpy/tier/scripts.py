@@ -79,3 +79,6 @@ local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
 if sum == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return sum
 """
+
+#: keys: the log, whose server has the one clock that all nodes ask
+TIME: Final = "return redis.call('TIME')"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from varnishpy.tier.breaker import State
 from varnishpy.tier.record import Invalidation
 
 
@@ -61,6 +62,10 @@ class Published(Enum):
 
 class Store(Protocol):
     """See the module text."""
+
+    @property
+    def state(self) -> State:
+        """Is it asked just now?"""
 
     def ask(self, digest: bytes) -> Asked:
         """Facts, index and mark; one round trip."""
