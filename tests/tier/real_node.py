@@ -79,10 +79,10 @@ def fail_each(proxy: FaultyProxy, nodes: list[RealNode], fault: Fault, name: str
     """Rounds in which the first command fails, then the second, and so on; how many commands a round has."""
     one_round(nodes, "/warm")
     commands = 0
-    while True:
+    for attempt in range(200):
         proxy.arm(fault, commands)
         before = sum(node.troubles() for node in nodes)
-        one_round(nodes, f"/{name}/{commands}")
+        one_round(nodes, f"/{name}/{attempt}")
         for node in nodes:
             wait_for(node.followed, "what waited to be sent")
         if proxy.done:
@@ -90,4 +90,4 @@ def fail_each(proxy: FaultyProxy, nodes: list[RealNode], fault: Fault, name: str
         elif sum(node.troubles() for node in nodes) == before:  # else a busy machine has cut this round short
             proxy.disarm()
             return commands
-        assert commands < 200
+    raise AssertionError("there is no end of commands")
