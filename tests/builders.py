@@ -87,7 +87,7 @@ def make_request(
 def make_body(*pieces: bytes | memoryview) -> StoredObject:
     """A stored request body."""
     stored = StoredObject(MallocStevedore("test"))
-    stored.chunks.extend(pieces)
+    stored.chunks = list(pieces)
     return stored
 
 

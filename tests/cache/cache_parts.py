@@ -75,13 +75,14 @@ class Cache:
         vary: str | None = None,
         fields: Iterable[tuple[str, str]] = (),
         body: bytes = b"body",
+        status: int = 200,
         age: float = 0.0,
         finish: bool = True,
     ) -> None:
         """What a fetch does with a busy object core; gives its references back unless told not to finish."""
         self._xid += 1
         stobj = self.stevedore.new_object(oc, 100)
-        stobj.headers.status = 200
+        stobj.headers.status = status
         stobj.headers.add("Content-Type", "text/plain")
         for name, value in fields:
             stobj.headers.add(name, value)

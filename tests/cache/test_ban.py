@@ -274,9 +274,7 @@ def counts(lurker: Lurker) -> dict[str, int]:
 
 def test_the_lurker_kills_what_is_banned_and_shortens_the_list(cache: Cache, lurker: Lurker) -> None:
     cache.insert("/a")
-    keep = cache.insert("/b")
-    assert keep.stobj is not None
-    keep.stobj.headers.set("Keep", "1")
+    keep = cache.insert("/b", fields=[("Keep", "1")])
     ban(cache, "obj.http.keep != 1")
     ban(cache, "obj.status == 404")
     assert lurker.work() > 1
@@ -333,10 +331,8 @@ def test_the_lurker_does_not_wait_for_a_clock_that_was_set_back(cache: Cache, lu
 
 
 def test_bans_on_requests_are_barriers_for_moving_not_for_testing(cache: Cache, lurker: Lurker) -> None:
-    banned = cache.insert("/a")
+    cache.insert("/a", status=404)
     stays = cache.insert("/b")
-    assert banned.stobj is not None
-    banned.stobj.headers.status = 404
     ban(cache, "req.url == /nothing")
     ban(cache, "obj.status == 404")
     lurker.work()

@@ -1,7 +1,7 @@
 """The origin of the comparison: one thread, one selector, answers prepared. Run as a program; prints its port.
 
 Paths: ``/1k``, ``/1m``, ``/gzip`` (8 KB), ``/esi`` (a page that includes ``/part/1`` to ``/part/5``); everything else
-is 1 KB. What may be cached says so; ``/pass`` says ``no-store``.
+is 1 KB, ``/page/N`` with nine headers. What may be cached says so; ``/pass`` says ``no-store``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,20 @@ PAGES = {
     b"/pass": _answer(b"x" * KB, cache=b"no-store"),
 }
 PLAIN = _answer(b"x" * KB)
+PAGE = (
+    b"HTTP/1.1 200 OK\r\nDate: Tue, 01 Oct 2024 10:00:00 GMT\r\nServer: bench/1.0\r\n"
+    b"Content-Type: text/html; charset=utf-8\r\nContent-Length: 1024\r\n"
+    b"Last-Modified: Mon, 30 Sep 2024 10:00:00 GMT\r\n"
+    b'ETag: "%s"\r\nX-Page: %s\r\n'
+    b"Cache-Control: public, max-age=36000\r\nX-Content-Type-Options: nosniff\r\n\r\n" + b"x" * KB
+)
+
+
+def _page(path: bytes) -> bytes:
+    if path.startswith(b"/page/"):
+        number = path[6:]
+        return PAGE % (number, number)
+    return PAGES.get(path, PLAIN)
 
 
 class _Client:
@@ -65,7 +79,7 @@ class _Client:
             if not end:
                 return
             self.unread = rest
-            self.unsent = memoryview(PAGES.get(head.split(b" ", 2)[1], PLAIN))
+            self.unsent = memoryview(_page(head.split(b" ", 2)[1]))
             try:
                 self.unsent = self.unsent[self.sock.send(self.unsent) :]
             except BlockingIOError:

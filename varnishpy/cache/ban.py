@@ -40,8 +40,8 @@ class Ban:
     """
 
     __slots__ = (
-        *("completed", "made", "moment", "newer", "objcores", "older", "on_object", "on_request", "refcount", "tests"),
-        "time",
+        *("_first", "_last", "completed", "made", "moment", "newer", "older", "on_object", "on_request", "refcount"),
+        *("tests", "time"),
     )
 
     def __init__(self, tests: tuple[Test, ...], moment: float, time: float) -> None:
@@ -53,9 +53,46 @@ class Ban:
         self.on_request = any(test.field.on_request for test in tests)
         self.on_object = any(not test.field.on_request for test in tests)
         self.refcount = 0
-        self.objcores: dict[ObjectCore, None] = {}
+        self._first: ObjectCore | None = None  # a list through the object cores that refer to it
+        self._last: ObjectCore | None = None
         self.newer: Ban | None = None
         self.older: Ban | None = None
+
+    # the list of object cores; callers hold the lock of the ban list
+
+    def take(self, oc: ObjectCore) -> None:
+        """An object that is on the list of no ban refers to this one from now on."""
+        last = self._last
+        oc.ban = self
+        oc.ban_prev = last
+        if last is None:
+            self._first = oc
+        else:
+            last.ban_next = oc
+        self._last = oc
+
+    def let_go(self, oc: ObjectCore) -> None:
+        """Take an object that refers to this ban off its list; the caller gives it another ban, or none."""
+        prev, following = oc.ban_prev, oc.ban_next
+        if prev is None:
+            self._first = following
+        else:
+            prev.ban_next = following
+        if following is None:
+            self._last = prev
+        else:
+            following.ban_prev = prev
+        oc.ban_prev = oc.ban_next = None
+
+    @property
+    def objcores(self) -> list[ObjectCore]:
+        """The object cores that refer to it, as they came."""
+        found: list[ObjectCore] = []
+        oc = self._first
+        while oc is not None:
+            found.append(oc)
+            oc = oc.ban_next
+        return found
 
     def matches(self, oc: ObjectCore, request: Message | None) -> tuple[bool, int]:
         """Do all conditions hold for an object? And how many had to be tested."""
@@ -236,8 +273,7 @@ class Bans:
         """An object is looked at: it takes its reference over."""
         with self.cond:
             self.cold -= 1
-            oc.ban = ban
-            ban.objcores[oc] = None
+            ban.take(oc)
 
     def dismiss(self, ban: Ban) -> None:
         """An object will never be looked at."""
@@ -253,17 +289,17 @@ class Bans:
         """An object becomes available: it need not be tested against the bans there are."""
         with self.cond:
             ban = self.newest
-            oc.ban = ban
             ban.refcount += 1
-            ban.objcores[oc] = None
+            ban.take(oc)
 
     def forget(self, oc: ObjectCore) -> None:
         """An object is being freed."""
         with self.cond:
-            ban, oc.ban = oc.ban, None
+            ban = oc.ban
             if ban is not None:
                 ban.refcount -= 1
-                ban.objcores.pop(oc, None)
+                ban.let_go(oc)
+                oc.ban = None
 
     def check_object(self, oc: ObjectCore, req: Asking) -> bool:
         """Test an object that a request found; the head's lock is held.
@@ -310,10 +346,9 @@ class Bans:
         """Let an object refer to a newer ban; the lock is held."""
         if oc.ban is old and old is not new:
             old.refcount -= 1
-            old.objcores.pop(oc, None)
+            old.let_go(oc)
             new.refcount += 1
-            new.objcores[oc] = None
-            oc.ban = new
+            new.take(oc)
 
     def clean_tail(self) -> None:
         """Remove the oldest bans that nobody refers to."""

@@ -118,7 +118,7 @@ class Lurker:
         """Hold the bans being tested against all objects that refer to ``ban``."""
         bans = self._bans
         with bans.cond:
-            objcores = list(ban.objcores)
+            objcores = ban.objcores
         for oc in objcores:
             if bans.stopping:
                 return

@@ -110,7 +110,7 @@ class Test:
         stobj = oc.stobj
         if stobj is None:
             return None
-        return stobj.headers.get(self.header) if name == "obj.http." else f"{stobj.headers.status % 1000:03d}"
+        return stobj.header(self.header) if name == "obj.http." else f"{stobj.status % 1000:03d}"
 
     def _time_holds(self, oc: ObjectCore, moment: float) -> bool:
         compare = _COMPARE[self.operator]

@@ -136,14 +136,15 @@ class ColdObjects:
             entries = self._entries(digest)
             if not entries:
                 return False
-            head = ObjectHead(digest)
+            head = self._hash.head_locks.new_head(digest)
             now = clock.now()
+            objcores: list[ObjectCore] = []
             for store, row in sorted(entries, key=lambda entry: entry[1][0], reverse=True):
                 oc = self._revive(head, store, Record._make(row), now, unused)
                 if oc is not None:
-                    head.objcs.append(oc)
-            objcores = list(head.objcs)
+                    objcores.append(oc)
             if objcores:
+                head.objcs = tuple(objcores)
                 self._hash.publish(head)
             del self._by_digest[digest]
             stats.main.dec("n_vampireobject", len(entries))

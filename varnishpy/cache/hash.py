@@ -42,7 +42,7 @@ from varnishpy.cache.objcore import (
     OC_WITHDRAWN,
     ObjectCore,
 )
-from varnishpy.cache.objhead import ObjectHead
+from varnishpy.cache.objhead import HeadLocks, ObjectHead
 from varnishpy.cache.waitinglist import rush, wake
 from varnishpy.log.tag_numbers import NOTICE
 from varnishpy.params import params
@@ -88,6 +88,7 @@ class Hash:
     def __init__(self, expiry: Expiry, bans: Bans) -> None:
         # single operations on it are atomic; death of a head is under its lock
         self._heads: dict[bytes, ObjectHead] = {}
+        self.head_locks = HeadLocks()
         self._private = [ObjectHead(b"", True) for _ in range(_PRIVATE_HEADS)]
         self._turn = 0
         self.expiry = expiry
@@ -281,7 +282,7 @@ class Hash:
             if head is None:
                 if self.cold is not None and self.cold.thaw(digest):
                     continue
-                fresh = ObjectHead(digest)
+                fresh = self.head_locks.new_head(digest)
                 head = heads.setdefault(digest, fresh)
                 if head is fresh:
                     wrk.stats.n_objecthead += 1
@@ -322,7 +323,7 @@ class Hash:
         :param like: a stored variant, which tells what the response will vary on
         """
         oc = ObjectCore(head, OC_BUSY)
-        head.objcs.append(oc)
+        head.objcs = (*head.objcs, oc)
         wrk.stats.n_objectcore += 1
         if like is not None and oc.boc is not None:
             oc.boc.variant = vary.predict(like, req.http)
@@ -367,8 +368,7 @@ class Hash:
         with head.lock:
             oc.refcount += 1
             oc.exp_flags |= EXP_REFD | EXP_NEW
-            head.objcs.remove(oc)
-            head.objcs.insert(0, oc)
+            head.add_first(oc)
             oc.flags &= ~OC_BUSY
             woken = rush(wrk, oc)
         self.expiry.insert(wrk, oc)
@@ -433,7 +433,7 @@ class Hash:
         woken = None
         try:
             if not head.private:
-                head.objcs.remove(oc)
+                head.take_out(oc)
                 if head.waiting and not any(other.flags & OC_BUSY for other in head.objcs):
                     # nobody fetches any more: those who wait would wait for ever
                     woken = [head.waiting.popitem(last=False)[0].req]
@@ -594,7 +594,7 @@ class Hash:
 
     def all_objects(self) -> list[ObjectCore]:
         """Every object core that is in the cache at this moment, for dumps and tests."""
-        return [oc for head in list(self._heads.values()) for oc in list(head.objcs)]
+        return [oc for head in list(self._heads.values()) for oc in head.objcs]
 
 
 _process = BackgroundCounts()

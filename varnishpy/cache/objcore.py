@@ -76,8 +76,8 @@ class ObjectCore(Core):
     """
 
     __slots__ = (
-        "ban", "boc", "exp_flags", "hits", "objhead", "timer_entry", "timer_when", "variant", "vary",
-        "waitinglist_gen",
+        "ban", "ban_next", "ban_prev", "boc", "exp_flags", "hits", "objhead", "timer_entry", "timer_when", "variant",
+        "vary", "waitinglist_gen",
     )  # fmt: skip
 
     def __init__(self, objhead: ObjectHead, flags: int) -> None:
@@ -93,10 +93,13 @@ class ObjectCore(Core):
         self.xid = 0
         self.origin = ""
         self.stobj = None
+        self.lru_next = self.lru_prev = None
         self.boc: BusyObjectControl | None = BusyObjectControl()
         self.vary: bytes | None = None  # set by the fetch before the object is unbusied
         self.variant: Entries | None = None  # the same, taken apart
-        self.ban: Ban | None = None
+        self.ban: Ban | None = None  # this and its neighbours under that: under the lock of the ban list
+        self.ban_next: ObjectCore | None = None
+        self.ban_prev: ObjectCore | None = None
         self.exp_flags = 0
         self.timer_when = 0.0
         self.timer_entry: TimerEntry | None = None

@@ -33,7 +33,7 @@ def cache_status(req: Request, oc: ObjectCore) -> str:
         return "; ".join(words)
     words.append(f"fwd={_reason(req, oc)}")
     if oc.stobj is not None and not req.was_stale:  # an answer 304 would be unknown here
-        words.append(f"fwd-status={oc.stobj.headers.status}")
+        words.append(f"fwd-status={oc.stobj.status}")
     if not oc.flags & _UNCACHEABLE:
         words.append("stored")
         words.append(f"ttl={left}")

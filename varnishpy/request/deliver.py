@@ -83,7 +83,9 @@ def setup_deliver(req: Request) -> None:
     assert stobj is not None
     prepared = stobj.prepared
     if prepared is None:
-        prepared = stobj.prepared = Prepared(stobj.headers)
+        prepared = Prepared(stobj.headers)
+        if req.is_hit:
+            stobj.stevedore.was_hit(stobj, prepared)
     req.prepared = prepared
     resp = req.resp
     resp.status = prepared.status
@@ -94,7 +96,7 @@ def setup_deliver(req: Request) -> None:
     resp.add("X-Varnish", f"{req.vxid} {oc.xid}" if req.is_hit else str(req.vxid))
     age = int(req.t_prev - oc.t_origin)
     resp.add("Age", str(age) if age > 0 else "0")
-    add_via(resp, req.env, stobj.headers.proto, prepared.has_via)
+    add_via(resp, req.env, prepared.proto, prepared.has_via)
     if params.feature.cache_status and req.topreq is req:
         append(resp, "Cache-Status", cache_status(req, oc))
     if unpacks(req, stobj):

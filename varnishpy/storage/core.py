@@ -17,11 +17,16 @@ class Core:
     ``t_origin`` is wall-clock seconds; ``ttl``, ``grace`` and ``keep`` are durations from it on.
 
     :ivar last_lru: wall-clock time of its last move in the list of its stevedore; 0.0 while it is not on it
+    :ivar lru_next: in that list, used later; ``None`` while it is not on it
+    :ivar lru_prev: used earlier
     :ivar origin: the backend that it came from, by its name in VCL
     :ivar xid: of the fetch that made it
     """
 
-    __slots__ = ("flags", "grace", "keep", "last_lru", "origin", "refcount", "stobj", "t_origin", "ttl", "xid")
+    __slots__ = (
+        *("flags", "grace", "keep", "last_lru", "lru_next", "lru_prev", "origin", "refcount", "stobj", "t_origin"),
+        *("ttl", "xid"),
+    )
 
     refcount: int
     flags: int
@@ -33,6 +38,8 @@ class Core:
     keep: float
     origin: str
     stobj: StoredObject | None
+    lru_next: Core | None
+    lru_prev: Core | None
 
     def adopt(self, stobj: StoredObject) -> None:
         """Take a new stored object; called by the stevedore. An older one must have been freed."""

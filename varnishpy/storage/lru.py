@@ -6,7 +6,6 @@ thread holds the lock: the order is approximate, as in Varnish.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -34,35 +33,64 @@ class Reclaimer(Protocol):
 class Lru:
     """See the module text."""
 
-    __slots__ = ("_lock", "_order", "moved", "reclaimer")
+    __slots__ = ("_count", "_ends", "_lock", "moved", "reclaimer")
 
     def __init__(self) -> None:
         self._lock = make_lock("lru")
-        self._order: OrderedDict[Core, None] = OrderedDict()
+        # The list is a ring through the object cores; this one closes it, and is no object's.
+        ends = Core()
+        ends.lru_next = ends.lru_prev = ends
+        self._ends = ends
+        self._count = 0
         self.reclaimer: Reclaimer | None = None
         #: is told of each object that was moved, and when
         self.moved: Callable[[Core, float], None] | None = None
 
     def __len__(self) -> int:
-        return len(self._order)
+        return self._count
+
+    @staticmethod
+    def _link(oc: Core, before: Core) -> None:
+        """Put an object that is on no list before another; the lock is held."""
+        prev = before.lru_prev
+        assert prev is not None
+        oc.lru_prev = prev
+        oc.lru_next = before
+        prev.lru_next = oc
+        before.lru_prev = oc
+
+    @staticmethod
+    def _unlink(oc: Core) -> bool:
+        """Take an object off the list; False: it was not on it. The lock is held."""
+        prev, following = oc.lru_prev, oc.lru_next
+        if prev is None or following is None:
+            return False
+        prev.lru_next = following
+        following.lru_prev = prev
+        oc.lru_prev = oc.lru_next = None
+        return True
 
     def add(self, oc: Core, now: float) -> None:
         """Put an object that is complete on the list."""
         with self._lock:
-            self._order[oc] = None
+            self._link(oc, self._ends)
+            self._count += 1
             oc.last_lru = now
 
     def add_oldest(self, oc: Core, used: float) -> None:
         """Put an object on the list that was not used since all others that are there."""
         with self._lock:
-            self._order[oc] = None
-            self._order.move_to_end(oc, last=False)
+            first = self._ends.lru_next
+            assert first is not None
+            self._link(oc, first)
+            self._count += 1
             oc.last_lru = used
 
     def remove(self, oc: Core) -> None:
         """Take an object that is being freed off the list; it need not be on it."""
         with self._lock:
-            self._order.pop(oc, None)
+            if self._unlink(oc):
+                self._count -= 1
             oc.last_lru = 0.0
 
     def touch(self, oc: Core, now: float) -> None:
@@ -74,8 +102,8 @@ class Lru:
             return
         moved = False
         try:
-            if oc in self._order:
-                self._order.move_to_end(oc)
+            if self._unlink(oc):
+                self._link(oc, self._ends)
                 oc.last_lru = now
                 moved = True
         finally:
@@ -111,8 +139,11 @@ class Lru:
 
     def _candidate(self, tried: set[Core]) -> Core | None:
         with self._lock:
-            for oc in self._order:
+            oc = self._ends.lru_next
+            while oc is not None and oc is not self._ends:
                 if oc.refcount == 1 and oc not in tried:
-                    self._order.move_to_end(oc)  # so that the next search does not find it first again
+                    self._unlink(oc)
+                    self._link(oc, self._ends)  # so that the next search does not find it first again
                     return oc
+                oc = oc.lru_next
         return None

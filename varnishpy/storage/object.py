@@ -7,16 +7,22 @@ A complete body never changes again.
 
 Pieces are kept as they arrive, unless they are tiny: a run of tiny pieces is gathered in a buffer of
 ``fetch_chunksize`` (the *tail*), so that an origin which sends ten octets at a time does not make a million pieces.
+
+Once its fetch is over an object is *at rest* (`settle`): what growing needs is gone, its head is packed (`shape.py`),
+and what is empty is shared with all others. A cache holds millions of these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.compiled import mypyc_attr
+from varnishpy.base.panic import present
 from varnishpy.http.message import Header, Message
 from varnishpy.params import params
 from varnishpy.storage.room import NoSpace, NukeBudget
+from varnishpy.storage.shape import Shape, pack
 from varnishpy.storage.source import Piece
 
 if TYPE_CHECKING:
@@ -24,6 +30,20 @@ if TYPE_CHECKING:
     from varnishpy.storage.stevedore import Stevedore
 
 _TINY: Final = 4096  # below this, gathering costs less than a piece of its own
+_NO_ATTRS: Final[dict[str, bytes]] = {}  # of all objects at rest that have none; never written to
+
+
+class Growth:
+    """What an object needs while it grows."""
+
+    __slots__ = ("budget", "fill", "staged", "tail", "tiny_before")
+
+    def __init__(self) -> None:
+        self.budget = NukeBudget()
+        self.tail: memoryview | None = None
+        self.fill = 0
+        self.staged: memoryview | None = None
+        self.tiny_before = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -37,18 +57,15 @@ class StoredObject:
     """
 
     __slots__ = (
-        "_budget",
         "_charged",
-        "_fill",
-        "_freed",
-        "_staged",
-        "_tail",
-        "_tiny_before",
+        "_growth",
+        "_message",
+        "_shape",
+        "_values",
         "attrs",
         "chunks",
         "dropped",
         "flags",
-        "headers",
         "incomplete",
         "last_modified",
         "length",
@@ -60,28 +77,74 @@ class StoredObject:
 
     def __init__(self, stevedore: Stevedore, size_hint: int = 0, fields: int = 0) -> None:
         self.stevedore = stevedore
-        self.headers = Message()
-        self.attrs: dict[str, bytes] = {}
+        self._message: Message | None = Message()  # None: the head is packed
+        self._shape: Shape | None = None
+        self._values = ""
+        self.attrs: dict[str, bytes] = {}  # not to be written to once the object is at rest
         self.flags = 0  # ObjectFlag
         self.last_modified = 0.0
         self.prepared: Prepared | None = None
         self.length = 0
         self.incomplete = False  # its fetch failed half way
         self.trailers: list[Header] | None = None  # fields behind the body, for its only reader; None: not wanted
-        self.chunks: list[Piece] = []
+        self.chunks: Sequence[Piece] = []  # a list while the object grows
         self.dropped = 0  # pieces that were delivered and given back: the first of `chunks` has this number
-        self._budget = NukeBudget()
-        self._charged = stevedore.object_cost(size_hint, fields)
-        self._freed = False
-        self._tail: memoryview | None = None
-        self._fill = 0
-        self._staged: memoryview | None = None
-        self._tiny_before = False
         self.unchecked: set[int] | None = None  # pieces that `check` has to look at before they are used
-        while not stevedore.charge(self._charged):
-            if not stevedore.make_room(self._budget):
-                self._freed = True
+        growth = Growth()
+        self._growth: Growth | None = growth
+        self._charged = 0  # 0: nothing, or given back
+        charge = stevedore.object_cost(size_hint, fields)
+        while not stevedore.charge(charge):
+            if not stevedore.make_room(growth.budget):
                 raise NoSpace(f"Failed to create object from {stevedore.name} {stevedore.ident}")
+        self._charged = charge
+
+    # -- head ------------------------------------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> Message:
+        """First line and headers. Of an object at rest it is made when it is asked for, and not to be changed."""
+        message = self._message
+        if message is not None:
+            return message
+        prepared = self.prepared
+        if prepared is not None:
+            return prepared.stored
+        return present(self._shape, "a head is packed or not").unpack(self._values)
+
+    @headers.setter
+    def headers(self, message: Message) -> None:
+        self._message = message
+
+    def header(self, lname: str) -> str | None:
+        """The first value of a header, by lower-case name; does not unpack the head."""
+        message = self._message
+        if message is not None:
+            return message.get(lname)
+        return present(self._shape, "a head is packed or not").first(self._values, lname)
+
+    @property
+    def status(self) -> int:
+        """Of the first line; does not unpack the head."""
+        message = self._message
+        return present(self._shape, "a head is packed or not").status if message is None else message.status
+
+    def settle(self) -> None:
+        """The object is complete and stays: from now on it takes as little as it can. Any number may be reading it."""
+        message = self._message
+        if message is not None:
+            packed = pack(message)
+            if packed is not None:
+                self._shape, self._values = packed
+                self._message = None  # last: who finds it gone finds the others
+        if not self.attrs:
+            self.attrs = _NO_ATTRS
+        self._seal()
+        self._growth = None
+        self._settle_body()
+
+    def _settle_body(self) -> None:
+        self.chunks = tuple(self.chunks)
 
     # -- growing ---------------------------------------------------------------------------------------------------
 
@@ -98,17 +161,18 @@ class StoredObject:
 
         :raises NoSpace: after the LRU could not make room
         """
+        growth = present(self._growth, "only what grows needs room")
         size = len(data)
         if size >= _TINY:
-            self._tiny_before = False
+            growth.tiny_before = False
             return self._keep(data)
-        tail = self._tail
-        if tail is not None and self._fill + size <= len(tail):
+        tail = growth.tail
+        if tail is not None and growth.fill + size <= len(tail):
             return None
-        if tail is not None or self._tiny_before:
-            self._staged = self._new_tail(params.fetch_chunksize)
-            return None if self._staged is not None else self._keep(data)
-        self._tiny_before = True
+        if tail is not None or growth.tiny_before:
+            growth.staged = self._new_tail(params.fetch_chunksize)
+            return None if growth.staged is not None else self._keep(data)
+        growth.tiny_before = True
         return self._keep(data)
 
     def append(self, data: bytes, room: list[Piece] | None) -> None:
@@ -116,25 +180,33 @@ class StoredObject:
         self.length += len(data)
         if room is not None:
             self._seal()
-            self.chunks.extend(room)
+            self._pieces().extend(room)
             return
-        if self._staged is not None:
+        growth = present(self._growth, "only what grows is appended to")
+        if growth.staged is not None:
             self._seal()
-            self._tail, self._staged = self._staged, None
-        tail = self._tail
+            growth.tail, growth.staged = growth.staged, None
+        tail = growth.tail
         assert tail is not None
-        fill = self._fill
-        self._fill = fill + len(data)
-        tail[fill : self._fill] = data
+        fill = growth.fill
+        growth.fill = fill + len(data)
+        tail[fill : growth.fill] = data
+
+    def _pieces(self) -> list[Piece]:
+        """The pieces of an object that is not at rest."""
+        pieces = self.chunks
+        assert isinstance(pieces, list)
+        return pieces
 
     def _seal(self) -> None:
         """The tail is full, a large piece follows, or the body is complete: it becomes a piece like any other."""
-        tail = self._tail
-        if tail is not None:
-            fill = self._fill
-            self.chunks.append(self.stevedore.trim(tail, fill) if fill < len(tail) else tail)
-            self._tail = None
-            self._fill = 0
+        growth = self._growth
+        if growth is not None and growth.tail is not None:
+            tail = growth.tail
+            fill = growth.fill
+            self._pieces().append(self.stevedore.trim(tail, fill) if fill < len(tail) else tail)
+            growth.tail = None
+            growth.fill = 0
 
     def _keep(self, data: bytes) -> list[Piece]:
         if len(data) > params.fetch_maxchunksize:
@@ -143,7 +215,7 @@ class StoredObject:
         while piece is None:
             if len(data) > params.fetch_chunksize:  # there may be room, but not in one stretch
                 return self._keep_halves(data)
-            if not self.stevedore.make_room(self._budget):
+            if not self.stevedore.make_room(present(self._growth, "only what grows needs room").budget):
                 raise NoSpace("Could not get storage")
             piece = self._store(data)
         return [piece]
@@ -173,15 +245,18 @@ class StoredObject:
         The last one of a growing body may be longer at the next look.
         """
         index -= self.dropped
-        if index < len(self.chunks):
-            return self.chunks[index] if index >= 0 else b""
-        if index == len(self.chunks) and self._tail is not None:
-            return self._tail[: self._fill]
+        chunks = self.chunks
+        if index < len(chunks):
+            return chunks[index] if index >= 0 else b""
+        growth = self._growth
+        if index == len(chunks) and growth is not None and growth.tail is not None:
+            return growth.tail[: growth.fill]
         return None
 
     def is_open(self, index: int) -> bool:
         """May the piece of that number still grow?"""
-        return self._tail is not None and index - self.dropped >= len(self.chunks)
+        growth = self._growth
+        return growth is not None and growth.tail is not None and index - self.dropped >= len(self.chunks)
 
     def check(self, index: int) -> bool:
         """Is a piece what was stored? Only asked for those in `unchecked`."""
@@ -198,27 +273,33 @@ class StoredObject:
         count = min(index - self.dropped, len(self.chunks))
         if count > 0:
             gone = self.chunks[:count]
-            del self.chunks[:count]
+            self.chunks = self.chunks[count:]
             self.dropped += count
             self.stevedore.release(gone)
 
     def slim(self) -> None:
         """Give the body back; headers and attributes stay."""
         self._seal()
-        gone, self.chunks = self.chunks, []
+        gone = self.chunks
+        growth = self._growth
+        if growth is None:
+            self.chunks = ()
+        else:
+            self.chunks = []
+            if growth.staged is not None:
+                self.stevedore.release((growth.staged,))
+                growth.staged = None
         self.dropped += len(gone)
         self.stevedore.release(gone)
-        staged, self._staged = self._staged, None
-        if staged is not None:
-            self.stevedore.release((staged,))
         self.attrs.pop("ESIDATA", None)
 
     def free(self) -> None:
         """Give everything back; the object must not be used any more."""
         self.slim()
-        if not self._freed:
-            self._freed = True
-            self.stevedore.refund(self._charged)
+        self.prepared = None
+        charged, self._charged = self._charged, 0
+        if charged:
+            self.stevedore.refund(charged)
 
 
 class ObjectFlag:

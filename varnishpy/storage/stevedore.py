@@ -17,6 +17,7 @@ from varnishpy import stats
 from varnishpy.storage.core import Core
 from varnishpy.storage.lru import Lru
 from varnishpy.storage.object import StoredObject
+from varnishpy.storage.prepared import Prepared, PreparedHeads
 from varnishpy.storage.room import OBJECT_OVERHEAD, NukeBudget
 from varnishpy.storage.source import Piece
 
@@ -33,6 +34,7 @@ class Stevedore:
         self.name = kind
         self.vcl_name = f"storage.{ident}"
         self.lru = Lru()
+        self._prepared = PreparedHeads()
         #: of so many octets of a body, how many this storage takes at once (all: ``None``); may raise `NoSpace`
         self.portion: Callable[[StoredObject, int], int] | None = None
         #: may a body go on growing? False: not now, the callback is called when it may; ``None``: always
@@ -116,7 +118,14 @@ class Stevedore:
 
         :param lasting: it may be delivered again
         """
+        stobj = oc.stobj
+        if lasting and stobj is not None:
+            stobj.settle()
         self.lru.add(oc, now)
+
+    def was_hit(self, stobj: StoredObject, prepared: Prepared) -> None:
+        """An object was delivered from the cache, and may soon be again."""
+        self._prepared.keep(stobj, prepared, len(self.lru))
 
     def forget(self, stobj: StoredObject) -> None:
         """No lookup finds the object any more: it must not come back, if objects of this storage ever do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,7 @@ _MARGIN: Final = 60.0  # seconds that octets outlive the index that leads to the
 _AT_A_TIME: Final = 4  # chunks sent at once
 
 
-def chunks_of(pieces: list[Piece]) -> Iterator[list[bytes | memoryview]]:
+def chunks_of(pieces: Sequence[Piece]) -> Iterator[list[bytes | memoryview]]:
     """The pieces of a body in runs of `CHUNK` octets; nothing is copied."""
     run: list[bytes | memoryview] = []
     room = CHUNK
@@ -115,7 +115,7 @@ def _as_good(other: Variant, variant: Variant) -> bool:
     return other.vary == variant.vary and other.position >= variant.position and other.t_origin >= variant.t_origin
 
 
-def _write_body(store: Store, digest: bytes, ident: bytes, pieces: list[Piece], life: float) -> int:
+def _write_body(store: Store, digest: bytes, ident: bytes, pieces: Sequence[Piece], life: float) -> int:
     """How many chunks that were."""
     batch: list[bytes] = []
     number = 1

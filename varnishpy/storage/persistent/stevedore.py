@@ -442,8 +442,9 @@ class PersistentStevedore(Stevedore):
             window = data.window(run)
             if window is None:
                 return None
-            stobj.chunks.append(window[: run.length])
+            stobj.show(window[: run.length])
         stobj.unchecked = unchecked or None
+        stobj.settle()
         return stobj
 
     def damaged_record(self, record: Record) -> None:

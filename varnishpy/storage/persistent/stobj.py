@@ -72,6 +72,10 @@ class PersistentObject(StoredObject):
         stobj.head_run, *stobj.runs = runs
         return stobj
 
+    def show(self, view: Piece) -> None:
+        """The next piece of the body of an object that was there before this process."""
+        self._pieces().append(view)
+
     # -- growing -------------------------------------------------------------------------------------------------------
 
     def _store(self, data: bytes) -> Piece | None:
@@ -137,9 +141,12 @@ class PersistentObject(StoredObject):
 
     def written(self, index: int, piece: Piece, view: Piece) -> None:
         """A piece can be had from the data file from now on."""
-        chunks = self.chunks
+        chunks = self._pieces()
         if index < len(chunks) and chunks[index] is piece:
             chunks[index] = view
+
+    def _settle_body(self) -> None:
+        """The writer goes on changing pieces for views."""
 
     # -- reading what was there before ---------------------------------------------------------------------------------
 
@@ -158,6 +165,7 @@ class PersistentObject(StoredObject):
 
     def slim(self) -> None:
         super().slim()
+        self.chunks = []
         runs, self.runs = self.runs, []
         self._run = None
         for run in runs:
