@@ -6,8 +6,10 @@ import contextlib
 from pathlib import Path
 
 import psutil
+import pytest
 
-from tests.e2e.harness import Cache, Exchange, Origin
+from tests.e2e.h2client import H2Client
+from tests.e2e.harness import Cache, Exchange, Origin, running
 from tests.waiting import wait_for
 from varnishpy.shm.counters import CounterReader
 from varnishpy.shm.reader import SetReader
@@ -44,3 +46,38 @@ def test_descriptors_run_out(cache: Cache, origin: Origin) -> None:
                 answer += piece
     assert cache.get("/").body == b"here"
     assert cache.counter("MAIN.sess_dropped") == 0
+
+
+def slow_uploads(cache: Cache, stack: contextlib.ExitStack, protocol: str, count: int) -> None:
+    """Uploads of which an octet comes, and then nothing."""
+    if protocol == "HTTP/1":
+        for _ in range(count):
+            sock = stack.enter_context(cache.connect())
+            sock.sendall(b"POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nx")
+        return
+    client = stack.enter_context(H2Client(cache.port))
+    for _ in range(count):
+        number = client.h2.get_next_available_stream_id()
+        fields = [(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/up")]
+        client.h2.send_headers(number, fields)
+        client.h2.send_data(number, b"x")
+    client.flush()
+
+
+@pytest.mark.parametrize("protocol", ["HTTP/1", "HTTP/2"])
+def test_slow_uploads_do_not_take_all_threads(short_tmp: Path, origin: Origin, protocol: str) -> None:
+    origin.pages["/"] = lambda exchange: exchange.answer(b"here", cache_control="no-store")
+    threads = 20
+    settings = ["timeout_idle=300", "timeout_reqbody=0", "feature=+http2", "thread_pools=1"]
+    settings += [f"thread_pool_min={threads}", f"thread_pool_max={threads}"]
+    arguments = [word for text in settings for word in ("-p", text)]
+    with (
+        running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", *arguments) as cache,
+        contextlib.ExitStack() as stack,
+    ):
+        slow_uploads(cache, stack, protocol, threads)
+        assert cache.get("/").body == b"here"
+        assert cache.get("/", "POST", b"y" * 100000).body == b"here", "one that comes at once"
+        wait_for(lambda: counter(cache, "MAIN.req_body_slow"), "an upload that was given up")
+        left = threads - counter(cache, "MAIN.req_body_slow")
+        assert left >= threads // 4, "while threads are free again nobody is hurried"

@@ -13,6 +13,7 @@ from varnishpy.http.wire_chunked import ChunkedDecoder
 from varnishpy.http.wire_fields import WireError
 from varnishpy.http1.connection import Connection, Fill
 from varnishpy.params import params
+from varnishpy.request.patience import Patience, too_slow
 from varnishpy.request.transport import BodyError
 from varnishpy.request.vfp import FETCH_NAMES
 
@@ -32,11 +33,12 @@ class _Body:
     :ivar failed: why it could not be read, or ``None``
     """
 
-    __slots__ = ("_conn", "_req", "failed", "filter_name", "finished", "kind", "length", "received")
+    __slots__ = ("_conn", "_patience", "_req", "failed", "filter_name", "finished", "kind", "length", "received")
 
     def __init__(self, conn: Connection, req: Request, kind: str, length: int) -> None:
         self._conn = conn
         self._req = req
+        self._patience = Patience()
         self.kind = kind
         self.filter_name = FETCH_NAMES[kind]
         self.length = length
@@ -76,16 +78,29 @@ class _Body:
         sess = conn.sess
         if sess.closed is not None:
             self._fail(short)
-        idle = sess.timeout_idle
-        deadline = clock.mono() + (params.timeout_idle if idle is None else idle)
         result = conn.fill(want)
-        while result is Fill.AGAIN:
-            left = deadline - clock.mono()
-            if left <= 0 or not conn.wait_readable(left):
-                self._fail("timeout reading request body")
-            result = conn.fill(want)
+        if result is Fill.AGAIN:
+            result = self._await(want)
         if result is Fill.EOF:
             self._fail(short)
+
+    def _await(self, want: int) -> Fill:
+        """Wait for octets; they, or the end, have come."""
+        conn, patience = self._conn, self._patience
+        idle = conn.sess.timeout_idle
+        deadline = clock.mono() + (params.timeout_idle if idle is None else idle)
+        while True:
+            now = clock.mono()
+            if now >= deadline:
+                self._fail("timeout reading request body")
+            left = patience.left(self.received)
+            if left <= 0:
+                self._fail(too_slow())
+            conn.wait_readable(min(left, deadline - now))
+            patience.spend(now)
+            result = conn.fill(want)
+            if result is not Fill.AGAIN:
+                return result
 
 
 class LengthBody(_Body):

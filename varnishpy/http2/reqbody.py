@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from varnishpy.base.clock import mono
 from varnishpy.h2.tables import SE, H2Error
 from varnishpy.http.message import Header
+from varnishpy.request.patience import Patience, too_slow
 from varnishpy.request.transport import BodyError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class StreamBody:
     """
 
     filter_name = "H2_BODY"
-    __slots__ = ("_blocking", "_stream", "_timeout", "length")
+    __slots__ = ("_blocking", "_patience", "_received", "_stream", "_timeout", "length")
 
     def __init__(
         self,
@@ -38,6 +39,8 @@ class StreamBody:
         self._stream = stream
         self._timeout = timeout
         self._blocking = blocking
+        self._patience = Patience()
+        self._received = 0
         self.length = stream.rx_length
 
     def read(self, limit: int) -> bytes:
@@ -56,6 +59,7 @@ class StreamBody:
         buffer = stream.rx_buffer
         assert buffer is not None  # something is available
         data = buffer.get(count)
+        self._received += count
         with h2.mutex:
             buffer.tail += count
             ask = not stream.rx_asked and not stream.rx_ended
@@ -90,10 +94,14 @@ class StreamBody:
             stream.reader = condition
             try:
                 while (count := self._available()) < 0:
-                    left = deadline - mono()
-                    if left <= 0:
+                    now = mono()
+                    if now >= deadline:
                         raise BodyError("H2: Request body timed out")
-                    condition.wait(left)
+                    patience = self._patience.left(self._received)
+                    if patience <= 0:
+                        raise BodyError(f"H2: {too_slow()}")
+                    condition.wait(min(patience, deadline - now))
+                    self._patience.spend(now)
             finally:
                 stream.reader = None
         return count

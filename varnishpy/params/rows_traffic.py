@@ -93,6 +93,25 @@ CLIENT: list[Spec] = [
         high="1h",
     ),
     row(
+        "timeout_reqbody",
+        "timeout",
+        "20s",
+        "How long a request body may keep a thread waiting, all waits together, while more than half of "
+        "thread_pool_max are busy. The fewer are free the less of it remains, but a second. With every reqbody_rate "
+        "octets a second is added. The request fails then, and its connection or stream is closed "
+        "(MAIN.req_body_slow).",
+        low="0",
+        flags=EXP,
+    ),
+    row(
+        "reqbody_rate",
+        "bytes",
+        "500b",
+        "Octets of a request body that allow for a second more than timeout_reqbody; 0: none do.",
+        low="0b",
+        flags=EXP,
+    ),
+    row(
         "timeout_linger",
         "duration",
         "0.050",

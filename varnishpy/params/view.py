@@ -219,19 +219,20 @@ class Params:
         "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval", "max_esi_depth",
         "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
         "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
-        "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "rush_exponent", "send_timeout",
-        "shortlived", "sigsegv_handler", "ssl_buffer", "sslbuf_pool", "startup_timeout", "stats_listen", "stats_socket",
-        "stats_token_file", "syslog_cli_traffic", "targeted_fields", "tcp_fastopen", "tcp_keepalive_intvl",
-        "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay", "thread_pool_destroy_delay",
-        "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min", "thread_pool_reserve", "thread_pool_stack",
-        "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog", "thread_pools", "thread_queue_limit",
-        "thread_stats_rate", "tier_bans", "tier_breaker_errors", "tier_breaker_pause", "tier_gap_purge", "tier_lease",
-        "tier_log_length", "tier_max_lag", "tier_max_life", "tier_max_object", "tier_purge_wait", "tier_queue",
-        "tier_timeout", "tier_variants", "tier_wait", "timeout_idle", "timeout_linger", "tls_cleanup_batch",
-        "tls_err_dup_servername", "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl",
-        "vary_notice", "vcc_feature", "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask",
-        "vsl_reclen", "vsl_space", "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session",
-        "workspace_thread", "zstd_level",
+        "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "reqbody_rate", "rush_exponent",
+        "send_timeout", "shortlived", "sigsegv_handler", "ssl_buffer", "sslbuf_pool", "startup_timeout", "stats_listen",
+        "stats_socket", "stats_token_file", "syslog_cli_traffic", "targeted_fields", "tcp_fastopen",
+        "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
+        "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min",
+        "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog",
+        "thread_pools", "thread_queue_limit", "thread_stats_rate", "tier_bans", "tier_breaker_errors",
+        "tier_breaker_pause", "tier_gap_purge", "tier_lease", "tier_log_length", "tier_max_lag", "tier_max_life",
+        "tier_max_object", "tier_purge_wait", "tier_queue", "tier_timeout", "tier_variants", "tier_wait",
+        "timeout_idle", "timeout_linger", "timeout_reqbody", "tls_cleanup_batch", "tls_err_dup_servername",
+        "tls_handshake_timeout", "tls_ja3", "transit_buffer", "uncacheable_ttl", "vary_notice", "vcc_feature",
+        "vcl_cooldown", "vcl_path", "vmod_path", "vsl_buffer", "vsl_layout", "vsl_mask", "vsl_reclen", "vsl_space",
+        "vsm_free_cooldown", "workspace_backend", "workspace_client", "workspace_session", "workspace_thread",
+        "zstd_level",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -321,6 +322,7 @@ class Params:
         self.pool_sess: PoolParam = PoolParam(min_pool=10, max_pool=100, max_age=10.0)
         self.pool_vbo: PoolParam = PoolParam(min_pool=10, max_pool=100, max_age=10.0)
         self.prefer_ipv6: bool = False
+        self.reqbody_rate: int = 500
         self.rush_exponent: int = 3
         self.send_timeout: float = 600.0
         self.shortlived: float = 10.0
@@ -366,6 +368,7 @@ class Params:
         self.tier_wait: float = 0.0
         self.timeout_idle: float = 5.0
         self.timeout_linger: float = 0.05
+        self.timeout_reqbody: float = 20.0
         self.tls_cleanup_batch: int = 100
         self.tls_err_dup_servername: bool = False
         self.tls_handshake_timeout: float = 8.0

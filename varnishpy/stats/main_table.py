@@ -117,6 +117,11 @@ _THREADS: tuple[Column, ...] = (
     counter("req_dropped", "Requests dropped", "HTTP/2 streams refused because the queue was full."),
     task_counter("req_reset", "Requests reset", "Requests abandoned because their client had gone."),
     task_counter(
+        "req_body_slow",
+        "Request bodies that came too slowly",
+        "Bodies given up because threads were scarce and they kept one waiting: see timeout_reqbody, reqbody_rate.",
+    ),
+    task_counter(
         "req_contained",
         "Requests failed by a defect",
         "Requests ended by an internal error that harmed nothing else; their log has the traceback.",

@@ -15,17 +15,17 @@ class TaskCounters:
         "backend_unhealthy", "backend_busy", "backend_fail", "backend_reuse", "backend_recycle", "backend_retry",
         "backend_wait", "backend_wait_fail", "fetch_head", "fetch_length", "fetch_chunked", "fetch_eof", "fetch_bad",
         "fetch_none", "fetch_1xx", "fetch_204", "fetch_304", "fetch_failed", "fetch_stale", "bgfetch_no_thread",
-        "threads", "busy_sleep", "busy_wakeup", "req_reset", "req_contained", "n_object", "n_objectcore",
-        "n_objecthead", "n_expired", "s_sess", "pipe_limited", "s_pipe", "s_pass", "s_fetch", "s_bgfetch", "s_synth",
-        "s_req_hdrbytes", "s_req_bodybytes", "s_resp_hdrbytes", "s_resp_bodybytes", "s_pipe_hdrbytes", "s_pipe_in",
-        "s_pipe_out", "transit_stored", "transit_buffered", "sess_closed", "sess_readahead", "sess_herd",
-        "client_resp_500", "ws_backend_overflow", "ws_client_overflow", "ws_thread_overflow", "backend_req", "vcl_fail",
-        "bans_lurker_tested", "bans_lurker_tests_tested", "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff",
-        "n_purges", "n_obj_purged", "n_search_rule", "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_pack",
-        "n_unpack", "n_test_gunzip", "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live",
-        "h2_streams_refused", "h2_parks", "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends",
-        "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large",
-        "h2_window_stuck", "h2_control_full",
+        "threads", "busy_sleep", "busy_wakeup", "req_reset", "req_body_slow", "req_contained", "n_object",
+        "n_objectcore", "n_objecthead", "n_expired", "s_sess", "pipe_limited", "s_pipe", "s_pass", "s_fetch",
+        "s_bgfetch", "s_synth", "s_req_hdrbytes", "s_req_bodybytes", "s_resp_hdrbytes", "s_resp_bodybytes",
+        "s_pipe_hdrbytes", "s_pipe_in", "s_pipe_out", "transit_stored", "transit_buffered", "sess_closed",
+        "sess_readahead", "sess_herd", "client_resp_500", "ws_backend_overflow", "ws_client_overflow",
+        "ws_thread_overflow", "backend_req", "vcl_fail", "bans_lurker_tested", "bans_lurker_tests_tested",
+        "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff", "n_purges", "n_obj_purged", "n_search_rule",
+        "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_pack", "n_unpack", "n_test_gunzip",
+        "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks",
+        "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx",
+        "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -66,6 +66,7 @@ class TaskCounters:
         self.busy_sleep = 0
         self.busy_wakeup = 0
         self.req_reset = 0
+        self.req_body_slow = 0
         self.req_contained = 0
         self.n_object = 0
         self.n_objectcore = 0
@@ -281,6 +282,10 @@ class TaskCounters:
         if self.req_reset:
             into["req_reset"] += self.req_reset
             self.req_reset = 0
+            moved = True
+        if self.req_body_slow:
+            into["req_body_slow"] += self.req_body_slow
+            self.req_body_slow = 0
             moved = True
         if self.req_contained:
             into["req_contained"] += self.req_contained

@@ -475,6 +475,10 @@ class Pool:
         stats.main.inc("threads_created")
         return True
 
+    def free_share(self) -> float:
+        """Which part of the threads that there may be is free, from 0 to 1; a glance without a lock."""
+        return 1.0 - min(1.0, (len(self.workers) - len(self.idle)) / max(1, self._most))
+
     # -- for statistics --------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
