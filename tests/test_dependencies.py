@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = {"coverage": "coverage", "mypy": "mypy", "ruff": "ruff", "pytest-xdist": "-n $(JOBS)"}  # in the Makefile
+PROGRAMS = {
+    "coverage": "coverage",
+    "mypy": "mypy",
+    "ruff": "ruff",
+    "pytest-xdist": "-n $(JOBS)",
+    "setuptools": "setup.py",
+}  # in the Makefile
 
 
 def imported(files: Iterable[Path]) -> set[str]:
