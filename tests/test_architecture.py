@@ -130,7 +130,7 @@ def test_tests_are_one_package(path: Path) -> None:
 MOST_ANY = {
     "kit": 4,
     "shm": 2,
-    "vtc": 5,
+    "vtc": 2,
 }
 
 #: how often the package asks the type checker to believe what it does not see; as with MOST_ANY

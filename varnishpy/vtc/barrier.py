@@ -10,24 +10,22 @@ from . import net, numbers
 from .context import Test
 from .errors import ScriptError, TestAborted
 from .log import Voice
+from .party import PATIENCE, ThreadedParty
 from .table import Call, Command, Item, Opt
 from .text import Text
-from .threads import PartyThread
 
 POLL = 0.1
 
 
-class Barrier:
+class Barrier(ThreadedParty):
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
+        super().__init__(test, name)
         self.kind = ""
         self.expected = 0
         self.waiters = 0
         self.cyclic = False
         self._cycle = 0
         self._cond = test.changed
-        self._thread: PartyThread | None = None
         self._sock: socket.socket | None = None
 
     def set_up(self, kind: str, count: Text, voice: Voice) -> None:
@@ -82,8 +80,7 @@ class Barrier:
     # Over a socket
 
     def _listen(self) -> None:
-        test = self.test
-        voice = test.voice(self.name)
+        test, voice = self.test, self.voice
         try:
             self._sock = net.listen(test.settings.listen_address, self.expected)
         except net.NetError as error:
@@ -93,10 +90,10 @@ class Barrier:
         test.define(voice, f"{self.name}_addr", where.address)
         test.define(voice, f"{self.name}_port", where.port)
         test.define(voice, f"{self.name}_sock", where.together)
-        self._thread = PartyThread(test, voice, lambda: self._serve(voice), self.name).start()
+        self.run(self._serve)
 
-    def _serve(self, voice: Voice) -> None:
-        sock = self._sock
+    def _serve(self) -> None:
+        sock, voice = self._sock, self.voice
         assert sock is not None
         held: list[socket.socket] = []
         try:
@@ -144,8 +141,8 @@ class Barrier:
             voice.fatal(f"Barrier({self.name}) unexpected data ({len(data)}B)")
 
     def reset(self) -> None:
-        if self._thread is not None:
-            self._thread.join_anyway(2.0)
+        if self.thread is not None:
+            self.thread.join_anyway(PATIENCE)
 
 
 def _close(sockets: list[socket.socket]) -> None:
@@ -156,14 +153,12 @@ def _close(sockets: list[socket.socket]) -> None:
 
 def _barrier(_target: object, call: Call) -> None:
     test = call.test
-    barriers = test.registry("barrier")
-    name = call.plain[0]
-    barrier = barriers.get(name)
+    name = str(call.plain[0])
+    barrier = test.find(Barrier, name)
     if barrier is None:
         if threading.current_thread() is not test.main_thread:
             call.voice.fatal(f"Barrier {name} can only be created on the top thread")
-        barrier = barriers[str(name)] = Barrier(test, str(name))
-    assert isinstance(barrier, Barrier)
+        barrier = test.add(Barrier(test, name))
     for item in call.items[1:]:
         match item.option:
             case "cond" | "sock":

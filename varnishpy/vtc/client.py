@@ -70,7 +70,7 @@ def _disconnect(voice: Voice, sock: Connection) -> None:
 
 
 def _client(test: Test, call: Call) -> None:
-    client = test.party("client", str(call.plain[0]), Client)
+    client = test.party(Client, str(call.plain[0]))
     for item in call.items[1:]:
         if client.wait_if_asked(item.option):
             continue

@@ -9,9 +9,9 @@ import select
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .dialect import CURRENT, Dialect
 from .errors import MacroError, Place, Position, ScriptError, TestAborted, TestFailed
@@ -22,7 +22,11 @@ from .table import Table
 from .text import Text
 from .warm import Nursery
 
-P = TypeVar("P")
+if TYPE_CHECKING:
+    from .party import Party
+    from .tls import KeptSession
+
+P = TypeVar("P", bound="Party")
 
 
 @dataclass(slots=True)
@@ -96,7 +100,8 @@ class Test:
         self.first_error: Exception | None = None
         self.settled = False  # the thread that failed first has unwound: all about it is known
         self.changed = threading.Condition()
-        self.parties: dict[str, dict[str, Any]] = {}
+        self._parties: dict[tuple[type[Party], str], Party] = {}
+        self.tls_sessions: dict[str, KeptSession] = {}  # that a script keeps for later, by the names it gives them
         self.main_thread = threading.current_thread()
         self.places: dict[threading.Thread, Place] = {}  # where each thread is in the script
         self.waits: dict[threading.Thread, str] = {}  # and what it is waiting for, if it is
@@ -155,16 +160,32 @@ class Test:
 
     # Parties
 
-    def registry(self, kind: str) -> dict[str, Any]:
-        return self.parties.setdefault(kind, {})
+    def parties(self, kind: type[P]) -> list[P]:
+        """All of a kind, in the order in which they came."""
+        return [party for party in list(self._parties.values()) if isinstance(party, kind)]
 
-    def party(self, kind: str, name: str, make: Callable[[Test, str], P]) -> P:
-        """The party of that name, made when it is first mentioned."""
-        all_of_them = self.registry(kind)
-        found: P | None = all_of_them.get(name)
-        if found is None:
-            found = all_of_them[name] = make(self, name)
-        return found
+    def find(self, kind: type[P], name: str) -> P | None:
+        """The party of a kind and name."""
+        found = self._parties.get((kind, name))
+        return found if isinstance(found, kind) else None
+
+    def add(self, party: P, name: str = "") -> P:
+        """Take a party in, under its own name or another."""
+        self._parties[type(party), name or party.name] = party
+        return party
+
+    def party(self, kind: type[P], name: str) -> P:
+        """The party of that kind and name, made when it is first mentioned."""
+        return self.find(kind, name) or self.add(kind(self, name))
+
+    def reset(self, order: Sequence[type[Party]]) -> None:
+        """The test is over: end all parties, those of the first kinds first."""
+        for kind in order:
+            for party in self.parties(kind):
+                try:
+                    party.reset()
+                except Exception as error:
+                    self.record(error, self.top)
 
     def voice(self, name: str) -> Voice:
         return Voice(self.log, name)

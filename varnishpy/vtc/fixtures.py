@@ -138,12 +138,7 @@ class Stage:
     def close(self) -> None:
         """End everything; a failure found only now is raised, after all is down."""
         self.test.set_ended()
-        for kind in RESET_ORDER:
-            for party in list(self.test.registry(kind).values()):
-                try:
-                    party.reset()
-                except Exception as error:
-                    self.test.record(error, self.test.top)
+        self.test.reset(RESET_ORDER)
         self._bad_backend.close()
         self.check()
 
@@ -231,8 +226,7 @@ class Origin:
     def __init__(self, stage: Stage, name: str, script: str, repeat: int, keepalive: bool, listen: str) -> None:
         self._stage = stage
         self.name = name
-        self._server = Server(stage.test, name)
-        stage.test.registry("server")[name] = self._server
+        self._server = stage.test.add(Server(stage.test, name))
         self._server.session.repeat = repeat
         self._server.session.keepalive = keepalive
         if listen:
@@ -283,8 +277,7 @@ class Cache:
         self.name = name
         if program:
             stage.test.macros.define("varnishd", program)
-        self._daemon = Daemon(stage.test, name, "varnish")
-        stage.test.registry("varnish")[name] = self._daemon
+        self._daemon = stage.test.add(Daemon(stage.test, name, "varnish"))
         self._daemon.args.extend(f"-p '{key}={value}'" for key, value in parameters.items())
         if arguments:
             self._daemon.args.append(arguments)

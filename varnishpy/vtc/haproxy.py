@@ -317,8 +317,7 @@ class HAProxy(Party):
 
 def _backend_sections(test: Test) -> str:
     backends = frontends = ""
-    for server in test.registry("server").values():
-        assert isinstance(server, Server)
+    for server in test.parties(Server):
         number = server.name[1:]
         where = server.bound
         backends += f"\n    backend be{number}\n\tserver srv{number} {where.address}:{where.port}\n"
@@ -327,7 +326,7 @@ def _backend_sections(test: Test) -> str:
 
 
 def _haproxy(test: Test, call: Call) -> None:
-    haproxy = test.party("haproxy", str(call.plain[0]), HAProxy)
+    haproxy = test.party(HAProxy, str(call.plain[0]))
     for item in call.items[1:]:
         args = item.args
         match item.option:

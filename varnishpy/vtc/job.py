@@ -79,12 +79,7 @@ def run(settings: Settings, source: Source, buffer: LogBuffer, tmpdir: str, seed
     failed_before = test.failed
     test.set_ended()
     top.say(1, f"RESETTING after {source.name}")
-    for kind in RESET_ORDER:
-        for party in list(test.registry(kind).values()):
-            try:
-                party.reset()
-            except Exception as error:
-                test.record(error, top)
+    test.reset(RESET_ORDER)
     test.waker.close()
     if test.failed and not failed_before:
         top.say(1, "failure during reset")

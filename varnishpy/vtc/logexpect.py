@@ -363,16 +363,14 @@ LOGEXPECT_SPEC = table(
 
 
 def _logexpect(test: Test, call: Call) -> None:
-    all_of_them = test.registry("logexpect")
     name = str(call.plain[0])
-    target = all_of_them.get(name)
+    target = test.find(LogExpect, name)
     items = call.items[1:]
     if target is None:
         if not items or items[0].option != "-v":
             raise ScriptError("new logexp lacks -v (it must come first)", call.words[0].locate())
-        target = all_of_them[name] = LogExpect(test, name, str(items[0].args[0]))
+        target = test.add(LogExpect(test, name, str(items[0].args[0])))
         items = items[1:]
-    assert isinstance(target, LogExpect)
     for item in items:
         if target.wait_if_asked(item.option):
             continue

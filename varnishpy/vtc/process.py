@@ -102,7 +102,7 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Process, list[Text]], None]]] = {
 
 
 def _process(test: Test, call: Call) -> None:
-    process = test.party("process", str(call.plain[0]), Process)
+    process = test.party(Process, str(call.plain[0]))
     with process.lock:
         before = process.out_bytes
     for item in call.items[1:]:

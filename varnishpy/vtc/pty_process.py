@@ -18,10 +18,9 @@ from . import compare, numbers
 from .children import check_exit
 from .context import Test
 from .errors import TestAborted
-from .log import Voice
+from .party import ThreadedParty
 from .terminal import Terminal
 from .text import Text
-from .threads import PartyThread
 
 LINES, COLUMNS = 24, 80
 _SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL, "HUP": signal.SIGHUP}
@@ -29,13 +28,11 @@ _OUTRANKING = frozenset({"TERMCAP", "LINES", "COLUMNS"})
 KEYS = {"NPAGE": b"\x1b[6~", "PPAGE": b"\x1b[5~", "HOME": b"\x1bOH", "END": b"\x1bOF"}
 
 
-class Process:
+class Process(ThreadedParty):
     """One program; the lock guards the screen and the byte counts, which a reader thread updates."""
 
     def __init__(self, test: Test, name: str) -> None:
-        self.test = test
-        self.name = name
-        self.voice: Voice = test.voice(name)
+        super().__init__(test, name)
         self.spec = Text("")
         self.directory = Path(test.tmpdir, name)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -52,7 +49,6 @@ class Process:
         self.ansi_response = False
         self.lock = threading.Lock()
         self.terminal = Terminal(LINES, COLUMNS, self._respond)
-        self.thread: PartyThread | None = None
         self._master = -1
         self._partial = b""
 
@@ -92,7 +88,7 @@ class Process:
         self.voice.say(3, f"PID: {pid}")
         for what, value in (("pid", pid), ("dir", self.directory), ("out", self.out), ("err", self.err)):
             self.test.define(self.voice, f"{self.name}_{what}", str(value))
-        self.thread = PartyThread(self.test, self.voice, lambda: self._read(master, read_err), self.name).start()
+        self.run(lambda: self._read(master, read_err))
 
     def _read(self, master: int, stderr: int) -> None:
         open_ends = {master, stderr}
@@ -149,9 +145,7 @@ class Process:
             os.write(self._master, data)
 
     def wait(self) -> None:
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
+        self.join()
         self.voice.say(4, f"stdout {self.out_bytes} bytes, stderr {self.err_bytes} bytes")
 
     def kill(self, name: str) -> None:

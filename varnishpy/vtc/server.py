@@ -105,7 +105,6 @@ class Server(ListeningParty):
         self.voice.say(2, f"Dispatch started on {self.listen_on}")
         spec, listener = self.spec, self.sock
         assert listener is not None
-        servers = self.test.registry("server")
         while True:
             sock = net.accept(self.test, listener, self.waker)
             self.dispatches += 1
@@ -114,7 +113,8 @@ class Server(ListeningParty):
             worker.dispatched = True
             worker.listen_on = self.listen_on
             # a script may wait for it by its name, unless it has a server of that name
-            servers[worker.name if worker.name not in servers else f"dispatched {worker.name}"] = worker
+            taken = self.test.find(Server, worker.name) is not None
+            self.test.add(worker, f"dispatched {worker.name}" if taken else worker.name)
             worker.serve(spec, sock)
 
     def serve(self, spec: Text, sock: socket.socket) -> None:
@@ -149,11 +149,11 @@ def _connected(sock: socket.socket) -> bool:
 
 def all_backends(test: Test) -> str:
     """VCL declaring every server that has been started."""
-    return "".join(server.backend() for server in list(test.registry("server").values()) if not server.dispatched)
+    return "".join(server.backend() for server in test.parties(Server) if not server.dispatched)
 
 
 def _server(test: Test, call: Call) -> None:
-    server = test.party("server", str(call.plain[0]), Server)
+    server = test.party(Server, str(call.plain[0]))
     for item in call.items[1:]:
         if server.wait_if_asked(item.option):
             continue

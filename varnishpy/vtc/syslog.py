@@ -101,7 +101,7 @@ SYSLOG_SPEC = table(
 
 
 def _syslog(test: Test, call: Call) -> None:
-    syslog = test.party("syslog", str(call.plain[0]), Syslog)
+    syslog = test.party(Syslog, str(call.plain[0]))
     for item in call.items[1:]:
         if syslog.wait_if_asked(item.option):
             continue

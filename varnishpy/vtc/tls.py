@@ -255,7 +255,7 @@ def handshake(http: Http, call: Call) -> None:
     if state.server and not state.has_certificate:
         state.context.load_cert_chain(BUILTIN)
         state.has_certificate = True
-    kept = call.test.registry("tls session").get(state.session_in) if state.session_in else None
+    kept = call.test.tls_sessions.get(state.session_in) if state.session_in else None
     if state.session_in and kept is None:
         call.voice.fatal(f"sess_in: no session was kept as '{state.session_in}'")
     context = kept.context if kept is not None else state.context
@@ -277,7 +277,7 @@ def handshake(http: Http, call: Call) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class KeptSession:
     """A session ``sess_out`` has kept.  It is good with the context it was made with."""
 
     session: ssl.SSLSession
@@ -291,7 +291,7 @@ def leave(http: Http) -> None:
         return
     session = state.conn.ssl.session if state.session_out and not state.conn.failed else None
     if session is not None:
-        http.test.registry("tls session")[state.session_out] = _Kept(session, state.context)
+        http.test.tls_sessions[state.session_out] = KeptSession(session, state.context)
         shown = base64.b64encode(session.id).decode()
         label = "SSL SESSION PARAMETERS"
         Path(state.session_out).write_text(f"-----BEGIN {label}-----\n{shown}\n-----END {label}-----\n")

@@ -257,7 +257,7 @@ TUNNEL_SPEC = table(
 
 
 def _tunnel(test: Test, call: Call) -> None:
-    tunnel = test.party("tunnel", str(call.plain[0]), Tunnel)
+    tunnel = test.party(Tunnel, str(call.plain[0]))
     for item in call.items[1:]:
         if item.option == "-wait":
             if tunnel.state is State.STOPPED:

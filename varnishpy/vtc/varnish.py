@@ -208,7 +208,8 @@ _ACTIONS: dict[str, tuple[Opt, Callable[[Daemon, list[Text]], object]]] = {
 
 
 def _varnish(test: Test, call: Call) -> None:
-    daemon = test.party("varnish", str(call.plain[0]), lambda test, name: Daemon(test, name, call.command.name))
+    name = str(call.plain[0])
+    daemon = test.find(Daemon, name) or test.add(Daemon(test, name, call.command.name))
     daemon.syntax = 4.1
     for item in call.items[1:]:
         _ACTIONS[item.option][1](daemon, item.args)

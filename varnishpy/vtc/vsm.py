@@ -94,7 +94,7 @@ class Vsm(Party):
 
 
 def _vsm(test: Test, call: Call) -> None:
-    vsm = test.party("vsm", str(call.plain[0]), Vsm)
+    vsm = test.party(Vsm, str(call.plain[0]))
     for item in call.items[1:]:
         match item.option:
             case "-attach":
