@@ -17,21 +17,21 @@ from varnishpy.kit.exchange import CLIENT_IP
 from varnishpy.kit.explain import ExplainError, Outcome, Theatre, parse_answer
 from varnishpy.kit.program import ProgramError
 from varnishpy.kit.recorder import Run, Step
-from varnishpy.tools.usage import Option, ToolError, parse_words, usage
+from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse_words, usage
 
 PROGRAM: Final = "varnishpy explain"
 OPTIONS: Final = [
     Option("", "[--builtin]", "Show the builtin VCL's lines, too", "builtin"),
     Option(":", "[--client-ip <ip>]", f"Who asks (default: {CLIENT_IP})", "client-ip"),
     Option("H:", "[-H <'name: value'>]", "A header sent; may be given many times", "header"),
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("", "[--https]", "The client speaks TLS", "https"),
     Option("I:", "[-I <dir>]", "Where includes are found; may be given many times", "vcl-path"),
     Option("", "[--json]", "Print JSON", "json"),
     Option(":", "[--origin <answer>]", 'What every origin answers: status=404 cache-control="max-age=10"', "origin"),
     Option(":", "[--sick <backend>]", "This backend is sick; may be given many times", "sick"),
     Option(":", "[--times <number>]", "Ask so many times in a row (default: 1)", "times"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
     Option(":", "[--vmod-path <dir>]", "Where VMODs are found; may be given many times", "vmod-path"),
 ]
 EXAMPLES: Final = """

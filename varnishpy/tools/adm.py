@@ -18,17 +18,17 @@ from varnishpy.base.endpoint import EndpointError, parse_cli
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.cli import protocol
 from varnishpy.shm.reader import SetReader, VsmError
-from varnishpy.tools.usage import Option, ToolError, parse_words
+from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse_words
 
 PROGRAM = "varnishpy adm"
 OPTIONS = [
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("n:", "[-n <dir>]", "Working directory of the instance; may be given again, for several"),
     Option("p", "[-p]", "Pass answers on in protocol form"),
     Option("S:", "[-S <file>]", "File with the secret"),
     Option("T:", "[-T <address:port>]", "Address of the CLI, or several, with commas between"),
     Option("t:", "[-t <seconds>]", "Seconds to wait (default: 5)"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
 ]
 WORDS = "[command [word ...]]"
 

@@ -11,13 +11,13 @@ from varnishpy.manager.complain import StartupError
 from varnishpy.manager.vcls import read_vcl_argument
 from varnishpy.params import ParamError, params, table
 from varnishpy.storage.config import parse_storage
-from varnishpy.tools.usage import Option, ToolError, parse_words, usage
+from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse_words, usage
 
 PROGRAM = "varnishpy check"
 OPTIONS = [
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("p:", "[-p <name=value>]", "A parameter, such as vcl_path; may be given many times"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
 ]
 WORDS = "file [file ...]"
 

@@ -18,10 +18,10 @@ from varnishpy.cli.table import COMMANDS, CommandFlag
 from varnishpy.log.tags import TAGS, TagFlag
 from varnishpy.params import table
 from varnishpy.tools.surface import Command, Flag, daemon, subcommands
-from varnishpy.tools.usage import Option, ToolError, parse_words, tool, usage
+from varnishpy.tools.usage import HELP, VERSION, ToolError, parse_words, tool, usage
 
 PROGRAM: Final = "varnishpy completion"
-OPTIONS: Final = [Option("h", "[-h]", "Usage help", "help"), Option("V", "[-V]", "Version", "version")]
+OPTIONS: Final = [HELP, VERSION]
 WORDS: Final = "bash|zsh|fish"
 
 

@@ -24,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from varnishpy.tools.usage import Option, ToolError, parse
+from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse
 
 _PAGE: Final = """<!doctype html>
 <title>varnishpy demo</title>
@@ -132,10 +132,10 @@ class _OriginServer(ThreadingHTTPServer):
 PROGRAM: Final = "varnishpy demo"
 OPTIONS: Final = [
     Option("a:", "[-a <address:port>]", "Where the cache listens (default: 127.0.0.1:6081)", "listen"),
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("n:", "[-n <dir>]", "Working directory (default: a temporary one)", "workdir"),
     Option("p:", "[-p <name=value>]", "A parameter for the cache; may be given many times"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
 ]
 
 

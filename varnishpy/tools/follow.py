@@ -28,7 +28,7 @@ from varnishpy.log.query import QueryError, Test, parse_user_query
 from varnishpy.log.selection import Selection, SelectionError
 from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.tools.daemonize import daemonize
-from varnishpy.tools.usage import Option, ToolError
+from varnishpy.tools.usage import HELP, PATIENCE, VERSION, WORKDIR, Option, ToolError
 
 OPTIONS: dict[str, Option] = {
     option.letter: option
@@ -40,21 +40,21 @@ OPTIONS: dict[str, Option] = {
         Option("D", "[-D]", "Daemonize"),
         Option("E", "[-E]", "Display ESI transactions"),
         Option("g:", "[-g <session|request|vxid|raw>]", "Grouping mode (default: vxid)"),
-        Option("h", "[-h]", "Usage help", "help"),
+        HELP,
         Option("i:", "[-i <taglist>]", "Include tags"),
         Option("I:", "[-I <[taglist:]regex>]", "Include by regex"),
         Option("k:", "[-k <num>]", "Limit transactions"),
         Option("L:", "[-L <limit>]", "Incomplete transaction limit"),
-        Option("n:", "[-n <dir>]", "Working directory of the instance"),
+        WORKDIR,
         Option("P:", "[-P <file>]", "PID file"),
         Option("Q:", "[-Q <file>]", "VSL query file"),
         Option("q:", "[-q <query>]", "VSL query"),
         Option("r:", "[-r <filename>]", "Binary file input"),
         Option("R:", "[-R <limit[/duration]>]", "Output rate limit"),
-        Option("t:", "[-t <seconds|off>]", "VSM connection timeout"),
+        PATIENCE,
         Option("T:", "[-T <seconds>]", "Transaction end timeout"),
         Option("v", "[-v]", "Verbose record printing"),
-        Option("V", "[-V]", "Version", "version"),
+        VERSION,
         Option("x:", "[-x <taglist>]", "Exclude tags"),
         Option("X:", "[-X <[taglist:]regex>]", "Exclude by regex"),
     )

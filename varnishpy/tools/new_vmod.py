@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from varnishpy.tools.usage import Option, ToolError, parse_words, tool, usage
+from varnishpy.tools.usage import HELP, VERSION, ToolError, parse_words, tool, usage
 from varnishpy.vcl.vmodfind import ENTRY_POINTS, built_in
 
 PROGRAM: Final = "varnishpy new-vmod"
-OPTIONS: Final = [Option("h", "[-h]", "Usage help", "help"), Option("V", "[-V]", "Version", "version")]
+OPTIONS: Final = [HELP, VERSION]
 WORDS: Final = "name [folder]"
 
 _MODULE: Final = '''"""VMOD {name}."""

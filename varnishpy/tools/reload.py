@@ -20,13 +20,13 @@ from collections.abc import Iterable
 
 from varnishpy.cli import protocol
 from varnishpy.tools.adm import AdmError, ask, connect
-from varnishpy.tools.usage import Option, ToolError, parse_words
+from varnishpy.tools.usage import HELP, VERSION, WORKDIR, Option, ToolError, parse_words
 
 PROGRAM = "varnishpy reload"
 OPTIONS = [
-    Option("h", "[-h]", "Usage help", "help"),
-    Option("n:", "[-n <dir>]", "Working directory of the instance"),
-    Option("V", "[-V]", "Version", "version"),
+    HELP,
+    WORKDIR,
+    VERSION,
     Option("w", "[-w]", "Go on, and reload after each change of a file", "watch"),
 ]
 WORDS = "[file]"

@@ -15,17 +15,17 @@ from typing import TypedDict
 
 from varnishpy.base.workdir import resolve_existing
 from varnishpy.tools.columns import Heading, folded, shorten, table
-from varnishpy.tools.usage import Option, ToolError, parse, tool
+from varnishpy.tools.usage import HELP, VERSION, WORKDIR, Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy scoreboard"
 OPTIONS = [
     Option("1", "[-1]", "Print once to stdout"),
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("j", "[-j]", "Print once as JSON"),
-    Option("n:", "[-n <dir>]", "Working directory of the instance"),
+    WORKDIR,
     Option("p:", "[-p <period>]", "Seconds between refreshes (default: 1)"),
     Option("s:", "[-s <path>]", "Path of the stats socket (default: stats.sock in the working directory)"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
 ]
 _HEADINGS = (
     Heading("AGE", right=True),

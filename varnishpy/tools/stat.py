@@ -13,21 +13,21 @@ from varnishpy.shm.counters import CounterReader, Point
 from varnishpy.shm.reader import SetReader, VsmError
 from varnishpy.tools.follow import parse_patience
 from varnishpy.tools.stat_filter import Filter, uptime
-from varnishpy.tools.usage import Option, ToolError, parse, tool
+from varnishpy.tools.usage import HELP, PATIENCE, VERSION, WORKDIR, Option, ToolError, parse, tool
 
 PROGRAM = "varnishpy stat"
 OPTIONS = [
     Option("1", "[-1]", "Print the statistics to stdout"),
     Option("c", "[-c]", "Show the live view even if stdout is no terminal"),
     Option("f:", "[-f <glob>]", "Legacy field filtering glob"),
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("I:", "[-I <glob>]", "Field inclusion glob"),
     Option("j", "[-j]", "Print statistics to stdout as JSON"),
     Option("l", "[-l]", "Lists the available fields to use with the -f option"),
-    Option("n:", "[-n <dir>]", "Working directory of the instance"),
+    WORKDIR,
     Option("r", "[-r]", "Toggle raw or adjusted gauges"),
-    Option("t:", "[-t <seconds|off>]", "VSM connection timeout"),
-    Option("V", "[-V]", "Version", "version"),
+    PATIENCE,
+    VERSION,
     Option("X:", "[-X <glob>]", "Field exclusion glob"),
     Option("x", "[-x]", "Print statistics to stdout as XML"),
 ]

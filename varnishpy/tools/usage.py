@@ -6,6 +6,7 @@ import getopt
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from varnishpy import __version__
 from varnishpy.base.near import did_you_mean
@@ -41,6 +42,12 @@ class Option:
         """What its value is, ``""`` if it takes none: the word in angle brackets of the synopsis."""
         return self.synopsis.partition("<")[2].rpartition(">")[0] if self.letter.endswith(":") else ""
 
+
+# what most tools have
+HELP: Final = Option("h", "[-h]", "Usage help", "help")
+VERSION: Final = Option("V", "[-V]", "Version", "version")
+WORKDIR: Final = Option("n:", "[-n <dir>]", "Working directory of the instance")
+PATIENCE: Final = Option("t:", "[-t <seconds|off>]", "VSM connection timeout")
 
 # names that scripts look for in the first line of a usage text
 _MATCHED = {f"varnishpy {word}": f"varnish{word}" for word in ("adm", "hist", "log", "ncsa", "stat", "top")}

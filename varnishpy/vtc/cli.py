@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from varnishpy.kit.coverage_run import CoverageRun
-from varnishpy.tools.usage import Option, ToolError, parse_words, usage
+from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse_words, usage
 
 from . import dialect, numbers, warm
 from .errors import ScriptError
@@ -27,7 +27,7 @@ OPTIONS: Final = [
     Option("b:", "[-b <size>]", "Size of a test's log buffer (default: 1M)"),
     Option("C", "[-C]", "Clean up after tests from a process of its own: taken as given, it is always so"),
     Option("D:", "[-D <name=value>]", "Define a macro; -D varnishd=PROGRAM tests that program"),
-    Option("h", "[-h]", "Usage help", "help"),
+    HELP,
     Option("i", "[-i]", "We are in the source tree: 'feature topbuild' holds"),
     Option("j:", "[-j <jobs>]", "Run so many tests at a time"),
     Option("k", "[-k]", "Go on after a failure"),
@@ -37,7 +37,7 @@ OPTIONS: Final = [
     Option("p:", "[-p <name=value>]", "Set a parameter of the daemon under test"),
     Option("q", "[-q]", "Quiet: report failures only"),
     Option("t:", "[-t <seconds>]", "How long a test may take (default: 60)"),
-    Option("V", "[-V]", "Version", "version"),
+    VERSION,
     Option("v", "[-v]", "Verbose: show the whole log of every test"),
     Option("W", "[-W]", "Also tell about things a script should not do (with --check)"),
     Option("x", "[-x]", "Stop at the first failure (as without -k)"),
@@ -58,8 +58,9 @@ OPTIONS: Final = [
 WORDS: Final = "file|folder ..."
 
 
-class UsageError(Exception):
-    """The command line is wrong; the text says how."""
+def _wrong(text: str) -> ToolError:
+    """The command line is wrong."""
+    return ToolError(f"{PROGRAM}: {text}", USAGE_ERROR)
 
 
 def _title(text: str) -> str:
@@ -116,10 +117,7 @@ class Command:
         duration = os.environ.get("VTEST_DURATION") or os.environ.get("VARNISHTEST_DURATION")
         if duration:
             settings.max_duration = self._number("VTEST_DURATION", duration)
-        try:
-            found, self.words = parse_words(PROGRAM, OPTIONS, list(argv), WORDS, USAGE_ERROR, anywhere=True)
-        except ToolError as error:
-            raise UsageError(str(error)) from None
+        found, self.words = parse_words(PROGRAM, OPTIONS, list(argv), WORDS, USAGE_ERROR, anywhere=True)
         for key, value in found:
             self._take(key, value)
 
@@ -127,7 +125,7 @@ class Command:
     def _number(option: str, value: str) -> int:
         number = numbers.whole_unsigned(value)
         if not number:
-            raise UsageError(f"{PROGRAM}: {option}: expected a number above 0, not {value!r}")
+            raise _wrong(f"{option}: expected a number above 0, not {value!r}")
         return number
 
     @staticmethod
@@ -137,7 +135,7 @@ class Command:
         except ValueError:
             number = -1.0
         if not 0 <= number <= 100:
-            raise UsageError(f"{PROGRAM}: {option}: expected a number from 0 to 100, not {value!r}")
+            raise _wrong(f"{option}: expected a number from 0 to 100, not {value!r}")
         return number
 
     @staticmethod
@@ -145,7 +143,7 @@ class Command:
         """A file that can be written: better to hear now than after all tests that it cannot."""
         target = Path(name)
         if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
-            raise UsageError(f"{PROGRAM}: {option}: cannot write {name!r}")
+            raise _wrong(f"{option}: cannot write {name!r}")
         return name
 
     def _take(self, key: str, value: str) -> None:
@@ -156,13 +154,13 @@ class Command:
                 try:
                     options.buffer_size = max(numbers.size(value), 4096)
                 except ValueError as error:
-                    raise UsageError(f"{PROGRAM}: Cannot parse b opt '{value}': {error}") from None
+                    raise _wrong(f"Cannot parse b opt '{value}': {error}") from None
             case "C":
                 pass  # the runner cleans up after its workers
             case "D":
                 name, equals, text = value.partition("=")
                 if not equals or not name:
-                    raise UsageError(f"{PROGRAM}: Cannot parse D opt '{value}': expected name=value")
+                    raise _wrong(f"Cannot parse D opt '{value}': expected name=value")
                 settings.macros[name] = text
             case "i":
                 settings.in_build_tree = True
@@ -198,12 +196,12 @@ class Command:
             case "language":
                 if value not in dialect.DIALECTS:
                     known = ", ".join(dialect.DIALECTS)
-                    raise UsageError(f"{PROGRAM}: --language: expected one of {known}, not {value!r}")
+                    raise _wrong(f"--language: expected one of {known}, not {value!r}")
                 settings.language = dialect.DIALECTS[value]
             case "seed":
                 number = numbers.whole_unsigned(value)
                 if number is None:
-                    raise UsageError(f"{PROGRAM}: --seed: expected a number, not {value!r}")
+                    raise _wrong(f"--seed: expected a number, not {value!r}")
                 options.seed = number
             case "no-progress":
                 self.progress = False
@@ -231,10 +229,10 @@ def main(argv: Sequence[str]) -> int:
             text = usage(PROGRAM, OPTIONS, WORDS)
             if command.compat:  # vtest's first word
                 text = text.replace("Usage:", "usage:", 1)
-            raise UsageError(f"{PROGRAM}: no file to test\n{text}")
-    except UsageError as error:
+            raise _wrong(f"no file to test\n{text}")
+    except ToolError as error:
         print(error, file=sys.stderr)
-        return USAGE_ERROR
+        return error.status
     except SystemExit:  # -h and -V
         return 1 if "--compat" in argv else 0
     if not command.watch:
