@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,8 @@ from varnishpy.request.vdp import Chain, DeliveryProcessor, Pump
 from varnishpy.storage.source import BytesSource, SourceError
 from varnishpy.threads import Worker
 
-SECONDS = 4.0
+SECONDS = 4.0  # at least; longer on a slow machine, until enough has happened
+LONGEST = 30.0
 CLIENTS = 4
 PATIENCE = 15.0  # for everything to come to an end
 
@@ -185,17 +186,17 @@ class Handler:
 class Rowdy(threading.Thread):
     """A client that resets at every step, dribbles, stops reading and hangs up."""
 
-    def __init__(self, room: Room, until: float) -> None:
+    def __init__(self, room: Room, goes_on: Callable[[], bool]) -> None:
         super().__init__()
         self.room = room
-        self.until = until
+        self.goes_on = goes_on
         self.streams = 0
         self.sessions = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            while time.monotonic() < self.until:
+            while self.goes_on():
                 client = self.room.connect()
                 self.sessions += 1
                 with contextlib.suppress(OSError), client.sock:
@@ -208,7 +209,7 @@ class Rowdy(threading.Thread):
         client.hello((4, random.choice((0, 100, 65535, 1 << 20))))
         number = -1
         for _ in range(random.randint(1, 40)):
-            if time.monotonic() > self.until:
+            if not self.goes_on():
                 return
             number += 2
             self.streams += 1
@@ -257,7 +258,7 @@ def left(*classes: type) -> list[Any]:
     return [thing for thing in gc.get_objects() if type(thing) in classes]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("inline", ["on", "off"], ids=["inline", "handed"])
 def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> None:
     setting("h2_inline", inline)
@@ -272,12 +273,22 @@ def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> N
     waiting = WaitingList(room, hostile, rusher)
     handler = room.run = Handler(room, hostile, waiting)
     waiting.thread.start()
-    clients = [Rowdy(room, time.monotonic() + SECONDS) for _ in range(CLIENTS)]
+    begun = time.monotonic()
+
+    def enough() -> bool:
+        """Each way was gone, and some left their thread in the middle of one; much was begun, often delayed."""
+        return len(handler.done) == 9 and sum(client.streams for client in clients) > 50 and hostile.count > 50
+
+    def goes_on() -> bool:
+        passed = time.monotonic() - begun
+        return passed < SECONDS or (passed < LONGEST and not enough())
+
+    clients = [Rowdy(room, goes_on) for _ in range(CLIENTS)]
     try:
         for client in clients:
             client.start()
         for client in clients:
-            client.join(SECONDS + PATIENCE)
+            client.join(LONGEST + PATIENCE)
             assert not client.is_alive()
             assert client.error is None
         wait_for(lambda: all(session.ended for session in room.sessions), "the sessions to end", PATIENCE)
@@ -292,10 +303,8 @@ def test_everything_at_once(hostile: Stalls, setting: Setting, inline: str) -> N
         threading.excepthook = hook
     assert failures == []
     assert max(Counter(id(req) for req in room.finished).values()) == 1
-    assert len(handler.done) == 9  # every way was gone, and some left their thread in the middle of one
+    assert enough()
     assert {processor.closed for processor in handler.balky} == {1}
-    assert sum(client.streams for client in clients) > 50
-    assert hostile.count > 50
 
     room.finished.clear()
     room.sessions.clear()

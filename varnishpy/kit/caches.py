@@ -7,10 +7,11 @@ origins. Between two tests the cache is emptied, its clock set back, the health 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Concatenate, Final, ParamSpec
 
 from varnishpy.base.near import nearest
 from varnishpy.kit.answer import Answer
@@ -23,10 +24,24 @@ from varnishpy.log.grouping import Transaction
 HOST: Final = "example.com"
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Key = tuple[object, ...]
+P = ParamSpec("P")
 
 
 class OriginFailed(AssertionError):
     """An origin of the test failed, or was asked more often than it answers; the text says which and how."""
+
+
+def _asynchronous(
+    method: Callable[Concatenate[Cache, P], Answer],
+) -> Callable[Concatenate[Cache, P], Coroutine[None, None, Answer]]:
+    """A method for async tests, with the same parameters: it runs on a thread of its own."""
+
+    @functools.wraps(method)
+    async def ask(cache: Cache, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return await asyncio.to_thread(method, cache, *args, **kwargs)
+
+    ask.__doc__ = f"As `{method.__name__}`, for async tests: it runs on a thread of its own."
+    return ask
 
 
 class Cache:
@@ -102,31 +117,9 @@ class Cache:
         __tracebackhide__ = True
         return self.request("POST", url, headers, body, json_body=json_body, http2=http2, tls=tls)
 
-    async def arequest(
-        self,
-        method: str,
-        url: str = "/",
-        headers: Headers | None = None,
-        body: bytes | str | None = None,
-        *,
-        json_body: object = None,
-        http2: bool = False,
-        tls: bool = False,
-    ) -> Answer:
-        """As `request`, for async tests: it runs on a thread of its own."""
-
-        def ask() -> Answer:
-            return self.request(method, url, headers, body, json_body=json_body, http2=http2, tls=tls)
-
-        return await asyncio.to_thread(ask)
-
-    async def aget(self, url: str = "/", headers: Headers | None = None, *, http2: bool = False) -> Answer:
-        """As `get`, for async tests."""
-        return await self.arequest("GET", url, headers, http2=http2)
-
-    async def apost(self, url: str = "/", body: bytes | str = b"", headers: Headers | None = None) -> Answer:
-        """As `post`, for async tests."""
-        return await self.arequest("POST", url, headers, body)
+    arequest = _asynchronous(request)
+    aget = _asynchronous(get)
+    apost = _asynchronous(post)
 
     def check(self) -> None:
         """Raise `OriginFailed` if an origin has failed so far."""
