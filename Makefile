@@ -13,7 +13,12 @@ PYTEST_ARGS ?=
 
 COMPILED := $(VENV)/.compiled
 
-.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak docs site clean
+# Tests start hundreds of processes, and reading their modules from source costs more than all else in a start: bytecode is
+# kept, whatever the environment says, and outside the tree.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak races docs site clean
 
 all: test
 
@@ -114,6 +119,19 @@ soak: $(STAMP) ## long hours: model, faults, overload, fuzzing, mixed traffic (S
 	$(BIN)/python tools/overload
 	$(BIN)/python tools/fuzz --seconds 60
 	$(BIN)/python tools/soak --minutes $(SOAK_MINUTES)
+
+# Where threads meet: every other run with a switch of threads each 50 us (tests/conftest.py), all at the lowest priority, so
+# that it can go on beside other work. It ends at the first failure: that is a race.
+RUNS ?= 30
+RACES := tests/threads tests/cache tests/storage tests/log tests/h2/test_holding.py tests/http1 tests/http2 tests/session \
+	tests/backends tests/child tests/tier/test_breaker.py tests/tier/test_behind.py tests/vmods/test_vsthrottle.py \
+	tests/e2e/test_delays.py tests/e2e/test_slow_bodies.py tests/e2e/test_scoreboard.py tests/interop/test_slow_readers.py
+races: $(STAMP) ## the tests of what runs at once, many times in a row (RUNS=30)
+	@set -e; for run in $$(seq $(RUNS)); do \
+		echo "run $$run of $(RUNS)"; \
+		if [ $$((run % 2)) = 0 ]; then export VARNISHPY_TEST_SWITCH=0.00005; else unset VARNISHPY_TEST_SWITCH; fi; \
+		VARNISHPY_PURE=1 nice -n 19 $(BIN)/python -m pytest -q $(PYTEST_ARGS) $(RACES); \
+	done
 
 docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews

@@ -6,8 +6,10 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
@@ -15,7 +17,9 @@ import pytest
 
 from tests.waiting import Until, wait_for
 from varnishpy.log import configure, set_sink
+from varnishpy.log.memory import MemoryLog, captured
 from varnishpy.params import table
+from varnishpy.threads import PoolSet, Waiter
 
 Setting = Callable[[str, str], object]  # the fixture `setting`
 
@@ -35,6 +39,11 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
+
+
+# `make races`: a thread's turn, in seconds
+if _turn := os.environ.get("VARNISHPY_TEST_SWITCH"):
+    sys.setswitchinterval(float(_turn))
 
 
 def require_program(name: str) -> str:
@@ -79,6 +88,33 @@ def setting() -> Iterator[Setting]:
 
     yield change
     table.load(before.items())
+
+
+@dataclass(frozen=True)
+class Running:
+    """What serves sessions in a process: one pool of eight workers and a waiter; and all that is logged, Debug too."""
+
+    pools: PoolSet
+    waiter: Waiter
+    log: MemoryLog
+
+
+@pytest.fixture
+def running(setting: Setting) -> Iterator[Running]:
+    setting("thread_pools", "1")
+    setting("thread_pool_min", "8")
+    configure(masked=bytes(256))
+    waiter = Waiter("test")
+    waiter.start()
+    pools = PoolSet()
+    pools.start()
+    with captured() as log:
+        try:
+            yield Running(pools, waiter, log)
+        finally:
+            assert pools.stop(5)
+            waiter.stop()
+            configure()
 
 
 @pytest.fixture

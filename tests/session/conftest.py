@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from tests.builders import make_env
+from tests.conftest import Running
 from varnishpy.base.endpoint import ListenEndpoint, parse_listen
 from varnishpy.http1.transport import Http1Transport
-from varnishpy.log import configure
-from varnishpy.log.memory import MemoryLog, captured
+from varnishpy.log.memory import MemoryLog
 from varnishpy.log.tags import Tag
-from varnishpy.params import table
 from varnishpy.request.request import Request, Step
 from varnishpy.session.acceptor import Acceptors
 from varnishpy.session.certificates import CertStore
@@ -71,24 +70,8 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    names = {"thread_pools": "1", "thread_pool_min": "8"}
-    for name, value in names.items():
-        table.set(name, value)
-    configure(masked=bytes(256))
-    waiter = Waiter("test")
-    waiter.start()
-    pools = PoolSet()
-    pools.start()
-    with captured() as log:
-        made = House(pools, waiter, log)
-        try:
-            yield made
-        finally:
-            if made.acceptors is not None:
-                assert made.acceptors.stop()
-            assert pools.stop(5)
-            waiter.stop()
-            configure()
-            for name in names:
-                table.reset(name)
+def house(running: Running) -> Iterator[House]:
+    made = House(running.pools, running.waiter, running.log)
+    yield made
+    if made.acceptors is not None:
+        assert made.acceptors.stop()
