@@ -668,8 +668,8 @@ def test_pipe_hands_out_the_connection(rig: Any, origin: Any) -> None:
     backend = rig.backend(origin)
     bo = rig.bo(Upgrade="x")
     conn = backend.open_pipe(rig.wrk, bo)
-    assert conn.sock.recv(3) == b"raw"
-    conn.sock.sendall(b"more")
+    assert conn.receive(3, 10.0) == b"raw"
+    conn.send_all(b"more", 10.0)
     bo.doclose = "REM_CLOSE"
     backend.charge_pipe(10, 4, 3)
     backend.finish(rig.wrk, bo)

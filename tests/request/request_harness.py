@@ -10,6 +10,7 @@ from typing import Any
 from tests.builders import make_env, make_session, make_worker
 from tests.waiting import wait_for
 from varnishpy import log as vsl
+from varnishpy.backends.connection import Connection
 from varnishpy.backends.director import Director
 from varnishpy.backends.errors import FetchError
 from varnishpy.base.workspace import make_workspace
@@ -107,6 +108,10 @@ class Origin(Director):
         self.bodies: list[bytes] = []
         self.closed: list[str | None] = []
         self.asked = threading.Condition()
+        self.upstream: Connection | None = None  # for a pipe
+
+    def open_pipe(self, wrk: Any, bo: Any) -> Connection:
+        return self.upstream or super().open_pipe(wrk, bo)
 
     def on(self, url: str, *answers: Any) -> None:
         self.script[url] = list(answers)

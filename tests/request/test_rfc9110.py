@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.conftest import Setting
 from tests.request.request_harness import Answer, Body, Cache
+from varnishpy.backends.conn_pool import ConnPool, Endpoint
+from varnishpy.backends.connection import Connection
 from varnishpy.request.transport import BodyError
 
 ETAG = {"ETag": '"b"', "Cache-Control": "max-age=100"}
@@ -216,9 +218,11 @@ def test_a_304_describes_no_content(cache: Cache) -> None:
     assert {"etag", "last-modified", "cache-control", "date"} <= set(client.headers)
 
 
-def test_a_pipe_that_breaks_gives_its_connection_back(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    upstream = SimpleNamespace(sock=SimpleNamespace(setblocking=lambda _: None), buf=b"")  # cannot be written to
-    monkeypatch.setattr(cache.origin, "open_pipe", lambda wrk, bo: upstream, raising=False)
+def test_a_pipe_that_breaks_gives_its_connection_back(cache: Cache) -> None:
+    ours, theirs = socket.socketpair()
+    cache.origin.upstream = Connection(ours, ConnPool(Endpoint(path="/nowhere"), cache.env.waiter))
+    ours.close()  # whoever uses it now finds a defect
+    theirs.close()
     cache.vcl("sub vcl_recv { return (pipe); }")
     client = cache.get("/")
     assert cache.origin.closed == ["TX_ERROR"]

@@ -14,7 +14,7 @@ import errno
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from varnishpy import stats
 from varnishpy.backends.body import can_rewind
@@ -52,7 +52,7 @@ _ERRNO_COUNTERS: Final[dict[int, stats.VbeName]] = {
 class Backend(Director):
     """A director that fetches. Made by `Backends.new`."""
 
-    type = "backend"
+    type: ClassVar[str] = "backend"
 
     def __init__(self, owner: Backends, spec: BackendSpec, vcl: str, pool: ConnPool) -> None:
         super().__init__(spec.vcl_name, vcl)
@@ -174,8 +174,12 @@ class Backend(Director):
         bo.doclose = None
         timeout = _choose(bo.connect_timeout, self.connect_timeout, params.connect_timeout)
         try:
-            with wrk.blocking():
-                conn = self.pool.get(timeout, fresh)
+            idle = None if fresh else self.pool.reuse()
+            if idle is not None:
+                conn = idle
+            else:
+                with wrk.blocking():
+                    conn = self.pool.connect(timeout)
         except ConnectError as exc:
             self._leave()
             self.count_failure(exc.errno)
@@ -198,22 +202,20 @@ class Backend(Director):
         try:
             if self.proxy_header and not conn.reused:
                 header = self._proxy_header(bo)
-                conn.set_timeout(timeout)
                 with wrk.blocking():
-                    conn.sock.sendall(header)
+                    conn.send_all(header, timeout)
                 bo.acct.bereq_hdrbytes += len(header)
-        except OSError as exc:
+        except OSError as error:
             self.pool.close(conn)
             self._leave()
             wrk.stats.backend_fail += 1
-            number = exc.errno or errno.ETIMEDOUT
+            number = error.errno or errno.ETIMEDOUT
             raise self._fail(bo, f"proxy write errno {number} ({os.strerror(number)})") from None
         except BaseException:
             self.pool.close(conn)
             self._leave()
             raise
-        self.vsc.inc("conn")
-        self.vsc.inc("req")
+        self.vsc.inc_all((("conn", 1), ("req", 1)))
         how = f"reuse {clock.mono() - conn.created:.6f} {conn.reused}" if conn.reused else "connect"
         remote, local = conn.remote, conn.local
         bo.log.put(BACKEND_OPEN, f"{conn.fd} {self.vcl_name} {remote[0]} {remote[1]} {local[0]} {local[1]} {how}")
@@ -296,12 +298,14 @@ class Backend(Director):
             if self.pool.recycle(conn):
                 wrk.stats.backend_recycle += 1
         self._leave()
-        vsc, acct, before = self.vsc, bo.acct, conn.charged
-        vsc.dec("conn")
-        vsc.inc("bereq_hdrbytes", acct.bereq_hdrbytes - before[0])
-        vsc.inc("bereq_bodybytes", acct.bereq_bodybytes - before[1])
-        vsc.inc("beresp_hdrbytes", acct.beresp_hdrbytes - before[2])
-        vsc.inc("beresp_bodybytes", reader.octets if reader is not None else 0)
+        acct, before = bo.acct, conn.charged
+        self.vsc.inc_all((
+            ("conn", -1),
+            ("bereq_hdrbytes", acct.bereq_hdrbytes - before[0]),
+            ("bereq_bodybytes", acct.bereq_bodybytes - before[1]),
+            ("beresp_hdrbytes", acct.beresp_hdrbytes - before[2]),
+            ("beresp_bodybytes", reader.octets if reader is not None else 0),
+        ))  # fmt: skip
 
     def open_pipe(self, wrk: Worker, bo: Exchange) -> Connection:
         """Connect and send the head; the caller moves octets both ways on ``.sock`` and ends with `finish`.

@@ -65,7 +65,7 @@ class BodyReader:
         size = min(limit, self._size)
         try:
             with self._wrk.blocking():
-                data = self._conn.sock.recv(size)
+                data = self._conn.receive(size, self._conn.patience)
         except TimeoutError:
             self._log.put(FETCH_ERROR, "between bytes timeout")
             self.why_close = "RX_TIMEOUT"

@@ -119,15 +119,12 @@ class ConnPool:
         """Idle connections."""
         return len(self._idle)
 
-    def get(self, timeout: float, fresh: bool = False) -> Connection:
-        """A connection: an idle one unless ``fresh``, else a new one. May block for ``timeout`` seconds.
-
-        :raises ConnectError:
-        """
-        while not fresh:
+    def reuse(self) -> Connection | None:
+        """An idle connection, if there is one that looks well."""
+        while True:
             with self._lock:
                 if not self._idle:
-                    break
+                    return None
                 _, conn = self._idle.popitem()
                 conn.state = ConnState.USED
                 self.used += 1
@@ -137,6 +134,12 @@ class ConnPool:
                 conn.reused += 1
                 return conn
             self.close(conn)
+
+    def connect(self, timeout: float) -> Connection:
+        """A new connection. Blocks for ``timeout`` seconds at most.
+
+        :raises ConnectError:
+        """
         with self._lock:
             self.used += 1
         try:
@@ -187,6 +190,7 @@ class ConnPool:
                 settings = self.endpoint.tls
                 name = settings.name if settings.sni or self._tls.check_hostname else None
                 return self._tls.wrap_socket(sock, server_hostname=name)
+            sock.setblocking(False)
         except BaseException:
             sock.close()
             raise
@@ -208,12 +212,9 @@ class ConnPool:
 
     def recycle(self, conn: Connection) -> bool:
         """Take back a connection whose last response was read to its end; False if it had to be closed."""
-        if (
-            conn.has_leftover()
-        ):  # the backend sent more than it announced: whatever that is, it is no answer to what comes next
+        if conn.has_leftover():  # more than was announced: whatever that is, it is no answer to what comes next
             self.close(conn)
             return False
-        conn.sock.setblocking(False)
         with self._lock:
             self.used -= 1
             if not self._closed:

@@ -8,7 +8,7 @@ import select
 import socket
 import ssl
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, x509
 from varnishpy.base.endpoint import split_name
@@ -16,6 +16,8 @@ from varnishpy.base.tls_info import TlsInfo
 
 if TYPE_CHECKING:
     from varnishpy.backends.conn_pool import ConnPool
+
+_LONGEST_WAIT: Final = 20.0 * 24 * 3600  # seconds
 
 
 class ConnState(Enum):
@@ -40,11 +42,17 @@ def _agreed(sock: ssl.SSLSocket) -> TlsInfo:
 class Connection:
     """A connected socket. ``buf`` holds octets received beyond what was asked for.
 
+    A plain socket is non-blocking: waiting is one poll(2), and nothing about the socket changes for it. One that speaks
+    TLS has a timeout instead.
+
     ``created`` is a monotonic time; ``reused`` counts the uses after the first. ``charged`` is what the fetch had
     counted of request head, request body and response head when it got the connection.
     """
 
-    __slots__ = ("buf", "charged", "created", "fd", "local", "pool", "remote", "reused", "sock", "state")
+    __slots__ = (
+        "_poll", "_tls", "buf", "charged", "created", "fd", "local", "patience", "pool", "remote", "reused", "sock",
+        "state",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, pool: ConnPool) -> None:
         self.sock = sock
@@ -55,16 +63,19 @@ class Connection:
         self.reused = 0
         self.charged = (0, 0, 0)
         self.state = ConnState.USED
+        self.patience = clock.NEVER  # seconds that `receive` waits for each piece of a body
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
         self.local = split_name(_name(sock, False))
         self.remote = split_name(_name(sock, True))
 
     @property
     def tls(self) -> TlsInfo | None:
         """Of a connection that speaks TLS; made when it is asked for."""
-        return _agreed(self.sock) if isinstance(self.sock, ssl.SSLSocket) else None
+        return _agreed(self._tls) if self._tls is not None else None
 
-    def set_timeout(self, seconds: float) -> None:
-        """How long one send or receive may take from now on; infinite for ever."""
+    def _set_timeout(self, seconds: float) -> None:
         self.sock.settimeout(None if seconds == clock.NEVER else max(seconds, 0.001))
 
     def send_now(self, data: bytes) -> int:
@@ -72,30 +83,55 @@ class Connection:
 
         :raises OSError: the connection is broken
         """
-        if isinstance(self.sock, ssl.SSLSocket):
+        if self._tls is not None:
             return 0
         try:
-            return os.write(self.fd, data)  # a socket with a timeout would wait for room
+            return os.write(self.fd, data)
         except BlockingIOError:
             return 0
 
+    def send_all(self, data: bytes, seconds: float) -> None:
+        """Send it all, waiting for so long at most, where nothing is taken.
+
+        :raises OSError: the connection is broken, or the time is over
+        """
+        self._set_timeout(seconds)
+        try:
+            self.sock.sendall(data)
+        finally:
+            if self._tls is None:
+                self.sock.setblocking(False)
+
+    def receive(self, size: int, seconds: float) -> bytes:
+        """What arrives, up to ``size`` octets, within so many seconds; nothing at the end.
+
+        :raises TimeoutError: nothing did
+        :raises OSError: the connection is broken
+        """
+        if self._tls is not None:
+            self._set_timeout(seconds)
+        elif not self._poll.poll(None if seconds == clock.NEVER else _milliseconds(seconds)):
+            raise TimeoutError
+        return self.sock.recv(size)
+
     def has_leftover(self) -> bool:
         """Were octets received that nobody asked for?"""
-        return bool(self.buf) or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0)
+        return bool(self.buf) or (self._tls is not None and self._tls.pending() > 0)
 
     def is_quiet(self) -> bool:
         """Nothing has arrived, not even the end: an idle connection that is readable has been given up by its peer."""
-        if self.buf:
-            return False
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return not poll.poll(0)
+        return not self.buf and not self._poll.poll(0)
 
     def close(self) -> None:
         """Close the socket; the pool keeps the books."""
         self.state = ConnState.CLOSED
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    """For poll(2), which takes no more than three weeks."""
+    return max(1, int(min(seconds, _LONGEST_WAIT) * 1000 + 0.999))
 
 
 def _name(sock: socket.socket, peer: bool) -> object:

@@ -6,10 +6,11 @@ what it finds out itself (probes, or the health of what it chooses from) and wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from varnishpy.backends.errors import FetchError
 from varnishpy.base import clock
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.log import Tag
 from varnishpy.log.tag_numbers import FETCH_ERROR
 
@@ -25,6 +26,7 @@ AdminHealth = Literal["probe", "healthy", "sick", "deleted"]
 _MAX_DEPTH: Final = 32  # a chain of directors longer than this is a circle
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Director:
     """Base of all directors.
 
@@ -32,7 +34,7 @@ class Director:
     :param vcl: name of the VCL it belongs to
     """
 
-    type = "director"
+    type: ClassVar[str] = "director"
 
     def __init__(self, vcl_name: str, vcl: str = "") -> None:
         self.vcl_name = vcl_name

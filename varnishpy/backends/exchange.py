@@ -6,7 +6,6 @@ attributes where they lie.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -34,15 +33,17 @@ class RequestBody(Protocol):
         """
 
 
-@dataclass(slots=True)
 class BackendAccounting:
-    """Octets of one fetch, for ``BereqAcct``."""
+    """Octets of one fetch, for ``BereqAcct``; ``bereq_pieces``: in how many the body was sent, for ``VdpAcct``."""
 
-    bereq_hdrbytes: int = 0
-    bereq_bodybytes: int = 0
-    beresp_hdrbytes: int = 0
-    beresp_bodybytes: int = 0
-    bereq_pieces: int = 0  # in how many the body was sent, for ``VdpAcct``
+    __slots__ = ("bereq_bodybytes", "bereq_hdrbytes", "bereq_pieces", "beresp_bodybytes", "beresp_hdrbytes")
+
+    def __init__(self) -> None:
+        self.bereq_hdrbytes = 0
+        self.bereq_bodybytes = 0
+        self.beresp_hdrbytes = 0
+        self.beresp_bodybytes = 0
+        self.bereq_pieces = 0
 
 
 class Exchange:

@@ -78,23 +78,22 @@ def _send(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, pipe
     except WireError as exc:
         raise _refuse(bo, "TX_ERROR", f"request cannot be sent: {exc.text}") from None
     wrk.stats.http1_iovs_flush += vectors.flushes(len(bo.bereq.headers), vectors.room(wrk.aws))
-    conn.set_timeout(send_timeout)
     try:
         bo.acct.bereq_hdrbytes += len(head)
         if body is None:
             sent = conn.send_now(head)
             if sent < len(head):
                 with wrk.blocking():
-                    conn.sock.sendall(head[sent:])
+                    conn.send_all(head[sent:], send_timeout)
         else:
             with wrk.blocking():
-                _send_with_body(bo, conn, head, body, chunked)
-    except _BodyFailure as exc:
+                _send_with_body(bo, conn, head, body, chunked, send_timeout)
+    except _BodyFailure as broken:
         bo.err_code = 400
         bo.client_broke_off()
-        raise _refuse(bo, "TX_ERROR", f"req.body read error: {exc}") from None
-    except OSError as exc:
-        number = exc.errno or errno.EAGAIN  # no number: the time to send was over
+        raise _refuse(bo, "TX_ERROR", f"req.body read error: {broken}") from None
+    except OSError as error:
+        number = error.errno or errno.EAGAIN  # no number: the time to send was over
         text = f"backend write error: {number} ({os.strerror(number)}) (Error transaction)"
         # a reused connection that its peer has closed may refuse the request before that is seen any other way
         raise _refuse(bo, "TX_ERROR", text, number in (errno.EPIPE, errno.ECONNRESET)) from None
@@ -123,7 +122,9 @@ class _BodyFailure(Exception):
     """The client's body could not be read."""
 
 
-def _send_with_body(bo: Exchange, conn: Connection, head: bytes, body: RequestBody, chunked: bool) -> None:
+def _send_with_body(
+    bo: Exchange, conn: Connection, head: bytes, body: RequestBody, chunked: bool, send_timeout: float
+) -> None:
     """Send the head together with the first piece of the body, then the rest.
 
     A body that cannot be read is sent as far as it could: the backend shall see that there was a request.
@@ -139,15 +140,15 @@ def _send_with_body(bo: Exchange, conn: Connection, head: bytes, body: RequestBo
             piece = body.read(_PIECE)
         except OSError as exc:
             failure = _BodyFailure(f"{exc.errno or 0} ({exc.strerror or exc})")
-        except RequestBodyError as exc:
-            failure = _BodyFailure(f"0 ({exc})")
+        except RequestBodyError as error:
+            failure = _BodyFailure(f"0 ({error})")
         else:
             failure = None
         if failure is not None:
             if chunked and params.feature.http1_compat:
                 pending += last_chunk(None)
             if pending:
-                conn.sock.sendall(pending)
+                conn.send_all(pending, send_timeout)
             raise failure
         if not piece:
             break
@@ -157,7 +158,7 @@ def _send_with_body(bo: Exchange, conn: Connection, head: bytes, body: RequestBo
             left -= len(piece)
             if left < 0:
                 raise _BodyFailure("0 (body is longer than announced)")
-        conn.sock.sendall(pending + (encode_chunk(piece) if chunked else piece))
+        conn.send_all(pending + (encode_chunk(piece) if chunked else piece), send_timeout)
         pending = b""
         if not chunked and not left:
             break
@@ -166,7 +167,7 @@ def _send_with_body(bo: Exchange, conn: Connection, head: bytes, body: RequestBo
     if chunked:
         pending += last_chunk(getattr(body, "trailers", None))
     if pending:
-        conn.sock.sendall(pending)
+        conn.send_all(pending, send_timeout)
 
 
 def receive_response(
@@ -200,7 +201,7 @@ def receive_response(
         raise _refuse(bo, "RX_OVERFLOW", "overflow")
     if not bo.beresp.reason:
         bo.beresp.reason = reason_of(status)
-    conn.set_timeout(between_bytes_timeout)
+    conn.patience = between_bytes_timeout
     bo.beresp.log_response()
     bo.body_reader = _reader(wrk, bo, conn, framing)
 
@@ -238,10 +239,9 @@ def _receive(wrk: Worker, bo: Exchange, conn: Connection, wait: float) -> bytes 
     """What arrives within ``wait`` seconds, or ``None``."""
     if wait <= 0:
         return None
-    conn.set_timeout(wait)
     try:
         with wrk.blocking():
-            return conn.sock.recv(_READ)
+            return conn.receive(_READ, wait)
     except TimeoutError:
         return None
     except OSError as exc:

@@ -160,7 +160,7 @@ class Probe:
         deadline = start + self.timeout
         pool = self._backend.pool
         try:
-            conn = pool.get(self.timeout, fresh=True)
+            conn = pool.connect(self.timeout)
         except ConnectError as exc:
             self.response = f"Open error {exc.errno} ({exc.text})"
             self._backend.count_failure(exc.errno)
@@ -190,8 +190,7 @@ class Probe:
             self.response = f"Open timeout {self.timeout:.3f}s exceeded by {-left:.3f}s"
             return None
         try:
-            conn.set_timeout(left)
-            conn.sock.sendall(self._proxy_header(conn) + self.request)
+            conn.send_all(self._proxy_header(conn) + self.request, left)
         except OSError as exc:
             self.bits["err_xmit"] |= 1
             number = exc.errno or errno.ETIMEDOUT
@@ -208,8 +207,7 @@ class Probe:
                 self.response = f"Poll timeout {self.timeout:.3f}s exceeded by {-left:.3f}s"
                 return None
             try:
-                conn.set_timeout(left)
-                data = conn.sock.recv(8192)
+                data = conn.receive(8192, left)
             except OSError as exc:
                 if isinstance(exc, TimeoutError) and not self.expect_close:
                     return kept

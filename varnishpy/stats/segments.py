@@ -7,14 +7,14 @@ rest of the process uses :meth:`Counters.inc` and its like. Copies reach shared 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from varnishpy.stats.columns import CounterClass
 from varnishpy.stats.task_counters import TaskCounters
 
 
-class StatsError(KeyError):
+class StatsError(LookupError):
     """A counter or a class that no table has."""
 
 
@@ -44,6 +44,16 @@ class Segment:
             raise StatsError(f"{self.table.name} has no counter {name!r}")
         with self._lock:
             values[name] += n
+            self.version += 1
+
+    def add_all(self, changes: Sequence[tuple[str, int]]) -> None:
+        """`add` several at once."""
+        values = self._values
+        with self._lock:
+            for name, n in changes:
+                if name not in values:
+                    raise StatsError(f"{self.table.name} has no counter {name!r}")
+                values[name] += n
             self.version += 1
 
     def store(self, name: str, value: int) -> None:
@@ -118,6 +128,10 @@ class Counters(Segment, Generic[Name]):
     def inc(self, name: Name, n: int = 1) -> None:
         """Add ``n``."""
         self.add(name, n)
+
+    def inc_all(self, changes: Sequence[tuple[Name, int]]) -> None:
+        """`inc` several at once."""
+        self.add_all(changes)
 
     def dec(self, name: Name, n: int = 1) -> None:
         """Subtract ``n``."""
