@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from varnishpy.base import clock
-from varnishpy.base.locks import make_condition
+from varnishpy.base.locks import make_lock
 from varnishpy.base.panic import invariant, present
 from varnishpy.params import params
 from varnishpy.storage.room import StorageError
@@ -74,10 +74,11 @@ class BusyObjectControl:
     __slots__ = (
         "_paused",
         "_subscribers",
+        "_waiters",
         "cancelled",
-        "cond",
         "delivered_so_far",
         "fetched_so_far",
+        "lock",
         "read_ahead",
         "refcount",
         "state",
@@ -87,7 +88,7 @@ class BusyObjectControl:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.cond = make_condition("busyobj")
+        self.lock = make_lock("busyobj")
         self.state = BocState.INVALID
         self.refcount = 1
         self.variant: tuple[tuple[str, str | None], ...] | None = None  # predicted for this fetch (cache/vary.py)
@@ -99,12 +100,13 @@ class BusyObjectControl:
         self.cancelled = False
         self._subscribers: list[Callable[[], None]] = []
         self._paused: Callable[[], None] | None = None  # what has the fetch go on
+        self._waiters: list[threading.Lock] = []  # each held by a thread that sleeps until it is released
 
     # -- the fetch's side ------------------------------------------------------------------------------------------
 
     def set_state(self, state: BocState) -> None:
         """Move on; wakes everybody who waits. States are never left backwards."""
-        with self.cond:
+        with self.lock:
             invariant(state > self.state and self.state < BocState.FINISHED, "boc states only move forward")
             if state >= BocState.FINISHED and self.stobj is not None:
                 self.stobj.trim()
@@ -116,7 +118,7 @@ class BusyObjectControl:
 
     def adopt(self, stobj: StoredObject) -> None:
         """Grow this object from now on: a fetch that is retried before it streams starts anew."""
-        with self.cond:
+        with self.lock:
             invariant(self.state < BocState.STREAM, "an object that streams cannot be replaced")
             self.stobj = stobj
             self.fetched_so_far = stobj.length
@@ -137,7 +139,7 @@ class BusyObjectControl:
         limit = self.transit_buffer or self.read_ahead
         if not limit or self.fetched_so_far - self.delivered_so_far < limit:
             return True
-        with self.cond:
+        with self.lock:
             if self.cancelled:
                 raise Abandoned("Pass delivery abandoned")
             if self.fetched_so_far - self.delivered_so_far < limit:
@@ -166,7 +168,7 @@ class BusyObjectControl:
     def delivered(self, position: int) -> Callable[[], None] | None:
         """The only reader has come so far; the lock is held. Returns what to call once it is free."""
         self.delivered_so_far = position
-        self.cond.notify_all()
+        self._wake()
         resume = self._paused
         if resume is not None:
             if (self.fetched_so_far - position) * 2 > (self.transit_buffer or self.read_ahead):
@@ -209,7 +211,7 @@ class BusyObjectControl:
 
     def _add(self, stobj: StoredObject, data: bytes) -> None:
         room = stobj.reserve(data)
-        with self.cond:
+        with self.lock:
             stobj.append(data, room)
             self.fetched_so_far += len(data)
             ready = self._news()
@@ -223,10 +225,10 @@ class BusyObjectControl:
         if wrk is not None:
             wrk.will_block()
         try:
-            with self.cond:
+            with self.lock:
                 while not room():
                     before = self.delivered_so_far
-                    if not self.cond.wait(params.send_timeout) and self.delivered_so_far == before and not room():
+                    if not self._sleep(params.send_timeout) and self.delivered_so_far == before and not room():
                         raise Abandoned("Pass delivery stalled")
                 if self.cancelled:
                     raise Abandoned("Pass delivery abandoned")
@@ -236,11 +238,35 @@ class BusyObjectControl:
 
     def _news(self) -> list[Callable[[], None]]:
         """Wake who waits; returns who is to be called once the lock is free."""
-        self.cond.notify_all()
+        self._wake()
         ready = self._subscribers
         if ready:
             self._subscribers = []
         return ready
+
+    def _wake(self) -> None:
+        """With the lock held: wake all who sleep."""
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                waiter.release()
+
+    def _sleep(self, seconds: float) -> bool:
+        """With the lock held: let go of it until woken; False after so many seconds.
+
+        What a condition variable does, but for what that costs where nobody waits, as is the rule.
+        """
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        self.lock.release()
+        try:
+            return waiter.acquire(timeout=seconds)
+        finally:
+            self.lock.acquire()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     # -- everybody else's side -------------------------------------------------------------------------------------
 
@@ -256,12 +282,12 @@ class BusyObjectControl:
         if wrk is not None:
             wrk.will_block()
         try:
-            with self.cond:
+            with self.lock:
                 while self.state < state:
                     left = deadline - clock.mono()
                     if left <= 0:
                         break
-                    self.cond.wait(min(left, 3600.0))
+                    self._sleep(min(left, 3600.0))
                 return self.state
         finally:
             if wrk is not None:
@@ -269,7 +295,7 @@ class BusyObjectControl:
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Call back once, at the next piece or state; at once if the fetch is over."""
-        with self.cond:
+        with self.lock:
             if self.state < BocState.FINISHED:
                 self._subscribers.append(callback)
                 return
@@ -277,14 +303,14 @@ class BusyObjectControl:
 
     def unsubscribe(self, callback: Callable[[], None]) -> None:
         """Forget a callback; one that is being called right now is not waited for."""
-        with self.cond:
+        with self.lock:
             self._subscribers = [other for other in self._subscribers if other != callback]
 
     def cancel(self) -> None:
         """The only reader of this body is gone."""
-        with self.cond:
+        with self.lock:
             self.cancelled = True
-            self.cond.notify_all()
+            self._wake()
             resume, self._paused = self._paused, None
         if resume is not None:
             resume()

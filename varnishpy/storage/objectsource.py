@@ -92,7 +92,7 @@ class GrowingBodySource(Source):
         self._offset = 0  # and where in it
         self._subscribed = False
         if transient:
-            with boc.cond:
+            with boc.lock:
                 boc.read_ahead = READ_AHEAD
 
     def pull(self, limit: int) -> Piece | _Mark:
@@ -100,7 +100,7 @@ class GrowingBodySource(Source):
             return END
         boc = self._boc
         resume = None
-        with boc.cond:
+        with boc.lock:
             self._pass_over()
             piece: Piece | _Mark
             if boc.fetched_so_far <= self._position or self._skip:
