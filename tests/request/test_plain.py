@@ -311,7 +311,7 @@ def test_contained_defect(cache: Cache, monkeypatch: pytest.MonkeyPatch, records
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setitem(module._STEPS, "lookup", broken)
+    monkeypatch.setitem(module._STEPS, "miss", broken)
     client = cache.get("/")
     assert client.status == 503 and client.reason == "Internal error"
     assert any("ZeroDivisionError: a defect" in line for line in records.lines())

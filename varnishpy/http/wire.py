@@ -74,7 +74,6 @@ CHUNKED_BODY: Final = Framing(BodyKind.CHUNKED, -1)
 EOF_BODY: Final = Framing(BodyKind.EOF, -1)
 
 
-@dataclass(slots=True)
 class RequestHead:
     """What `parse_request` found besides the message itself.
 
@@ -82,12 +81,15 @@ class RequestHead:
     headers that gave way to its authority.
     """
 
-    framing: Framing
-    target: str
-    absolute_form: bool
-    has_upgrade: bool
-    fields: FieldBlock
-    hosts: Sequence[Header] = ()
+    __slots__ = ("absolute_form", "fields", "framing", "has_upgrade", "hosts", "target")
+
+    def __init__(self, target: str, fields: FieldBlock) -> None:
+        self.framing = NO_BODY
+        self.target = target
+        self.absolute_form = False
+        self.has_upgrade = False
+        self.fields = fields
+        self.hosts: Sequence[Header] = ()
 
 
 # -- finding the end of a head -----------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def parse_request(
     msg.url = target
     msg.proto = proto
     msg.headers = block.headers.copy()
-    result = RequestHead(NO_BODY, target, False, False, block)
+    result = RequestHead(target, block)
     hosts = lengths = 0
     coding: str | None = None
     length: str | None = None

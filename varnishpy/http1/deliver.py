@@ -39,19 +39,23 @@ _RESPONSE_500: Final = b"HTTP/1.1 500 Internal Server Error\r\nServer: Varnish\r
 def frame_response(req: Request, with_body: bool) -> bool:
     """Add the headers that frame the message and say whether the connection stays; True if the body is chunked."""
     resp = req.resp
+    announced = connection = False
+    for header in resp.headers:  # one look for both, as both are asked for of every response
+        if header[0] == "content-length":
+            announced = True
+        elif header[0] == "connection":
+            connection = True
     if req.doclose is None:
-        if resp.has_token("connection", "close"):
+        if connection and resp.has_token("connection", "close"):
             req.doclose = "RESP_CLOSE"
         elif req.env.draining:
             req.doclose = "RESP_CLOSE"
             resp.set_field(CLOSE)
-        elif not resp.has("connection"):
+        elif not connection:
             resp.add_field(_KEEP_ALIVE)
-    elif not resp.has_token("connection", "close"):
+    elif not connection or not resp.has_token("connection", "close"):
         resp.set_field(CLOSE)
-    if not with_body:
-        return False
-    if resp.has("content-length"):
+    if announced or not with_body:
         return False
     if req.http.proto == "HTTP/1.1":
         resp.set_field(_CHUNKED)

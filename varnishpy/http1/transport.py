@@ -193,9 +193,7 @@ class Http1Transport:
         log.put_ahead(LINK, sess.vxid, f"req {vxid} rxreq")
         req.t_first = conn.t_first
         req.t_req = conn.t_done
-        log.start_clock(conn.t_first)
-        log.timestamp("Start", conn.t_first)
-        log.timestamp("Req", conn.t_done)
+        log.received(conn.t_first, conn.t_done)
         req.t_prev = conn.t_done
         conn.requests += 1
 

@@ -20,19 +20,20 @@ from __future__ import annotations
 
 import struct
 import threading
+from typing import Final
 
 from varnishpy.log.record import HEADER_SIZE
 from varnishpy.log.tags import BATCH, RESERVED
 
-SEGMENTS = 8
-HEAD_SIZE = 88
-END_MARKER = RESERVED << 24 | 0x454545
-WRAP_MARKER = RESERVED << 24 | 0x575757
-MARKERS = {1: b"VSLHEAD1", 2: b"VSLHEAD2"}
-MINIMUM_SPACE = 64 * 1024
+SEGMENTS: Final = 8
+HEAD_SIZE: Final = 88
+END_MARKER: Final = RESERVED << 24 | 0x454545
+WRAP_MARKER: Final = RESERVED << 24 | 0x575757
+MARKERS: Final = {1: b"VSLHEAD1", 2: b"VSLHEAD2"}
+MINIMUM_SPACE: Final = 64 * 1024
 
-_HEAD = struct.Struct("=8sqI4x8q")
-_BATCH_WORD = BATCH << 24
+_HEAD: Final = struct.Struct("=8sqI4x8q")
+_BATCH_WORD: Final = BATCH << 24
 
 
 class LogRing:

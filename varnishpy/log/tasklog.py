@@ -283,6 +283,22 @@ class TaskLog:
         """Set the start (seconds since the epoch) that :meth:`timestamp` counts from."""
         self.t_first = self.t_prev = t
 
+    def received(self, first: float, done: float) -> None:
+        """Start the clock at a first octet; log that moment (``Start``), and when the head was complete (``Req``).
+
+        For most that is the same moment.
+        """
+        if first != done:
+            self.t_first = self.t_prev = first
+            self.timestamp("Start", first)
+            self.timestamp("Req", done)
+            return
+        self.t_first = self.t_prev = first
+        if _now.heads[TIMESTAMP]:
+            moment = "%.6f 0.000000 0.000000" % first  # noqa: UP031 - as below
+            self.put(TIMESTAMP, f"Start: {moment}")
+            self.put(TIMESTAMP, f"Req: {moment}")
+
     def timestamp(self, label: str, now: float) -> None:
         """``Timestamp``: label, absolute time, seconds since the start, seconds since the previous timestamp."""
         if _now.heads[TIMESTAMP]:

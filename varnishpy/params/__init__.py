@@ -6,12 +6,14 @@ of the process, as in Varnish; a test that wants its own makes a `ParamTable`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from varnishpy.params.spec import Flag, Spec
 from varnishpy.params.table import ParamTable
 from varnishpy.params.values import ParamError, PoolParam, TagMask
 from varnishpy.params.view import Params
 
-params = Params()
-table = ParamTable(params)
+params: Final = Params()
+table: Final = ParamTable(params)
 
 __all__ = ["Flag", "ParamError", "ParamTable", "Params", "PoolParam", "Spec", "TagMask", "params", "table"]

@@ -101,7 +101,17 @@ def _run(wrk: Worker, req: Request, name: str) -> Step:
         req.step = name
         if watched:
             _watch_step(req)
-        result = steps[name](wrk, req)
+        # the steps of a hit by name: compiled, they are then called without a look-up
+        if name == "recv":
+            result = step_recv(wrk, req)
+        elif name == "lookup":
+            result = step_lookup(wrk, req)
+        elif name == "deliver":
+            result = step_deliver(wrk, req)
+        elif name == "transmit":
+            result = step_transmit(wrk, req)
+        else:
+            result = steps[name](wrk, req)
         if result is STEP_DONE or result is STEP_DISEMBARK:
             return result
         name = result
@@ -419,7 +429,8 @@ def _six(seconds: float) -> str:
 
 def _log_hit(req: Request, oc: ObjectCore) -> None:
     """``Hit``; for an object that is still being fetched also how much of it has arrived, of how much."""
-    text = f"{oc.xid} {oc.expires(req.d_ttl) - req.t_req:.6f} {_six(oc.grace)} {_six(oc.keep)}"
+    left = oc.expires(req.d_ttl) - req.t_req
+    text = "%d %.6f %s %s" % (oc.xid, left, _six(oc.grace), _six(oc.keep))  # noqa: UP031 - compiled, it costs a third
     boc = oc.boc
     if boc is not None and boc.state < BOC_FINISHED and oc.stobj is not None:
         length = oc.stobj.headers.get("content-length")

@@ -6,7 +6,6 @@ or transport it was handed to. The object is plain data; the steps stand in ``cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -47,18 +46,20 @@ STEP_DONE: Final = Step.DONE
 STEP_DISEMBARK: Final = Step.DISEMBARK
 
 
-@dataclass(slots=True)
 class Accounting:
     """Octets of one request, for ``ReqAcct``: header and body, received and sent.
 
     ``resp_pieces`` says in how many pieces the body came to the transport, for ``VdpAcct``.
     """
 
-    req_hdrbytes: int = 0
-    req_bodybytes: int = 0
-    resp_hdrbytes: int = 0
-    resp_bodybytes: int = 0
-    resp_pieces: int = 0
+    __slots__ = ("req_bodybytes", "req_hdrbytes", "resp_bodybytes", "resp_hdrbytes", "resp_pieces")
+
+    def __init__(self) -> None:
+        self.req_hdrbytes = 0
+        self.req_bodybytes = 0
+        self.resp_hdrbytes = 0
+        self.resp_bodybytes = 0
+        self.resp_pieces = 0
 
 
 class Request(ClientTask):

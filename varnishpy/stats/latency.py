@@ -24,7 +24,7 @@ OF_PASS: Final = 2
 OF_FETCH: Final = 3
 HANDLINGS: Final = ("hit", "miss", "pass", "fetch")
 
-_bounds: list[float] = []  # upper ones, in seconds, growing; changed in place
+_bounds: Final[list[float]] = []  # upper ones, in seconds, growing; changed in place
 _known: dict[str, bool] = {}  # backends that have a name of their own here; grows under the lock
 _known_lock = threading.Lock()
 
