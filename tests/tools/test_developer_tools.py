@@ -23,7 +23,7 @@ def test_hit_cost(options: list[str], begins: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(begins)
-    assert ("  http2\n" in done.stdout) == ("--profile" in options)
+    assert ("share  room\n" in done.stdout) == ("--profile" in options)
 
 
 def test_hit_cost_keeps_within_the_connection_window() -> None:

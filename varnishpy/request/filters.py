@@ -15,6 +15,7 @@ from varnishpy.http.message import Message
 from varnishpy.params import params
 from varnishpy.params.codings import parse_codings
 from varnishpy.request.esi_deliver import EsiDelivery
+from varnishpy.request.foreign_filters import DeliveryFilter, FetchFilter, ForeignDelivery, ForeignFetch
 from varnishpy.request.vdp import DeliveryProcessor
 from varnishpy.request.vdp_gunzip import GunzipDelivery
 from varnishpy.request.vdp_range import RangeDelivery
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from varnishpy.request.request import Request
     from varnishpy.vcl.loader import Vcl
 
-FetchFactory = Callable[[], FetchProcessor]
-DeliveryFactory = Callable[[], DeliveryProcessor]
+FetchFactory = Callable[[], FetchProcessor | FetchFilter]
+DeliveryFactory = Callable[[], DeliveryProcessor | DeliveryFilter]
 
 
 class FilterError(Exception):
@@ -114,23 +115,25 @@ def _registries(vcl: Vcl | None) -> tuple[Registry, ...]:
 
 def fetch_processors(names: str, vcl: Vcl | None) -> list[FetchProcessor]:
     """Processors of a filter list, nearest to the backend first; raises `FilterError`."""
-    found = []
+    found: list[FetchProcessor] = []
     for name in names.split():
         factory = next((r.fetch[name] for r in _registries(vcl) if name in r.fetch), None)
         if factory is None:
             raise FilterError(f"Filter '...{names[names.find(name) :]}' not found")
-        found.append(factory())
+        made = factory()
+        found.append(made if isinstance(made, FetchProcessor) else ForeignFetch(made))
     return found
 
 
 def delivery_processors(names: str, vcl: Vcl | None) -> list[DeliveryProcessor]:
     """Processors of a filter list, nearest to storage first; raises `FilterError`."""
-    found = []
+    found: list[DeliveryProcessor] = []
     for name in names.split():
         factory = next((r.delivery[name] for r in _registries(vcl) if name in r.delivery), None)
         if factory is None:
             raise FilterError(f"Filter '...{names[names.find(name) :]}' not found")
-        found.append(factory())
+        made = factory()
+        found.append(made if isinstance(made, DeliveryProcessor) else ForeignDelivery(made))
     return found
 
 
