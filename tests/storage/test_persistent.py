@@ -24,6 +24,7 @@ from varnishpy.storage.boc import BocState
 from varnishpy.storage.config import StorageConfigError, StorageSpec, list_json, parse_storage
 from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.persistent.datafile import GRANULE, DataDamaged, DataFile
+from varnishpy.storage.persistent.stevedore import PersistentStevedore
 from varnishpy.storage.persistent.writer import BACKLOG
 from varnishpy.storage.room import NoSpace, StorageError
 from varnishpy.storage.source import SourceError
@@ -618,11 +619,11 @@ def test_what_waits_to_be_written_is_limited(live: Lives) -> None:
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_cannot_have_one_directory(live: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
-    live()
-    monkeypatch.setattr("varnishpy.storage.persistent.stevedore._HANDOVER", 0.0)
+def test_two_processes_cannot_have_one_directory(live: Lives) -> None:
+    life = live()
+    other = PersistentStevedore("q", str(life.directory), "4m", handover=0.0)
     with pytest.raises(StorageError, match=f"in use by process {os.getpid()}"):
-        live()
+        other.open()
 
 
 @pytest.mark.parametrize(
@@ -658,7 +659,7 @@ def test_the_directory_is_made_and_a_file_refused(tmp_path: Path) -> None:
 
 def test_both_names_are_listed_alike() -> None:
     specs = parse_storage(["a=persistent,/x,1m", "b=deprecated_persistent,/y,1m"])
-    assert [row["storage"] for row in list_json(specs)] == ["persistent", "persistent", "malloc"]
+    assert [row["storage"] for row in list_json(specs)] == ["persistent", "persistent", "default"]
 
 
 def test_the_index_is_an_ordinary_database(live: Lives) -> None:

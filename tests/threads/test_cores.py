@@ -152,14 +152,9 @@ class Busy:
 
 
 @needs_cores
-def test_all_threads_are_put_on_one_core_and_let_go(
-    everywhere: set[int], monkeypatch: pytest.MonkeyPatch, until: Until
-) -> None:
-    monkeypatch.setattr(cores, "CROWDED", 1.0)  # whatever else this machine does
-    monkeypatch.setattr(cores, "BUSY", 0.05)
-    monkeypatch.setattr(cores, "IDLE", 0.02)
+def test_all_threads_are_put_on_one_core_and_let_go(everywhere: set[int], until: Until) -> None:
     before = stats.main.get("core_moves")
-    keeper = cores.CoreKeeper()
+    keeper = cores.CoreKeeper(cores.Policy(busy=0.05, idle=0.02, crowded=1.0))  # whatever else this machine does
     keeper.start()
     try:
         with Busy() as busy:
@@ -174,9 +169,8 @@ def test_all_threads_are_put_on_one_core_and_let_go(
 
 
 @needs_cores
-def test_what_taskset_said_stays_true(everywhere: set[int], monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
-    monkeypatch.setattr(cores, "BUSY", 0.05)
-    keeper = cores.CoreKeeper()
+def test_what_taskset_said_stays_true(everywhere: set[int], until: Until) -> None:
+    keeper = cores.CoreKeeper(cores.Policy(busy=0.05))
     only = {max(everywhere)}
     keeper.start()
     try:

@@ -18,8 +18,8 @@ from varnishpy.base.wakeup import Wakeup
 from varnishpy.log.memory import captured
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
-from varnishpy.threads import Pool, PoolSet, Priority, Task, TaskInfo, Worker, current_worker, herder
-from varnishpy.threads.herder import Herder
+from varnishpy.threads import Pool, PoolSet, Priority, Task, TaskInfo, Worker, current_worker
+from varnishpy.threads.herder import Herder, Pace
 
 WAIT = 10.0
 
@@ -149,23 +149,21 @@ def test_silent_waits_are_found_by_the_herder(pool: Pool) -> None:
     release.set()
 
 
-def test_who_waits_is_replaced_at_once(
-    pools: PoolSet, pool: Pool, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_is_replaced_at_once(until: Until) -> None:
     """Forty workers are held one after the other, and no look of the herder's is needed to make the next."""
-    until(lambda: pool.herder_deep)
-    for name in ("FIRST_LOOK", "PATIENCE", "SLOW_LOOK", "SLOWEST_LOOK", "HALF_AWAKE"):
-        monkeypatch.setattr(herder, name, 3600.0)
-    pools._herders[0]._look = 3600.0
+    pools = PoolSet(pace=Pace(3600.0, 3600.0, 3600.0, 3600.0, 3600.0))
+    pools.start()
+    pool = pools.any()
     gate, started = threading.Event(), threading.Semaphore(0)
     try:
+        until(lambda: pool.counts()["idle"] == 10 and pool.herder_deep)
         for _ in range(40):
             assert pool.schedule(block_until(gate, started), Priority.REQ)
         for _ in range(40):
             assert started.acquire(timeout=WAIT)
     finally:
         gate.set()
-        pools._herders[0]._look = 0.001
+        assert pools.stop(WAIT)
 
 
 def test_priorities_decide_what_goes_first(pool: Pool) -> None:

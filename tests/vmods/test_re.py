@@ -14,7 +14,6 @@ from varnishpy.base.regex import Regex
 from varnishpy.http.message import Message
 from varnishpy.storage.source import SourceError
 from varnishpy.vcl.loader import VclLoadError
-from varnishpy.vmods import _substitute
 from varnishpy.vmods._substitute import Substitutions, register, substitute
 
 INIT = r'import re; sub vcl_init {{ new o = re.regex("{}"{}); new other = re.regex("(x)"); }}'
@@ -173,10 +172,9 @@ class _Bodies:
         return FetchError(text)
 
 
-def test_a_body_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_substitute, "MOST", 5)
+def test_a_body_that_is_too_large_is_refused() -> None:
     bodies = _Bodies(b"123", b"456")
-    register(cast("Any", bodies), "o", Regex("1"), Substitutions())
+    register(cast("Any", bodies), "o", Regex("1"), Substitutions(), most=5)
     with pytest.raises(FetchError, match="body of more than 5 octets"):
         bodies.fetch.read(10)
     with pytest.raises(SourceError, match="body of more than 5 octets"):

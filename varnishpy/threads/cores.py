@@ -35,9 +35,17 @@ REST: Final = 5.0  # seconds for which it is left alone when there was no good c
 
 
 class Policy:
-    """Which core to keep to; decides by what it is told and does nothing itself."""
+    """Which core to keep to; decides by what it is told and does nothing itself.
 
-    def __init__(self) -> None:
+    :param busy: cores in use from which on it is worth while
+    :param idle: and under which it is no more
+    :param crowded: of a core, what others may use of it
+    """
+
+    def __init__(self, busy: float = BUSY, idle: float = IDLE, crowded: float = CROWDED) -> None:
+        self.busy = busy
+        self.idle = idle
+        self.crowded = crowded
         self.core: int | None = None
         self._since = 0.0
         self._worked = 0.0  # when there was enough work for the last time
@@ -60,20 +68,20 @@ class Policy:
     def _settle(self, now: float, use: float, busy: dict[int, float]) -> int | None:
         if use > PARALLEL:
             self._rest_until = now + REST
-        if use < BUSY or now < self._rest_until or len(busy) < 2:
+        if use < self.busy or now < self._rest_until or len(busy) < 2:
             return None
         self._since = self._worked = now
         return min(busy, key=busy.__getitem__)
 
     def _stay(self, now: float, use: float, busy: dict[int, float], core: int) -> int | None:
-        if use < IDLE:  # nobody is in its way, nor it in anybody's
+        if use < self.idle:  # nobody is in its way, nor it in anybody's
             self._since = now
             return core if now - self._worked < PAUSE else None
         if now - self._since >= TERM:
             return None
         self._worked = now
         others = busy[core] - use
-        if others <= CROWDED:
+        if others <= self.crowded:
             return core
         best = min((each for each in busy if each != core), key=busy.__getitem__)
         if busy[best] < others:
@@ -106,8 +114,8 @@ def useful() -> bool:
 class CoreKeeper:
     """The thread that looks, and puts all threads of this process where the policy says."""
 
-    def __init__(self) -> None:
-        self.policy = Policy()
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.policy = policy if policy is not None else Policy()
         #: the cores that this process may use, by the word of whoever started it or of taskset(1); none: nothing to do
         self.allowed = os.sched_getaffinity(0) if useful() else set()
         self._placed: set[int] = set(self.allowed)
@@ -140,7 +148,7 @@ class CoreKeeper:
             if not params.keep_core:
                 use, self.policy.core = 0.0, None
                 self._place(self.allowed)
-            if use < IDLE and self.policy.core is None:
+            if use < self.policy.idle and self.policy.core is None:
                 before = {}
                 continue
             after = self._read()

@@ -21,6 +21,8 @@ deeply: a worker that computes for long keeps the sessions waiting that stir mea
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from typing import Final
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -30,22 +32,32 @@ from varnishpy.params import params
 from varnishpy.threads.pool import Pool, Priority
 from varnishpy.threads.worker import Worker
 
-FIRST_LOOK = 0.001  # seconds after which a queue that does not move is stuck
-PATIENCE = 0.020  # seconds that a head may wait in a queue that moves
-SLOW_LOOK = 0.008  # between looks at a queue that moves
-SLOWEST_LOOK = 0.016  # and after a worker was added to it
-HALF_AWAKE = 0.004  # between looks at an empty queue
-LINGER = 25  # looks at an empty queue before falling asleep
-LATE = 0.002  # seconds behind time at which the interpreter, or the machine, is busy
-LONGEST_SLEEP = 3600.0
+LINGER: Final = 25  # looks at an empty queue before falling asleep
+LATE: Final = 0.002  # seconds behind time at which the interpreter, or the machine, is busy
+LONGEST_SLEEP: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a herder looks, in seconds."""
+
+    first_look: float = 0.001  # after which a queue that does not move is stuck
+    patience: float = 0.020  # that a head may wait in a queue that moves
+    slow_look: float = 0.008  # between looks at a queue that moves
+    slowest_look: float = 0.016  # and after a worker was added to it
+    half_awake: float = 0.004  # between looks at an empty queue
+
+
+USUAL: Final = Pace()
 
 
 class Herder:
     """The herding thread of one pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, pace: Pace = USUAL) -> None:
         self._pool = pool
-        self._look = FIRST_LOOK
+        self._pace = pace
+        self._look = pace.first_look
         self._late = 0.0  # seconds by which the last sleep has been too long
         self._empty_looks = LINGER
         self._seen_dequeued = -1
@@ -125,16 +137,16 @@ class Herder:
                         if not breed and not self._limited:
                             stats.main.inc("threads_limited")
                             self._limited = True
-                delay = self._look if pool.queued else SLOW_LOOK
+                delay = self._look if pool.queued else self._pace.slow_look
             else:
-                self._look = FIRST_LOOK
+                self._look = self._pace.first_look
                 self._limited = False
                 retired, delay = self._retire(now)
                 if retired is None and self._empty_looks < LINGER:
                     self._empty_looks += 1
-                    delay = min(delay, HALF_AWAKE)
+                    delay = min(delay, self._pace.half_awake)
                 elif retired is None and neglected:
-                    delay = min(delay, SLOW_LOOK)
+                    delay = min(delay, self._pace.slow_look)
                 elif retired is None:
                     pool.herder_deep = True
             pool.herder_asleep = worker is None and not breed and retired is None
@@ -158,14 +170,14 @@ class Herder:
         moving = pool.dequeued != self._seen_dequeued
         self._seen_dequeued = pool.dequeued
         if self._late >= LATE:
-            patience = PATIENCE * max(1, pool.active - pool.active_limit + 1) ** 2
+            patience = self._pace.patience * max(1, pool.active - pool.active_limit + 1) ** 2
         else:
-            patience = PATIENCE if moving else FIRST_LOOK
+            patience = self._pace.patience if moving else self._pace.first_look
         if waited >= patience:
-            self._look = FIRST_LOOK if not moving else SLOWEST_LOOK
+            self._look = self._pace.first_look if not moving else self._pace.slowest_look
             return True
         # each look takes the interpreter from those who work
-        self._look = min(self._look * 2, SLOW_LOOK) if moving else FIRST_LOOK
+        self._look = min(self._look * 2, self._pace.slow_look) if moving else self._pace.first_look
         return False
 
     def _retire(self, now: float) -> tuple[Worker | None, float]:

@@ -19,7 +19,7 @@ from varnishpy.base.dumptext import DumpText
 from varnishpy.base.wakeup import Wakeup
 from varnishpy.params import params, table
 from varnishpy.stats.latency import Latencies
-from varnishpy.threads.herder import Herder
+from varnishpy.threads.herder import USUAL, Herder, Pace
 from varnishpy.threads.pool import Pool, concurrency
 from varnishpy.threads.worker import Tally
 
@@ -32,9 +32,11 @@ class PoolSet:
     """The pools, as many as thread_pools says; more are added when the parameter grows.
 
     :param on_pool: called with each pool once it runs, to give it acceptors
+    :param pace: of their herders
     """
 
-    def __init__(self, on_pool: Callable[[Pool], None] | None = None) -> None:
+    def __init__(self, on_pool: Callable[[Pool], None] | None = None, pace: Pace = USUAL) -> None:
+        self._pace = pace
         self.pools: list[Pool] = []
         self.on_pool = on_pool
         self._dropped: list[Pool] = []  # their threads may not have ended
@@ -60,7 +62,7 @@ class PoolSet:
         with self._lock:
             while self._running and len(self.pools) < params.thread_pools:
                 pool = Pool(str(next(self._serial)))
-                herder = Herder(pool)
+                herder = Herder(pool, self._pace)
                 self._herders.append(herder)
                 self.pools = [*self.pools, pool]  # replaced, not changed: any() reads it without the lock
                 herder.start()

@@ -83,8 +83,11 @@ def substitute(regex: Regex, body: bytes, texts: dict[int, str]) -> bytes:
     return "".join([*out, text[done:]]).encode("latin-1")
 
 
-def register(ctx: Ctx, name: str, regex: Regex, substitutions: Substitutions) -> None:
-    """Make a name known as a filter of fetches and deliveries of this VCL."""
+def register(ctx: Ctx, name: str, regex: Regex, substitutions: Substitutions, most: int = MOST) -> None:
+    """Make a name known as a filter of fetches and deliveries of this VCL.
+
+    :param most: octets of a body that is still looked at
+    """
 
     class Fetch(FetchFilter):
         def __init__(self) -> None:
@@ -108,8 +111,8 @@ def register(ctx: Ctx, name: str, regex: Regex, substitutions: Substitutions) ->
             body = bytearray()
             while data := self.source.read(_PIECE):
                 body += data
-                if len(body) > MOST:
-                    raise self.context.error(f"vmod re: body of more than {MOST} octets")
+                if len(body) > most:
+                    raise self.context.error(f"vmod re: body of more than {most} octets")
             try:
                 return substitute(regex, bytes(body), self._texts)
             except RegexMatchError as error:
@@ -131,8 +134,8 @@ def register(ctx: Ctx, name: str, regex: Regex, substitutions: Substitutions) ->
             body = bytearray()
             for piece in pieces:
                 body += piece
-                if len(body) > MOST:
-                    raise SourceError(f"vmod re: body of more than {MOST} octets")
+                if len(body) > most:
+                    raise SourceError(f"vmod re: body of more than {most} octets")
             try:
                 result = substitute(regex, bytes(body), self._texts)
             except RegexMatchError as error:

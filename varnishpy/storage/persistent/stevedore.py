@@ -59,10 +59,11 @@ class PersistentStevedore(Stevedore):
 
     :param directory: made if it is not there
     :param size: as on the command line
+    :param handover: seconds to wait for another process to leave the directory
     :raises ValueError: wrong arguments, with the text for the user
     """
 
-    def __init__(self, ident: str, directory: str = "", size: str = "") -> None:
+    def __init__(self, ident: str, directory: str = "", size: str = "", *, handover: float = _HANDOVER) -> None:
         super().__init__(ident, "persistent")
         if not directory:
             raise ValueError("(-spersistent) a directory is mandatory")
@@ -75,6 +76,7 @@ class PersistentStevedore(Stevedore):
         if self.size < _LEAST:
             raise ValueError(f'(-spersistent) size "{size}": too small, did you forget to specify M or G?')
         self.directory = Path(directory).absolute()
+        self._handover = handover
         self.lru.moved = self._note_use
         self.pace = self._pace
         self.threaded = True  # tests do without the writer's thread
@@ -149,7 +151,7 @@ class PersistentStevedore(Stevedore):
 
     def _lock(self) -> None:
         """Wait for a cache process whose manager was killed; nobody else can have the directory, if not by mistake."""
-        deadline = time.monotonic() + _HANDOVER
+        deadline = time.monotonic() + self._handover
         while True:
             try:
                 self._lock_file = PidFile(self.directory / _CHILD)
