@@ -45,6 +45,13 @@ class MemoryStore:
         self.content = Content()
         self.before: Callable[[str], None] = lambda name: None
         self.down = False
+        self._lives = 0
+
+    def restart(self, content: Content) -> None:
+        """It comes back, with what it had then. Its clock may be behind the one before: ids begin anew."""
+        self.content = content
+        self._lives += 1
+        self.down = False
 
     def snapshot(self) -> Content:
         return copy.deepcopy(self.content)
@@ -107,7 +114,7 @@ class MemoryStore:
     def append(self, invalidation: Invalidation) -> bytes:
         content = self._call("append")
         content.appended += 1
-        entry = (b"%d-0" % content.appended, invalidation.encode())
+        entry = (b"%d-%d" % (content.appended, self._lives), invalidation.encode())
         content.log.append(entry)
         while len(content.log) > params.tier_log_length:
             content.facts = replace(content.facts, trimmed=content.log.pop(0)[0])
@@ -124,16 +131,19 @@ class MemoryStore:
         content = self._call("bans")
         return [entry for entry in content.bans if order(entry[0]) > order(after)]
 
-    def repair(self, number: int) -> Facts:
+    def repair(self, number: int, missing: bool = False) -> Facts:
         content = self._call("repair")
-        if content.facts.number < number:
-            floor = number + 1000
+        if content.facts.floor <= number and (missing or content.facts.number < number):
+            floor = max(number, content.facts.number) + 1000
             content.facts = replace(content.facts, number=floor, floor=floor, ban=b"")
             self.append(Invalidation(ALL, floor))
         return self.content.facts
 
-    def facts(self) -> Facts:
-        return self._call("facts").facts
+    def facts(self, known: Sequence[bytes] = ()) -> Facts:
+        content = self._call("facts")
+        there = {name for name, _ in content.log}
+        absent = [name for name in known if name not in there and order(name) > order(content.facts.trimmed)]
+        return replace(content.facts, missing=tuple(absent))
 
     def time(self) -> float:
         self._call("time")

@@ -116,7 +116,12 @@ class ModelNode:
         self.must = dict.fromkeys(URLS, 0)  # versions that answers from the node's own cache have at least
         self.queued: list[tuple[str, int]] = []
         self.tier = Tier(
-            world.store, cache.env.hash, self.counters, name=self.name, times=Clockwork(clock.now, clock.now)
+            world.store,
+            cache.env.hash,
+            self.counters,
+            name=self.name,
+            times=Clockwork(clock.now, clock.now),
+            settle=0.0,
         )
         cache.env.tier = self.tier
         cache.env.hash.spreading = cache.env.hash.bans.spreading = cache.env.hash.keys.spreading = self.tier.invalidator
@@ -271,8 +276,7 @@ class ModelWorld:
     def lose(self, content: Any) -> None:
         """The engine comes back empty or with old data; the nodes notice before anything else happens."""
         self.plans.clear()
-        self.store.down = False
-        self.store.content = content
+        self.store.restart(content)
         for _ in range(2):
             for node in self.nodes:
                 self.follow(node)

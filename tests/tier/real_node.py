@@ -28,7 +28,7 @@ class RealNode:
         self.cache.vcl(VCL)
         self.counters = stats.new_segment(stats.TIER, f"real.{name}")
         self.store = EngineStore(spec, self.counters, password)
-        self.tier = Tier(self.store, self.cache.env.hash, self.counters, name=name)
+        self.tier = Tier(self.store, self.cache.env.hash, self.counters, name=name, settle=0.0)
         self.cache.env.tier = self.tier
         hash_ = self.cache.env.hash
         hash_.spreading = hash_.keys.spreading = hash_.bans.spreading = self.tier.invalidator

@@ -153,3 +153,16 @@ def test_what_waited_for_the_engine_holds_for_what_is_stored(pair: list[ModelNod
         world.follow(second)
     assert not second.queued
     world.get(second, "/a")
+
+
+def test_a_loss_is_noticed_although_the_counter_has_caught_up(pair: list[ModelNode]) -> None:
+    """Who has not read a purge takes the next number of an engine that has lost it: who made it must notice."""
+    world = ModelWorld(pair)
+    first, second = pair
+    world.get(first, "/b")
+    world.invalidate(second, "/b", "purge")
+    world.store.down = True
+    world.invalidate(first, "/a", "purge")
+    world.lose(Content())
+    assert not first.queued
+    world.get(first, "/b")

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 
@@ -36,6 +37,7 @@ from varnishpy.tier.breaker import State
 from varnishpy.tier.cluster import Cluster, Servers, Single
 from varnishpy.tier.config import TierSpec
 from varnishpy.tier.errors import LeftAlone, TierError, TierTimeout
+from varnishpy.tier.position import order
 from varnishpy.tier.record import ALL, BAN, KEYS, NONCE, PURGE, SEALED, Invalidation
 from varnishpy.tier.server import Command, Server, Word
 from varnishpy.tier.store import Asked, Facts, Published
@@ -200,8 +202,8 @@ class EngineStore:
             raise TierError("the engine appended and gave no id")
         return found
 
-    def repair(self, number: int) -> Facts:
-        floor = a_number(self._one("EVAL", scripts.REPAIR, 1, self._facts_key, number, number + _JUMP))
+    def repair(self, number: int, missing: bool = False) -> Facts:
+        floor = a_number(self._one("EVAL", scripts.REPAIR, 1, self._facts_key, number, _JUMP, int(missing)))
         if floor:
             self.append(Invalidation(ALL, number=floor, moment=self.time()))
         return self.facts()
@@ -220,8 +222,12 @@ class EngineStore:
     def bans(self, after: bytes) -> list[tuple[bytes, bytes]]:
         return stream_entries(self._one("XRANGE", self._bans_key, b"(" + after, "+", "COUNT", _BATCH))
 
-    def facts(self) -> Facts:
-        return _facts(self._one("HMGET", self._facts_key, *_FACTS))
+    def facts(self, known: Sequence[bytes] = ()) -> Facts:
+        looks = [("XRANGE", self._log_key, name, name) for name in known]
+        answer, *found = self._many((("HMGET", self._facts_key, *_FACTS), *looks))
+        facts = _facts(answer)
+        absent = [name for name, entries in zip(known, found, strict=True) if not stream_entries(entries)]
+        return replace(facts, missing=tuple(name for name in absent if order(name) > order(facts.trimmed)))
 
     def time(self) -> float:
         seconds, micros = a_list(self._one("EVAL", scripts.TIME, 1, self._log_key), 2)

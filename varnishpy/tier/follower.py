@@ -3,8 +3,9 @@
 Each round reads what is new, applies it in order, and looks whether anything has been missed:
 
 * the log was trimmed behind our back: a *gap*;
-* the engine knows less than we have seen (it was restarted empty, or with old data): it is *repaired*, so that no
-  object from before can be found, and all nodes are told;
+* the engine knows less than we have seen (it was restarted empty, or with old data): its counter is behind, or it lacks
+  the record that we read last or one that we have appended since. It is *repaired*, so that no object from before can
+  be found, and all nodes are told;
 * the log cannot be read for ``tier_max_lag``: the node is *blind*. What it has becomes stale, and what it fetches does
   so soon, until it can read again.
 
@@ -14,6 +15,7 @@ Gap and loss make everything stale (``tier_gap_purge``).
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from varnishpy import log, stats
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 _WAIT: Final = 0.5  # seconds that a round waits for something new
 _PAUSE: Final = 0.2  # seconds after a round that failed
 _HOUSEKEEPING: Final = 1.0  # seconds between reports, measurements of the clock, and writing the position down
+_MOST: Final = 64  # ids of ours that are looked for in the log
+SETTLE: Final = 1.0  # seconds after a round that failed in which other nodes may notice what the engine has lost
 _BURY: Final = 3600.0  # seconds after which a node that does not report is forgotten
 
 
@@ -52,6 +56,7 @@ class Follower:
         counters: stats.Counters[TierName],
         file: PositionFile,
         flush: Callable[[], None],
+        settle: float = SETTLE,
     ) -> None:
         self._store = store
         self._node = node
@@ -59,8 +64,11 @@ class Follower:
         self._times = times
         self._counters = counters
         self._file = file
+        self._settle = settle
+        self._settled_at = 0.0
         self._flush = flush  # sends what could not be sent while the engine was away
         self._own: set[int] = set()  # numbers of our invalidations that were applied at home already
+        self._appended: deque[bytes] = deque(maxlen=_MOST)  # ids of ours that were not read in the log yet
         self._own_lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,6 +87,11 @@ class Follower:
         """Seconds since the log was last read to its end."""
         return clock.mono() - self.heard
 
+    @property
+    def is_settled(self) -> bool:
+        """Can what the engine has be trusted? After an outage it may have lost purges of which others must tell it."""
+        return clock.mono() >= self._settled_at
+
     def has_seen(self, name: bytes) -> bool:
         """Has the record of that id been applied?"""
         return order(self.position.at) >= order(name)
@@ -87,6 +100,19 @@ class Follower:
         """That invalidation of ours is applied at home by who made it: not once more when we read it."""
         with self._own_lock:
             self._own.add(number)
+
+    def note_appended(self, name: bytes) -> None:
+        """The log has acknowledged a record of ours: it must have it from now on."""
+        with self._own_lock:
+            self._appended.append(name)
+
+    def _known(self) -> list[bytes]:
+        """Ids of records that the log must have, unless they were trimmed."""
+        at = self.position.at
+        with self._own_lock:
+            while self._appended and order(self._appended[0]) <= order(at):
+                self._appended.popleft()
+            return [*self._appended] if at == START else [at, *self._appended]
 
     def note_number(self, number: int) -> None:
         """The highest number that anybody here has seen."""
@@ -137,6 +163,7 @@ class Follower:
         return True
 
     def _failed(self, why: str) -> None:
+        self._settled_at = clock.mono() + self._settle
         if why != self._last_error:
             self._last_error = why
             log.vsl(ERROR, 0, f"tier: cannot follow the log: {why}")
@@ -150,7 +177,7 @@ class Follower:
         before = self.position.at
         asked = clock.mono()
         entries = self._store.follow(before, wait)
-        facts = self._store.facts()
+        facts = self._store.facts(self._known())
         if self._is_lost(facts) or self._was_repaired(facts):
             if repaired:
                 raise TierError("the engine loses what it is told")
@@ -174,11 +201,12 @@ class Follower:
 
     def _is_lost(self, facts: Facts) -> bool:
         """Does the engine know less than we? Then it is repaired, and read again from the start."""
-        if facts.number >= self.position.number:
+        if facts.number >= self.position.number and not facts.missing:
             return False
-        log.vsl(ERROR, 0, f"tier: the engine has lost invalidations ({facts.number} < {self.position.number})")
+        what = f"{len(facts.missing)} records" if facts.missing else f"{facts.number} < {self.position.number}"
+        log.vsl(ERROR, 0, f"tier: the engine has lost invalidations ({what})")
         self._counters.inc("gaps")
-        self._begin_anew(self._store.repair(self.position.number))
+        self._begin_anew(self._store.repair(self.position.number, bool(facts.missing)))
         return True
 
     def _was_repaired(self, facts: Facts) -> bool:
@@ -195,6 +223,8 @@ class Follower:
     def _begin_anew(self, facts: Facts) -> None:
         self.position.at = START
         self.position.floor = facts.floor
+        with self._own_lock:
+            self._appended.clear()
         self._bans_read = False
         self.note_number(facts.number)
 

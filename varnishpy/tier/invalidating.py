@@ -143,13 +143,15 @@ class Invalidator:
         number = store.number()
         seen = follower.position.number
         if number <= seen:  # the engine has lost some, and this number is worth nothing
-            store.repair(seen)
+            store.repair(seen, missing=True)
             number = store.number()
         invalidation = replace(invalidation, number=number)
         follower.note_number(number)
         follower.own(number)
         store.mark(invalidation)
-        return invalidation, store.append(invalidation)
+        name = store.append(invalidation)
+        follower.note_appended(name)
+        return invalidation, name
 
     def _queue(self, invalidation: Invalidation) -> None:
         self._counters.inc("queued")

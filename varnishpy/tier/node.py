@@ -25,7 +25,7 @@ from varnishpy.tier.behind import Job, WriteBehind
 from varnishpy.tier.breaker import State
 from varnishpy.tier.clockwork import Clockwork
 from varnishpy.tier.errors import BadRecord, TierError
-from varnishpy.tier.follower import Follower
+from varnishpy.tier.follower import SETTLE, Follower
 from varnishpy.tier.invalidating import LIVE, Invalidator, Outcome
 from varnishpy.tier.position import PositionFile
 from varnishpy.tier.putting import put
@@ -70,6 +70,7 @@ class Tier:
     """See the module text.
 
     :param workdir: where the position in the log is kept; ``None``: nowhere
+    :param settle: seconds after an outage in which nothing is taken from the engine
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Tier:
         wait_all: bool = False,
         name: str = "",
         times: Clockwork | None = None,
+        settle: float = SETTLE,
     ) -> None:
         self.store = store
         self.counters = counters
@@ -93,7 +95,14 @@ class Tier:
         applier = Applier(hash_, self.recent, self.times)
         self.invalidator = Invalidator(store, self.node, applier, lambda: self.follower, self.times, counters, wait_all)
         self.follower = Follower(
-            store, self.node, applier, self.times, counters, PositionFile(workdir, address), self.invalidator.flush
+            store,
+            self.node,
+            applier,
+            self.times,
+            counters,
+            PositionFile(workdir, address),
+            self.invalidator.flush,
+            settle,
         )
         self.writer = WriteBehind(lambda job: counters.inc("dropped"), self._defect)
         self._stopping = threading.Event()
@@ -139,7 +148,7 @@ class Tier:
             return None  # it has lost some: the follower will see to it
         self.follower.note_number(number)
         ticket.position = number
-        if asked.index is None:
+        if asked.index is None or not self.follower.is_settled:
             return None
         try:
             _, variants = decode_index(asked.index)

@@ -57,14 +57,17 @@ return id
 """
 )
 
-#: keys: facts. arguments: a number that was seen, the number that comes above all that anybody can have seen.
-#: The new floor, or 0 when somebody else has repaired it already.
+#: keys: facts. arguments: a number that was seen, how far above all that was given the new floor is, 1 if records are
+#: missing. The new floor, or 0 when somebody else has repaired it already.
 REPAIR: Final = """
-local number = redis.call('HGET', KEYS[1], 'number')
-if number and tonumber(number) >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'number', ARGV[2], 'floor', ARGV[2])
+local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
+local floor = tonumber(redis.call('HGET', KEYS[1], 'floor') or 0)
+local seen = tonumber(ARGV[1])
+if floor > seen or (number >= seen and ARGV[3] == '0') then return 0 end
+floor = math.max(number, seen) + tonumber(ARGV[2])
+redis.call('HSET', KEYS[1], 'number', string.format('%.0f', floor), 'floor', string.format('%.0f', floor))
 redis.call('HDEL', KEYS[1], 'ban')
-return tonumber(ARGV[2])
+return floor
 """
 
 #: keys: a lease. arguments: its holder

@@ -30,6 +30,7 @@ class Facts:
     :ivar ban: id of the latest ban in the log; who has not read it yet cannot judge what is stored
     :ivar ban_floor: number of the latest ban that is not kept any more; objects with a lower position cannot be judged
     :ivar trimmed: id of the latest record that the log does not hold any more, empty if it holds all
+    :ivar missing: ids that were asked for and are not there, though they were not trimmed: the engine has lost them
     """
 
     number: int = 0
@@ -37,6 +38,7 @@ class Facts:
     ban: bytes = b""
     ban_floor: int = 0
     trimmed: bytes = b""
+    missing: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,18 @@ class Store(Protocol):
     def bans(self, after: bytes) -> list[tuple[bytes, bytes]]:
         """The same of the list of bans, which is kept longer than the log."""
 
-    def repair(self, number: int) -> Facts:
-        """The engine has lost what we have seen: raise counter and floor above that number, tell everybody by an
-        ``ALL`` record.
+    def repair(self, number: int, missing: bool = False) -> Facts:
+        """The engine has lost what we have seen: raise counter and floor above that number and all that it has given
+        since, tell everybody by an ``ALL`` record. Not if somebody has done so already.
+
+        :param missing: it has, whatever its counter says: records are not there
         """
 
-    def facts(self) -> Facts:
-        """Where the log stands."""
+    def facts(self, known: Sequence[bytes] = ()) -> Facts:
+        """Where the log stands.
+
+        :param known: ids of records that it must have
+        """
 
     def time(self) -> float:
         """Seconds since the epoch by the engine's clock."""
