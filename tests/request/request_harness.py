@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from varnishpy import log as vsl
 from varnishpy.backends.connection import Connection
 from varnishpy.backends.director import Director
 from varnishpy.backends.errors import FetchError
+from varnishpy.base import clock
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.message import Message
 from varnishpy.log.tags import Tag
@@ -409,7 +409,7 @@ class Cache:
         ws = make_workspace("req", params.workspace_client)
         req = Request(self.env, self.session, client, vxid, log, ws)  # type: ignore[arg-type]
         log.begin("req", 1, "rxreq")
-        now = time.time()
+        now = clock.now()
         req.t_first = req.t_prev = req.t_req = now
         log.start_clock(now)
         log.timestamp("Start", now)

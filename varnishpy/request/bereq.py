@@ -64,7 +64,7 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
             bereq0.set("Accept-Encoding", f"{coding}, gzip" if coding else "gzip")
     if bereq0.proto != "HTTP/1.1":
         bereq0.set_proto("HTTP/1.1")
-    _make_conditional(bo)
+    make_conditional(bo)
     bereq = bo.bereq
     bereq.copy_from(bereq0)
     bereq.attach(bo.log, BEREQ_METHOD, bo.ws)
@@ -78,10 +78,10 @@ def step_mkbereq(wrk: Worker, bo: BusyObject) -> str:
     return "startfetch" if passing or bo.env.tier is None else "tier"
 
 
-def _make_conditional(bo: BusyObject) -> None:
+def make_conditional(bo: BusyObject) -> None:
     """Ask for the body only if it has changed, when there is a stale object that could serve."""
     stale = bo.stale_oc
-    if stale is None or bo.uncacheable or stale.flags & (OC_DYING | OC_HFM | OC_PRIVATE):
+    if stale is None or bo.uncacheable or stale.flags & (OC_DYING | OC_HFM):
         return
     stobj = stale.stobj
     if stobj is None or not stobj.flags & ObjectFlag.IMSCAND or not (stale.boc is not None or stobj.length):

@@ -39,7 +39,7 @@ class BusyObject(FetchTask):
         # kept by the state machine for itself
         "hop_headers", "stack", "held", "director_open", "ws_snapshot", "vfp_context", "drop_body",
         "resume", "borrows",
-        "ticket", "skip_tier",
+        "ticket", "skip_tier", "grace_limit", "take_stale", "found_stale",
     )  # fmt: skip
 
     def __init__(self, env: Env, vxid: int, log: TaskLog, ws: Workspace) -> None:
@@ -113,6 +113,9 @@ class BusyObject(FetchTask):
         self.tier = None
         self.ticket: Ticket | None = None  # of the shared tier, if there is one
         self.skip_tier = False  # what it has is not wanted
+        self.take_stale = True  # what is stale there will do, for a start
+        self.grace_limit = -1.0  # ``req.grace``, negative if VCL has not set it
+        self.found_stale = False  # what it had is in grace and in the cache now: the request is to look again
         self.drop_body = False  # VCL does not want the request's body sent
 
     def session(self) -> Session | None:

@@ -230,6 +230,7 @@ def _prepare(req: Request, client: str) -> None:
         req.d_grace = -1.0
         req.disable_esi = False
         req.hash_always_miss = False
+        req.found_stale = False
         req.hash_ignore_busy = False
         req.hash_ignore_vary = False
         req.client_identity = None
@@ -474,7 +475,10 @@ def step_miss(wrk: Worker, req: Request) -> str:
     assert oc is not None
     if action == "fetch":
         wrk.stats.cache_miss += 1
-        start_fetch(wrk, req, oc, stale, Mode.NORMAL)
+        if not start_fetch(wrk, req, oc, stale, Mode.NORMAL):
+            req.objcore = None
+            hash_.deref(wrk, oc)
+            return "lookup"
     if stale is not None:
         req.stale_oc = None
         hash_.deref(wrk, stale)

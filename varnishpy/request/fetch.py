@@ -75,13 +75,14 @@ def _announce(wrk: Worker, req: Request, interim: Message) -> None:
     req.transport.send_interim(wrk, req, Notice(interim.status, filter_headers(interim.headers, STORE_PASS, hop)))
 
 
-def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | None, mode: Mode) -> None:
+def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | None, mode: Mode) -> bool:
     """Fetch into an object core, and wait until there is something to deliver.
 
     That is when the response streams, is complete, or has failed (``OC_FAILED`` then); in the background, when the
     request is not needed any more. For a background fetch the caller's reference to ``oc`` is taken.
 
     :param stale: an expired object for a conditional fetch; stays the caller's
+    :return: False: the request is to look again, for the object is one of the tier that is stale
     """
     hash_ = req.env.hash
     boc = hash_.ref_boc(oc)
@@ -97,6 +98,8 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
         bo.stale_oc = stale
     bo.client_req = req
     bo.skip_tier = req.hash_always_miss or req.is_hitmiss
+    bo.take_stale = not req.found_stale
+    bo.grace_limit = req.d_grace
     # a fetch has deadlines at every wait of its own: ours for it always ends
     if not bo.is_bgfetch:
         bo.borrows = True
@@ -117,3 +120,5 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
     hash_.deref_boc(wrk, oc)
     if bo.is_bgfetch:
         hash_.deref(wrk, oc)
+    req.found_stale = req.found_stale or bo.found_stale
+    return not bo.found_stale

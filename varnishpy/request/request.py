@@ -75,7 +75,7 @@ class Request(ClientTask):
         # VCL
         "max_restarts", "ctx",
         # lookup
-        "search", "stale_oc", "synth_stored", "boc",
+        "search", "stale_oc", "synth_stored", "boc", "found_stale",
         # progress
         "step", "doclose", "res_esi", "res_pipe", "t_first", "acct",
         # kept by the state machine for itself
@@ -123,6 +123,7 @@ class Request(ClientTask):
         self.hash_always_miss = False
         self.hash_ignore_busy = False
         self.hash_ignore_vary = False
+        self.found_stale = False  # in the shared tier
         self.is_hit = False
         self.is_hitmiss = False
         self.is_hitpass = False

@@ -83,9 +83,9 @@ XkeyName = Literal[
 ]  # fmt: skip
 
 TierName = Literal[
-    "hit", "miss", "invalid", "behind", "corrupt", "put", "put_refused", "put_failed", "dropped", "error", "timeout",
-    "late", "opened", "octets_in", "octets_out", "waited", "sent", "queued", "applied", "gaps", "blind", "queue",
-    "queue_octets", "pending", "lag", "open",
+    "hit", "miss", "stale", "invalid", "behind", "corrupt", "put", "put_refused", "put_failed", "dropped", "error",
+    "timeout", "late", "opened", "octets_in", "octets_out", "waited", "sent", "queued", "applied", "gaps", "blind",
+    "queue", "queue_octets", "pending", "lag", "open",
 ]  # fmt: skip
 
 DebugName = Literal[

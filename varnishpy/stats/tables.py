@@ -150,6 +150,7 @@ _XKEY = (
 _TIER = (
     counter("hit", "Tier hits", "Fetches answered by the shared tier: the origin was not asked."),
     counter("miss", "Tier misses", "Fetches for which the shared tier had nothing that could be used."),
+    counter("stale", "Tier: stale objects", "Misses for which it had an object that made the request conditional."),
     counter("invalid", "Tier misses: invalidated", "An object was there, but purged or banned; also in miss.", "diag"),
     counter(
         "behind", "Tier misses: log not read", "A ban was there that this node had not read; also in miss.", "diag"

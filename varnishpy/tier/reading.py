@@ -28,27 +28,31 @@ class Wanted:
     """What a fetch would take.
 
     :ivar newer_than: an object by whose ``t_origin`` (of our clock) nothing is gained; minus infinity: anything will do
+    :ivar stale: one that is not fresh any more, but still kept, will do where there is none that is fresh
     """
 
     digest: bytes
     matches: Matches
     newer_than: float = float("-inf")
+    stale: bool = False
 
 
 def usable(asked: Asked, variants: list[Variant], wanted: Wanted, now: float, newer_than: float) -> Variant | None:
-    """The youngest fresh object that no purge of its digest has made invalid; times are the engine's.
+    """The youngest object that no purge of its digest has made invalid, a fresh one before all; times are the engine's.
 
     :raises BadRecord:
     """
     least = max(asked.mark, asked.facts.floor, asked.facts.ban_floor)
     found: Variant | None = None
+    best = (False, 0.0)
     for variant in variants:
-        if variant.position < least or variant.t_origin + variant.ttl <= now or variant.t_origin <= newer_than:
+        fresh = variant.fresh_until > now
+        if variant.position < least or variant.until <= now or variant.t_origin <= newer_than:
             continue
-        if found is None or variant.t_origin > found.t_origin:
+        if (fresh or wanted.stale) and (found is None or (fresh, variant.t_origin) > best):
             try:
                 if wanted.matches(variant.vary):
-                    found = variant
+                    found, best = variant, (fresh, variant.t_origin)
             except (IndexError, ValueError):
                 raise BadRecord("a Vary spec makes no sense") from None
     return found

@@ -144,6 +144,11 @@ class Variant:
     tags: tuple[bytes, ...] = ()
 
     @property
+    def fresh_until(self) -> float:
+        """When it becomes stale."""
+        return self.t_origin + self.ttl
+
+    @property
     def until(self) -> float:
         """When even a conditional fetch has no use for it."""
         return self.t_origin + self.ttl + self.grace + self.keep
