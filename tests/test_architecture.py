@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,55 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_numbers_of_log_tags_have_one_home(path: Path) -> None:
     """They are imported from ``log/tag_numbers.py``; nobody keeps a copy under a name of its own."""
     assert not re.findall(r"^\w+: Final(?:\[int\])? = (?:int\()?Tag\.\w+\)?\s*(?:#.*)?$", path.read_text(), re.M)
+
+
+# -- nothing for tests alone -------------------------------------------------------------------------------------------
+
+#: what others call by a name that stands nowhere else here: `threading.Condition`, and `http.server`
+CALLED_FROM_OUTSIDE = {"_is_owned", "do_POST", "handle_error"}
+
+
+def test_what_is_defined_is_used_by_the_package_itself() -> None:
+    """What only tests call is no part of it. VMODs, the kit and the test language are used by those who write VCL."""
+    words: Counter[str] = Counter()
+    defined: Counter[str] = Counter()
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for path in PACKAGE.rglob("*"):
+        if path.suffix in (".py", ".vcl", ".html"):
+            words.update(re.findall(r"\w+", path.read_text()))
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] not in ("vmods", "kit", "vtc"):
+            defined.update(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds))
+    unused = {name for name, count in defined.items() if words[name] == count and not name.startswith("__")}
+    assert unused == CALLED_FROM_OUTSIDE
+
+
+#: how often tests put something of their own in the place of a function or constant of the package, which compiled code
+#: may not look at; it may only become less: give what is replaced as an argument
+REPLACED = {
+    "http2": 1,
+    "request": 1,
+    "stats": 1,
+    "tier": 6,
+    "vmods": 3,
+}
+
+
+def test_tests_replace_less_and_less_of_the_package() -> None:
+    found: dict[str, int] = {}
+    for path in TESTS:
+        tree = ast.parse(path.read_text())
+        imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        ours = {
+            alias.asname or alias.name
+            for node in imported
+            if (node.module or "").startswith("varnishpy")
+            for alias in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("monkeypatch.setattr", "monkeypatch.setitem"):
+                target = ast.unparse(node.args[0])
+                if target.split(".")[0] in ours or target.startswith(("'varnishpy.", '"varnishpy.')):
+                    room = path.relative_to(PACKAGE.parent).parts[1]
+                    found[room] = found.get(room, 0) + 1
+    assert found == REPLACED
