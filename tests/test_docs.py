@@ -116,7 +116,15 @@ def test_paths_of_the_guides_exist(page: str) -> None:
 def test_the_quick_half_is_there() -> None:
     """The files and folders of ``make quick``."""
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    for line in re.findall(r"^(?:QUICK|SLOW) := (.*)$", makefile, re.M):
+    for line in re.findall(r"^(?:QUICK|SLOW|RACES) := (.*)$", makefile, re.M):
         assert line.split()
         for name in line.split():
             assert (ROOT / name).exists(), name
+
+
+def test_the_architecture_names_every_program_of_developers() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    programs = {path.name for path in (ROOT / "tools").iterdir() if path.is_file() and path.stat().st_mode & 0o100}
+    assert programs == set(
+        re.findall(r"`tools/([\w-]+)`", text.partition("## Beside the package")[2].partition("## ")[0])
+    ) - {path.name for path in (ROOT / "tools").iterdir() if path.is_dir()}

@@ -95,8 +95,8 @@ def test_file_storage_takes_a_directory_or_a_file(tmp_path: Path) -> None:
 
 def test_storage_list() -> None:
     specs = parse_storage(["malloc,1g"])
-    assert list_text(specs) == "Storage devices:\n\tstorage.s0 = malloc\n\tstorage.Transient = malloc\n"
+    assert list_text(specs) == "Storage devices:\n\tstorage.s0 = malloc\n\tstorage.Transient = default\n"
     assert list_json(specs) == [
         {"name": "s0", "storage": "malloc"},
-        {"name": "Transient", "storage": "malloc"},
+        {"name": "Transient", "storage": "default"},
     ]

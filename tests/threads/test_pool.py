@@ -258,6 +258,7 @@ def test_room_is_told_of(pools: PoolSet, pool: Pool, until: Until) -> None:
         admitted += 1
         if admitted <= 7:  # the other three are a reserve
             assert started.acquire(timeout=WAIT)
+            until(lambda: pool.active == 0)  # else the next would queue behind one that has not begun to wait
     assert admitted == 7 + 2
     assert pool.admit(block_until(release, started)), "one who was told of room comes in"
     assert pools.with_room(tell) is None
