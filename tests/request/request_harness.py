@@ -350,6 +350,9 @@ class Host:
     def deliver_elsewhere(self, ctx: Any, name: str, wrap: Any) -> None:
         raise NotImplementedError
 
+    def shared_limits(self) -> Any:
+        return self._cache.env.tier
+
     def key_index(self) -> Any:
         return self._cache.env.hash.keys
 

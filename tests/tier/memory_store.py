@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from varnishpy.cache.limits import Bucket
 from varnishpy.params import params
 from varnishpy.tier.breaker import State
 from varnishpy.tier.errors import TierError
@@ -28,7 +29,7 @@ class Content:
     bans: list[Entry] = field(default_factory=list)
     nodes: dict[str, tuple[bytes, float]] = field(default_factory=dict)
     leases: dict[bytes, bytes] = field(default_factory=dict)
-    counters: dict[bytes, int] = field(default_factory=dict)
+    taken: dict[bytes, int] = field(default_factory=dict)
     appended: int = 0
 
 
@@ -169,10 +170,13 @@ class MemoryStore:
         if leases.get(digest) == holder:
             del leases[digest]
 
-    def count(self, name: bytes, amount: int, life: float) -> int:
-        counters = self._call("count").counters
-        counters[name] = counters.get(name, 0) + amount
-        return counters[name]
+    def bucket(self, name: bytes, limit: int, period: float, block: float, amount: int) -> Bucket:
+        """Without any clock: it is never refilled."""
+        taken = self._call("bucket").taken
+        left = limit - taken.get(name, 0)
+        denied = amount > 0 >= left
+        taken[name] = taken.get(name, 0) + (0 if denied else amount)
+        return Bucket(denied, limit - taken[name], block if denied else 0.0)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -12,6 +12,7 @@ from tests.conftest import Setting
 from tests.tier.engine_process import EngineProcess, free_port
 from tests.waiting import wait_for
 from varnishpy import stats
+from varnishpy.cache.limits import Bucket
 from varnishpy.tier import record
 from varnishpy.tier.breaker import State
 from varnishpy.tier.config import TierSpec
@@ -127,10 +128,23 @@ def test_nodes_report_and_leases_have_one_holder(store: EngineStore) -> None:
     assert store.lease(DIGEST, b"b", 60)
 
 
-def test_counters_are_shared_and_end(store: EngineStore) -> None:
-    assert [store.count(b"ip", 1, 60), store.count(b"ip", 2, 60), store.count(b"other", 1, 60)] == [1, 3, 1]
-    assert store.count(b"short", 1, 0.001) == 1
-    wait_for(lambda: store.count(b"short", 1, 0.001) == 1, "the counter to end")
+def test_a_bucket_is_taken_from_by_all_and_refilled(store: EngineStore) -> None:
+    def take(amount: int = 1) -> Bucket:
+        return store.bucket(b"ip", 2, 3600.0, 0.0, amount)
+
+    assert [take(), take(), take()] == [Bucket(False, 1, 0.0), Bucket(False, 0, 0.0), Bucket(True, 0, 0.0)]
+    assert take(0) == Bucket(False, 0, 0.0)
+    assert not take(-1).denied and not take().denied and take().denied
+    assert store.bucket(b"other", 2, 3600.0, 0.0, 1) == Bucket(False, 1, 0.0)
+    assert not store.bucket(b"short", 1, 0.01, 0.0, 1).denied
+    wait_for(lambda: not store.bucket(b"short", 1, 0.01, 0.0, 1).denied, "it to be refilled")
+
+
+def test_a_bucket_that_is_empty_is_blocked(store: EngineStore) -> None:
+    assert not store.bucket(b"ip", 1, 0.001, 3600.0, 1).denied
+    wait_for(lambda: store.bucket(b"ip", 1, 3600.0, 3600.0, 1).denied, "it to be empty")
+    found = store.bucket(b"ip", 1, 0.001, 3600.0, 1)
+    assert found.denied and 3000.0 < found.blocked <= 3600.0, "although it is full again"
 
 
 def test_generations_do_not_see_each_others_objects_but_all_purges(
@@ -246,7 +260,7 @@ def test_whatever_listens_there_no_call_raises_anything_but_tier_errors(
         lambda: store.time(),
         lambda: store.nodes(),
         lambda: store.lease(DIGEST, b"a", 1),
-        lambda: store.count(b"c", 1, 1),
+        lambda: store.bucket(b"b", 1, 1.0, 0.0, 1),
     ]
     outcomes = []
     for call in calls:

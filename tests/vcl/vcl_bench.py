@@ -11,6 +11,7 @@ from varnishpy.backends.director import Director
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.expire import Expiry
 from varnishpy.cache.keys import KeyIndex
+from varnishpy.cache.limits import SharedLimits
 from varnishpy.cache.objcore import ObjectCore
 from varnishpy.cache.objhead import ObjectHead
 from varnishpy.http.message import Header, Message
@@ -60,6 +61,7 @@ class FakeHost:
         self.bans: list[str] = []
         self.calls: list[Any] = []
         self.keys = KeyIndex(Expiry(), list)
+        self.limits: SharedLimits | None = None
 
     def new_backend(self, vcl: Vcl, spec: Any, via: Any) -> FakeBackend:
         self.specs[spec.vcl_name] = spec
@@ -89,6 +91,9 @@ class FakeHost:
 
     def add_filters(self, vcl: Vcl, fetch: Mapping[str, Maker], delivery: Mapping[str, Maker]) -> None:
         """Nobody filters here."""
+
+    def shared_limits(self) -> SharedLimits | None:
+        return self.limits
 
     def key_index(self) -> KeyIndex:
         return self.keys

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.vcl.vcl_bench import Bench
 from varnishpy.base import clock
+from varnishpy.cache.limits import Bucket
 from varnishpy.vmods import vsthrottle
 
 
@@ -130,3 +132,57 @@ def test_buckets_go_with_the_last_program(bench: Bench, time: Clock) -> None:
     assert ask(other, 1) == ["2"]
     other.vcl.discard()
     assert count() == 0
+
+
+# -- shared by the nodes of a tier -------------------------------------------------------------------------------------
+
+
+SHARED = """
+import vsthrottle;
+sub vcl_recv {
+    if (req.http.back) { vsthrottle.return_token(req.url, 2, 10s, shared = true); }
+    set req.http.left = vsthrottle.remaining(req.url, 2, 10s, shared = true);
+    set req.http.blocked = vsthrottle.blocked(req.url, 2, 10s, 5s, shared = true);
+    set req.http.out = vsthrottle.is_denied(req.url, 2, 10s, shared = true);
+}
+"""
+
+
+class Away:
+    """Buckets of an engine that can be away; they are never refilled."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.taken: Counter[bytes] = Counter()
+
+    def bucket(self, name: bytes, limit: int, period: float, block: float, amount: int) -> Bucket | None:
+        if self.away:
+            return None
+        denied = amount > 0 and self.taken[name] >= limit
+        self.taken[name] += 0 if denied else amount
+        return Bucket(denied, limit - self.taken[name], 0.0)
+
+
+def test_a_shared_limit_is_one_for_all_nodes(time: Clock) -> None:
+    limits = Away()
+    nodes = [Bench(SHARED), Bench(SHARED)]
+    for node in nodes:
+        node.host.limits = limits
+    assert [ask(node, 1)[0] for node in (*nodes, *nodes)] == ["false", "false", "true", "true"]
+    assert nodes[1].recv().http.get("left") == "0"
+    assert nodes[0].recv(back="1").http.get("out") == "false", "a token was given back"
+    for node in nodes:
+        node.vcl.discard()
+
+
+def test_without_the_engine_each_node_has_a_limit_of_its_own(time: Clock) -> None:
+    limits = Away()
+    bench = Bench(SHARED)
+    assert ask(bench, 3) == ["false", "false", "true"], "there is no tier"
+    bench.host.limits = limits
+    assert ask(bench, 1) == ["false"]
+    limits.away = True
+    assert ask(bench, 1) == ["true"], "what was taken here before counts"
+    limits.away = False
+    assert ask(bench, 2) == ["false", "true"]
+    bench.vcl.discard()

@@ -18,6 +18,7 @@ from varnishpy.vcl.loader import Maker, Vcl, VclLoadError
 if TYPE_CHECKING:
     from varnishpy.backends.director import Director
     from varnishpy.cache.keys import KeyIndex
+    from varnishpy.cache.limits import SharedLimits
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.http1.transport import Http1Transport
     from varnishpy.request.env import Env
@@ -119,6 +120,10 @@ class Host:
     def key_index(self) -> KeyIndex:
         """Objects by their keys."""
         return self._env.hash.keys
+
+    def shared_limits(self) -> SharedLimits | None:
+        """Those of the tier, if there is one."""
+        return self._env.tier
 
     def deliver_elsewhere(self, ctx: Ctx, name: str, wrap: Wrapper | None) -> None:
         """Have the response of a request sent by a task of its own."""

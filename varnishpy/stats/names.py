@@ -85,7 +85,7 @@ XkeyName = Literal[
 TierName = Literal[
     "hit", "miss", "stale", "invalid", "behind", "corrupt", "put", "put_refused", "put_failed", "dropped", "error",
     "timeout", "late", "opened", "octets_in", "octets_out", "waited", "sent", "queued", "applied", "gaps", "blind",
-    "queue", "queue_octets", "pending", "lag", "open",
+    "limits", "limits_local", "queue", "queue_octets", "pending", "lag", "open",
 ]  # fmt: skip
 
 DebugName = Literal[

@@ -172,6 +172,8 @@ _TIER = (
     counter("applied", "Invalidations applied", "Those read from the log and applied here."),
     counter("gaps", "Gaps in the log", "Times that invalidations had been missed; see tier_gap_purge."),
     counter("blind", "Log unreadable", "Times that the log could not be read for tier_max_lag."),
+    counter("limits", "Shared limits asked", "Calls of VMOD vsthrottle that the engine has answered."),
+    counter("limits_local", "Shared limits, local", "Those that it has not: this node's own limit held."),
     gauge("queue", "Objects waiting", "Objects that wait to be stored."),
     gauge("queue_octets", "Octets waiting", "Octets of those.", format="bytes"),
     gauge("pending", "Invalidations waiting", "Invalidations of this node that the log does not have yet."),

@@ -13,7 +13,7 @@ slot is computed of: the digest for everything that belongs to it, ``log`` for w
 | ``p:{log}:f`` | facts: number, floor, ban, ban_floor, trimmed |
 | ``p:{log}:x``, ``p:{log}:b`` | the log and the list of bans, both streams |
 | ``p:{log}:n`` | what nodes have reported |
-| ``p:c:NAME`` | a shared counter |
+| ``p:t:HASH`` | a token bucket of VMOD vsthrottle |
 
 What the engine answers is checked: it may be any program that listens there. server.py has deadlines and breakers,
 cluster.py finds the server that has a key.
@@ -29,6 +29,7 @@ from typing import Final
 
 from varnishpy import stats
 from varnishpy.base import clock
+from varnishpy.cache.limits import Bucket
 from varnishpy.params import params
 from varnishpy.stats.names import TierName
 from varnishpy.tier import scripts
@@ -250,7 +251,7 @@ class EngineStore:
     def forget_node(self, node: str) -> None:
         self._one("HDEL", self._nodes_key, node)
 
-    # -- leases and counters ---------------------------------------------------------------------------------------
+    # -- leases and limits -----------------------------------------------------------------------------------------
 
     def lease(self, digest: bytes, holder: bytes, life: float) -> bool:
         answer = self._one("SET", self._lease(digest), holder, "NX", "PX", _milliseconds(life))
@@ -262,9 +263,11 @@ class EngineStore:
     def release(self, digest: bytes, holder: bytes) -> None:
         self._one("EVAL", scripts.RELEASE, 1, self._lease(digest), holder)
 
-    def count(self, name: bytes, amount: int, life: float) -> int:
-        key = f"{self._prefix}:c:{blake2b(name, digest_size=16).hexdigest()}"
-        return a_number(self._one("EVAL", scripts.COUNT, 1, key, amount, _milliseconds(life)))
+    def bucket(self, name: bytes, limit: int, period: float, block: float, amount: int) -> Bucket:
+        key = f"{self._prefix}:t:{blake2b(name, digest_size=16).hexdigest()}"
+        numbers = (limit, int(period * 1000), int(block * 1000), amount)
+        denied, left, blocked = a_list(self._one("EVAL", scripts.BUCKET, 1, key, *numbers), 3)
+        return Bucket(bool(a_number(denied)), a_number(left), a_number(blocked) / 1000.0)
 
     def close(self) -> None:
         self._servers.close()

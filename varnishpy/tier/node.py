@@ -36,6 +36,7 @@ from varnishpy.tier.store import Published
 
 if TYPE_CHECKING:
     from varnishpy.cache.hash import Hash
+    from varnishpy.cache.limits import Bucket
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.http.message import Message
     from varnishpy.stats import Counting
@@ -275,6 +276,18 @@ class Tier:
     def has_told_all(self) -> bool:
         """Was the latest invalidation on this thread acknowledged as it should be?"""
         return self.invalidator.outcome in (Outcome.LOGGED, Outcome.EVERYWHERE)
+
+    # -- limits ----------------------------------------------------------------------------------------------------
+
+    def bucket(self, name: bytes, limit: int, period: float, block: float, amount: int) -> Bucket | None:
+        """As `SharedLimits.bucket`."""
+        try:
+            found = self.store.bucket(name, limit, period, block, amount)
+        except TierError:
+            self.counters.inc("limits_local")
+            return None
+        self.counters.inc("limits")
+        return found
 
     # -- showing ---------------------------------------------------------------------------------------------------
 

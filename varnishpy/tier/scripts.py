@@ -76,11 +76,33 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 """
 
-#: keys: a counter. arguments: amount, milliseconds that it lives from its first count on
-COUNT: Final = """
-local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
-if sum == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return sum
+#: keys: a token bucket. arguments: capacity, milliseconds in which it is refilled, milliseconds for which it is blocked
+#: when empty, tokens to take (0: none, -1: one is given back). Tokens of a moment are counted as VMOD vsthrottle does.
+#: 1 if there was none, tokens left, milliseconds for which it is blocked.
+BUCKET: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'used', 'blocked')
+local capacity, period, block, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local tokens, used, blocked = tonumber(kept[1]) or capacity, tonumber(kept[2]) or now, tonumber(kept[3]) or 0
+local grown = period > 0 and (now - used) / period * capacity or capacity
+local left = math.min(capacity, tokens + math.floor(math.min(grown, capacity)))
+local denied = 0
+if amount == 0 then return {0, left, math.max(blocked - now, 0)} end
+if amount < 0 then
+  tokens = tokens + 1
+elseif block > 0 and now < blocked then
+  denied, tokens, used = 1, math.max(left - 1, 0), now
+elseif left > 0 then
+  tokens, used, blocked = left - 1, now, 0
+else
+  denied = 1
+  if block > 0 then blocked = now + block end
+end
+local whole = '%.0f'
+redis.call('HSET', KEYS[1], 'tokens', tokens, 'used', whole:format(used), 'blocked', whole:format(blocked))
+redis.call('PEXPIRE', KEYS[1], math.max(period, blocked - now) + 1000)
+return {denied, math.min(tokens, capacity), math.max(blocked - now, 0)}
 """
 
 #: keys: the log, whose server has the one clock that all nodes ask

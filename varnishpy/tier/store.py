@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from varnishpy.cache.limits import Bucket
 from varnishpy.tier.breaker import State
 from varnishpy.tier.record import Invalidation
 
@@ -141,8 +142,8 @@ class Store(Protocol):
     def release(self, digest: bytes, holder: bytes) -> None:
         """Give a lease back, if it is still ours."""
 
-    def count(self, name: bytes, amount: int, life: float) -> int:
-        """Add to a shared counter that lives so many seconds from its first count on; the sum."""
+    def bucket(self, name: bytes, limit: int, period: float, block: float, amount: int) -> Bucket:
+        """As `SharedLimits.bucket`."""
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -31,6 +31,7 @@ from varnishpy.vcl.vmodfind import version
 if TYPE_CHECKING:
     from varnishpy.backends.director import Director
     from varnishpy.cache.keys import KeyIndex
+    from varnishpy.cache.limits import SharedLimits
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.storage.source import Source
     from varnishpy.storage.stevedore import Stevedore
@@ -103,6 +104,9 @@ class VclHost(Protocol):
 
     def key_index(self) -> KeyIndex:
         """Objects by their keys (see ``cache/keys.py``)."""
+
+    def shared_limits(self) -> SharedLimits | None:
+        """Limits that many nodes share (see ``cache/limits.py``), if there is a tier."""
 
     def deliver_elsewhere(
         self, ctx: Ctx, name: str, wrap: Callable[[Worker, ClientTask, Source], Source] | None

@@ -3,17 +3,23 @@
 Each call names a *token bucket* by key, limit, period and block time together. A bucket begins full, with *limit*
 tokens, and is refilled evenly over *period*. Buckets belong to the cache process: all VCLs share them, and they go with
 the last VCL that imports this module. One that was not used for longer than its period is full again, and is dropped.
+
+With ``shared = true`` the bucket is one for all nodes of a tier (docs/many-nodes.md), by the engine's clock. Where
+there is no tier, or its engine does not answer in time, the node's own bucket is used.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
 from varnishpy.vmods._lifetime import Importers
-from varnishpy.vmods.api import BOOL, DURATION, INT, PRIV_VCL, STRING, Ctx
+from varnishpy.vmods.api import BOOL, DURATION, INT, PRIV_VCL, STRING, Ctx, blocking
+
+if TYPE_CHECKING:
+    from varnishpy.cache.limits import Bucket
 
 _PARTS: Final = 16  # each with a lock of its own
 _LOOK: Final = 1000  # calls between two looks for buckets that may go
@@ -109,7 +115,7 @@ def vmod_event(ctx: Ctx, priv: PRIV_VCL, event: str) -> None:
     _importers.hear(priv, event)
 
 
-def is_denied(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0) -> BOOL:
+def is_denied(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0, shared: BOOL = False) -> BOOL:
     """Take a token; true if there was none. With *block* the key is then denied for so long.
 
     A null key is denied.
@@ -117,38 +123,51 @@ def is_denied(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATI
     if key is None:
         return True
     identity = (key, limit, period, block)
+    common = _common(ctx, identity, 1) if shared else None
+    if common is not None:
+        return common.denied
     part = _part(identity)
     with part.lock:
         now = clock.mono()
         return not part.bucket(identity, now).take(now, block)
 
 
-def return_token(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0) -> None:
+def return_token(
+    ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0, shared: BOOL = False
+) -> None:
     """Give a token back: what is limited then is how much happens at a time."""
     if key is None:
         return
     identity = (key, limit, period, block)
+    if shared and _common(ctx, identity, -1) is not None:
+        return
     part = _part(identity)
     with part.lock:
         part.bucket(identity, clock.mono()).tokens += 1
 
 
-def remaining(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0) -> INT:
+def remaining(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0, shared: BOOL = False) -> INT:
     """Tokens left; -1 of a null key. Asking changes nothing."""
     if key is None:
         return -1
     identity = (key, limit, period, block)
+    common = _common(ctx, identity, 0) if shared else None
+    if common is not None:
+        return common.left
     part = _part(identity)
     with part.lock:
         now = clock.mono()
         return part.bucket(identity, now).available(now)
 
 
-def blocked(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION) -> DURATION:
+def blocked(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION, shared: BOOL = False) -> DURATION:
     """How long the key will still be denied for *block*; -1 s of a null key."""
     if key is None:
         return -1.0
     identity = (key, limit, period, block)
+    common = _common(ctx, identity, 0) if shared else None
+    if common is not None:
+        return common.blocked
     part = _part(identity)
     with part.lock:
         now = clock.mono()
@@ -156,10 +175,20 @@ def blocked(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION
 
 
 def remove_bucket(ctx: Ctx, key: STRING, limit: INT, period: DURATION, block: DURATION = 0.0) -> None:
-    """Forget a bucket: the next call finds it full."""
+    """Forget a bucket of this node: the next call finds it full."""
     if key is None:
         return
     identity = (key, limit, period, block)
     part = _part(identity)
     with part.lock:
         part.buckets.pop(identity, None)
+
+
+def _common(ctx: Ctx, identity: Identity, amount: int) -> Bucket | None:
+    """The bucket that all nodes have in common, after so many tokens were taken; ``None``: the node's own will do."""
+    limits = ctx.vcl.host.shared_limits()
+    if limits is None:
+        return None
+    name = "\0".join(map(str, identity)).encode("latin-1")
+    with blocking():
+        return limits.bucket(name, *identity[1:], amount)
