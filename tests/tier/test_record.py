@@ -47,22 +47,26 @@ INVALIDATIONS = some.builds(
 DAMAGE = some.tuples(some.integers(0, 1 << 30), some.integers(1, 255))
 
 
+@settings(max_examples=30)
 @given(NONCES, some.lists(VARIANTS, max_size=4))
 def test_an_index_comes_back(nonce: bytes, variants: list[Variant]) -> None:
     assert record.decode_index(record.encode_index(nonce, variants)) == (nonce, variants)
 
 
+@settings(max_examples=30)
 @given(IDENTS, HEADS)
 def test_a_head_comes_back(ident: bytes, head: Head) -> None:
     assert record.decode_head(ident, head.encode(ident)) == head
 
 
+@settings(max_examples=30)
 @given(IDENTS, COUNTS, some.lists(some.binary(max_size=50), max_size=4))
 def test_a_chunk_comes_back(ident: bytes, number: int, pieces: list[bytes]) -> None:
     value = record.encode_chunk(ident, number, pieces)
     assert record.decode_chunk(ident, number, value) == b"".join(pieces)
 
 
+@settings(max_examples=30)
 @given(INVALIDATIONS)
 def test_an_invalidation_comes_back(invalidation: Invalidation) -> None:
     assert record.decode_invalidation(invalidation.encode()) == invalidation
@@ -75,6 +79,7 @@ def test_a_soft_purge_says_which_times_stay() -> None:
     assert Invalidation(record.PURGE, 1, digest=b"d" * 32).is_hard
 
 
+@settings(max_examples=30)
 @given(HEADS, DAMAGE)
 def test_no_damaged_value_is_believed(head: Head, damage: tuple[int, int]) -> None:
     value = bytearray(head.encode(b"i" * record.IDENT))
@@ -84,6 +89,7 @@ def test_no_damaged_value_is_believed(head: Head, damage: tuple[int, int]) -> No
         record.decode_head(b"i" * record.IDENT, bytes(value))
 
 
+@settings(max_examples=30)
 @given(some.lists(VARIANTS, min_size=1, max_size=3), some.integers(1, 1000))
 def test_no_value_that_is_cut_short_is_believed(variants: list[Variant], cut: int) -> None:
     value = record.encode_index(b"n" * record.NONCE, variants)
@@ -93,7 +99,7 @@ def test_no_value_that_is_cut_short_is_believed(variants: list[Variant], cut: in
         record.decode_index(value + b"more")
 
 
-@settings(max_examples=200)
+@settings(max_examples=30)
 @given(some.sampled_from((record.INDEX, record.HEAD, record.LOG)), some.binary(max_size=200))
 def test_whatever_is_sealed_is_read_or_refused(kind: bytes, payload: bytes) -> None:
     """A value with the right seal may come from another program: it never raises anything but BadRecord."""
@@ -123,6 +129,7 @@ def test_a_value_of_another_kind_version_or_object_is_refused() -> None:
         record.decode_chunk(ident, 1, bytes(newer))
 
 
+@settings(max_examples=30)
 @given(some.text(some.characters(max_codepoint=255, min_codepoint=1), max_size=9), WIRE)
 def test_a_tag_is_namespace_and_key(namespace: str, key: str) -> None:
     assert record.key_of(record.tag_of(namespace, key)) == (namespace, key)
