@@ -23,7 +23,7 @@ from tests.tier.engine_process import EngineProcess, running_engine
 from tests.waiting import wait_for
 from tools.benching import peers
 
-PAGES = 2000
+PAGES = 500
 TURNS = 60
 HITS = 500  # in a turn
 

@@ -19,6 +19,7 @@ from tests.tier.engine_process import EngineProcess, running_engine
 from tests.tier.node_harness import Node, running_node
 from tests.waiting import wait_for
 from varnishpy import stats
+from varnishpy.params import table
 from varnishpy.tier.config import TierSpec
 from varnishpy.tier.engine import EngineStore
 from varnishpy.tier.record import IDENT, KEYS, NONCE, Invalidation, Variant, encode_index, tag_of
@@ -132,6 +133,7 @@ def large(engine: EngineProcess, origin: Origin, a: Node, b: Node) -> None:
 
 def entries(engine: EngineProcess, count: int) -> None:
     """So many objects' index entries, and how long one of them takes to be asked for."""
+    table.set("tier_timeout", "10")  # of this process
     store = EngineStore(TierSpec("valkey", path=str(engine.path)), stats.new_segment(stats.TIER, "sizes"))
     now = store.time()
     before = engine.memory()
@@ -210,7 +212,7 @@ def main(place: Path, seconds: float, count: int) -> int:
         running_node(place / "c", origin, f"127.0.0.1:{engine.port}", *options) as a,
     ):
         hole(engine, origin, a, seconds)
-    with running_engine(place / "m") as engine:
+    with running_engine(place / "m") as engine:  # last: it changes a parameter of this process
         entries(engine, count)
     origin.close()
     return 0
