@@ -92,7 +92,7 @@ def left_behind(
                 for s in h2.streams.values()
                 if s.response is not None
             ],
-            "requests": [(r.acct, r.doclose, r.finished, r.log.records) for r in talk.host.requests],
+            "requests": [(attributes(r.acct), r.doclose, r.finished, r.log.records) for r in talk.host.requests],
             "log": memory.lines(),
         }
 
