@@ -185,7 +185,7 @@ class Pool:
                     worker = self._call_up()
                 self.queues[prio].extend([(now, task) for task in tasks[:taken]])
                 self.queued += taken
-                if worker is None and self.herder_deep:
+                if (worker is None or taken > 1) and self.herder_deep:  # the others are behind the one called up
                     self.wake_herder()
         if worker is not None:
             worker.sleep.release()
