@@ -311,3 +311,15 @@ def test_a_fetch_too_far_ahead_pauses_and_is_called_back() -> None:
     assert resumed == [1, 3]
     with pytest.raises(Abandoned, match="abandoned"):
         boc.wants_more(lambda: resumed.append(4))
+
+
+def test_pieces_are_given_back_in_place() -> None:
+    """Who adds a piece may have the list in hand just then: a copy of it would lose that piece."""
+    stobj, boc = growing()
+    source = open_body(stobj, boc, transient=True)
+    pieces = stobj.chunks
+    boc.extend(b"x" * 5000)
+    boc.extend(b"y" * 5000)
+    assert len(drain(source)) == 10_000
+    assert stobj.chunks is pieces
+    assert not pieces

@@ -262,11 +262,9 @@ def step_fetchend(wrk: Worker, bo: BusyObject) -> str:
     if stobj is not None and stobj.trailers is not None and isinstance(bo.body_reader, ChunkedBody):
         stobj.trailers = bo.body_reader.trailers
     cleanup(bo)  # first the connection, so that who learns of the end finds it reusable
-    if stobj is not None:
-        if bo.vfp_context is not None:
-            stobj.attrs.update(bo.vfp_context.attrs)
-        stobj.trim()
-    set_state(wrk, bo, BocState.FINISHED)
+    if stobj is not None and bo.vfp_context is not None:
+        stobj.attrs.update(bo.vfp_context.attrs)
+    set_state(wrk, bo, BocState.FINISHED)  # trims the body, with the lock held that its readers take
     timestamp(bo, "BerespBody")
     if bo.ticket is not None:
         offer(wrk, bo)
@@ -403,8 +401,6 @@ def step_error(wrk: Worker, bo: BusyObject) -> str:
         storage_failed(bo, exc)
         return "fail"
     bo.synth_body.clear()
-    if oc.stobj is not None:
-        oc.stobj.trim()
     stale = bo.stale_oc
     if stale is not None and oc.ttl > 0:
         env.hash.kill(stale)

@@ -272,8 +272,9 @@ class StoredObject:
         """Give the pieces before that number back: they were delivered, and nobody else will ask for them."""
         count = min(index - self.dropped, len(self.chunks))
         if count > 0:
-            gone = self.chunks[:count]
-            self.chunks = self.chunks[count:]
+            pieces = self._pieces()  # nothing that is delivered once only is ever at rest
+            gone = pieces[:count]
+            del pieces[:count]
             self.dropped += count
             self.stevedore.release(gone)
 
