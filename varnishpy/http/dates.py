@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import re
 import time
+from functools import lru_cache
 from typing import Final
 
 from varnishpy.params import params
@@ -42,19 +43,29 @@ def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: in
 _WORD: Final = re.compile(r"[A-Za-z]+")
 
 
+# dates that are remembered, and the longest of them: an origin says the same Date for a second, and objects come again
+_MEMO: Final = 512
+_MEMO_LENGTH: Final = 40
+
+
 def parse_date(text: str, lenient: bool = False) -> float:
     """Seconds since the epoch, or ``0.0`` when the text is no valid date.
 
     :param lenient: words are the same in any case, as RFC 9111 section 4.2 wants it of caches, and a day may be a wrong
         day of the week
     """
+    read = _known_date if len(text) <= _MEMO_LENGTH else _read_date
+    return read(text, lenient, params.feature.http_date_postel)
+
+
+def _read_date(text: str, lenient: bool, postel: bool) -> float:
     text = text.strip(" ")
     if lenient:
         text = _WORD.sub(lambda word: _SPELLING.get(word[0].lower(), word[0]), text)
     found = _IMF.fullmatch(text)
     if found is not None:
         name, day, month, year, hour, minute, second = found.groups()
-        if name not in _WEEKDAYS or (len(day) == 1 and not params.feature.http_date_postel):
+        if name not in _WEEKDAYS or (len(day) == 1 and not postel):
             return 0.0
         weekday = None if lenient else _WEEKDAYS.index(name)
         return _seconds(int(year), _MONTH_NUMBER.get(month, 0), int(day), int(hour), int(minute), int(second), weekday)
@@ -81,6 +92,8 @@ def parse_date(text: str, lenient: bool = False) -> float:
         return _seconds(int(year), int(month), int(day), int(hour), int(minute), int(second), None)
     return 0.0
 
+
+_known_date: Final = lru_cache(_MEMO)(_read_date)
 
 _last: tuple[int, str] = (0, "Thu, 01 Jan 1970 00:00:00 GMT")
 
