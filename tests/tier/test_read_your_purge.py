@@ -166,3 +166,14 @@ def test_a_loss_is_noticed_although_the_counter_has_caught_up(pair: list[ModelNo
     world.lose(Content())
     assert not first.queued
     world.get(first, "/b")
+
+
+@pytest.mark.parametrize("how", ["purge", "key", "ban"])
+def test_a_purge_holds_for_who_has_no_copy_and_has_not_read_the_log(pair: list[ModelNode], how: str) -> None:
+    """What it finds in the engine is held against marks, and bans that it has not read keep it from taking anything."""
+    world = ModelWorld(pair)
+    first, second = pair
+    world.get(first, "/a")
+    world.write(first)
+    world.invalidate(first, "/a", how)
+    world.get(second, "/a")
