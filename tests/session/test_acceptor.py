@@ -209,3 +209,21 @@ def test_a_pool_that_ends_takes_nothing(house: House) -> None:
     with pytest.raises(ConnectionError):
         ask(address)
     assert stats.main.get("sess_dropped") == before + 1
+
+
+def test_connections_that_wait_are_counted(house: House) -> None:
+    (address,) = house.listen("127.0.0.1:0")
+    assert house.acceptors is not None
+    house.acceptors.hold()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(address, 5))
+
+        def waiting() -> int:
+            stats.main.set("sess_waiting", 0)
+            stats.registry.collect()
+            return stats.main.get("sess_waiting")
+
+        wait_for(lambda: waiting() == 3, "three that wait")
+        house.acceptors.resume()
+        wait_for(lambda: waiting() == 0, "nobody that waits")

@@ -44,6 +44,10 @@ _BURST: Final = 64
 # Seconds of pause when the process has run out of descriptors or memory, whatever acceptor_sleep_incr adds to it.
 _BREATH: Final = 0.01
 
+# struct tcp_info (linux/tcp.h): of a listen socket, tcpi_unacked is how many connections wait to be accepted
+_TCP_INFO_SIZE: Final = 28
+_TCPI_UNACKED: Final = struct.Struct("=24xI")
+
 _FAILURES: Final[dict[int, tuple[stats.MainName, bool]]] = {
     errno.ECONNABORTED: ("sess_fail_econnaborted", False),
     errno.EINTR: ("sess_fail_eintr", False),
@@ -136,6 +140,17 @@ class Acceptor:
             return self.listen.endpoint, "-"
         found = sockaddr(self.sock.getsockname())
         return found.ip, str(found.port)
+
+    def waiting(self) -> int:
+        """Connections in the kernel's queue; 0 where the kernel does not say, as of a Unix socket."""
+        if self.is_uds:
+            return 0
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except OSError:
+            return 0
+        found: int = _TCPI_UNACKED.unpack(info)[0] if len(info) == _TCP_INFO_SIZE else 0
+        return found
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -338,3 +353,4 @@ class Acceptors:
             self.table_of(pool.name)
         for name, table in list(self._tables.items()):
             self._mempools[name].set("live", len(table))
+        stats.main.set("sess_waiting", sum(acceptor.waiting() for acceptor in self.acceptors))

@@ -114,6 +114,11 @@ _THREADS: tuple[Column, ...] = (
     counter("sess_queued", "Sessions queued", "Sessions that had to wait for a worker."),
     counter("sess_dropped", "Sessions dropped", "Connections reset because the pools were stopping."),
     counter("sess_held", "Acceptors held", "Times an acceptor left connections in the listen queue: no pool had room."),
+    gauge(
+        "sess_waiting",
+        "Connections not yet accepted",
+        "Connections in the kernel's listen queues. At listen_depth the kernel lets clients try again.",
+    ),
     counter("req_dropped", "Requests dropped", "HTTP/2 streams refused because the queue was full."),
     task_counter("req_reset", "Requests reset", "Requests abandoned because their client had gone."),
     task_counter(
