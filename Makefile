@@ -10,6 +10,8 @@ SITE_STAMP := $(VENV)/.installed-site
 # pytest runs on this many processes
 JOBS ?= auto
 PYTEST_ARGS ?=
+# a file that lists exactly what is installed, each release by its hash: .ci/requirements.lock
+LOCK ?=
 
 COMPILED := $(VENV)/.compiled
 
@@ -18,7 +20,7 @@ COMPILED := $(VENV)/.compiled
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all help quick venv run compiled pure wheel test test-compiled lint format coverage bench soak races docs site clean
+.PHONY: all help quick venv run compiled pure wheel test test-compiled lint audit format coverage bench soak races docs site clean
 
 all: test
 
@@ -27,11 +29,16 @@ help: ## this list
 
 venv: $(STAMP) ## .venv/ with the package, editable, and all that tests need
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python lacks venv: install it (Debian: apt-get install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+ifeq ($(LOCK),)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
@@ -70,6 +77,9 @@ lint: $(STAMP) ## ruff, mypy, generated files up to date
 	$(BIN)/python tools/genviews --check
 	$(BIN)/python tools/gendocs --check
 	$(BIN)/python tools/genman --check
+
+audit: ## what is known against the releases that CI installs (pip-audit)
+	.ci/audit --strict
 
 format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix setup.py varnishpy tests tools/*

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {
@@ -77,3 +81,47 @@ def test_tests_use_all_that_they_require() -> None:
             assert name.removeprefix("types-") in used
         else:
             assert package(name) in used, name
+
+
+def test_the_lock_has_every_requirement_with_its_hashes() -> None:
+    text = (ROOT / ".ci" / "requirements.lock").read_text()
+    blocks = re.split(r"(?m)^(?=[a-z])", text)[1:]
+    locked = {block.split("==")[0] for block in blocks}
+    wanted = [
+        *requirements("options", "install_requires"),
+        *requirements("options.extras_require", "test"),
+        "setuptools",
+    ]
+    assert set(wanted) <= locked
+    for block in blocks:
+        assert re.match(r"[a-z0-9-]+==[\w.]+ ", block), block
+        assert "--hash=sha256:" in block, block
+    assert "://" not in text, "where they are had from is a matter of who installs"
+
+
+AUDITS = {
+    "clean": ("""print('{"dependencies": [{"name": "h2", "version": "1", "vulns": []}]}')""", 0, "0 known against"),
+    "found": (
+        """print('{"dependencies": [{"name": "h2", "version": "1", "vulns": [{"id": "X-1", "fix_versions": ["2"]}]}]}')
+raise SystemExit(1)""",
+        1,
+        "h2 1: X-1, mended in 2",
+    ),
+    "offline": ("""raise SystemExit("no route to the database")""", 0, "skipped, no route to the database"),
+}
+
+
+@pytest.mark.parametrize("case", AUDITS)
+def test_an_audit(case: str, tmp_path: Path) -> None:
+    """A database that cannot be reached fails nothing; what it knows does, for who is strict."""
+    source, strict, told = AUDITS[case]
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\n{source}\n")
+    program.chmod(0o755)
+    for options, status in ((["--strict"], strict), ([], 0)):
+        done = subprocess.run(
+            [ROOT / ".ci" / "audit", *options], env={**os.environ, "PIP_AUDIT": str(program)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        assert told in done.stdout
