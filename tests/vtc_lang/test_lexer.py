@@ -25,6 +25,8 @@ def read(text: str) -> list[list[str]]:
         ("{}", [[""]]),
         ("", []),
         ("# only a comment", []),
+        ("a\n\\\n \nb", [["a"], ["b"]]),
+        ("\\\n", []),
     ],
 )
 def test_tokens(text: str, wanted: list[list[str]]) -> None:

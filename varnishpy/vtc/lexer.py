@@ -73,7 +73,8 @@ def lines(text: Text) -> Iterator[Line]:
             else:
                 token, at = _token(text, at)
                 tokens.append(token)
-        yield Line(tokens, start, shown)
+        if tokens:  # else there were but line ends that were escaped
+            yield Line(tokens, start, shown)
 
 
 def _token(text: Text, at: int) -> tuple[Text, int]:
