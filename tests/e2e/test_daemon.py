@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -122,6 +123,7 @@ def test_background(short_tmp: Path, origin: Origin) -> None:
     workdir, pid_file = short_tmp / "v", short_tmp / "pid"
     done = run("-n", str(workdir), "-a", "127.0.0.1:0", "-b", f"127.0.0.1:{origin.port}", "-P", str(pid_file))
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^Info: Listening on http://127\.0\.0\.1:\d+/ \(a0\)$", done.stderr, re.MULTILINE)
     pid = int(pid_file.read_text())
     try:
         assert int((workdir / "_.pid").read_text()) == pid
@@ -132,6 +134,30 @@ def test_background(short_tmp: Path, origin: Origin) -> None:
     wait_for(lambda: process_gone(pid), "the daemon's end")
     assert not workdir.exists()
     assert not pid_file.exists()
+
+
+def test_a_hangup_is_a_reload(short_tmp: Path, origin: Origin) -> None:
+    vcl = short_tmp / "site.vcl"
+    text = 'vcl 4.1; backend a { .host = "127.0.0.1"; } sub vcl_recv { return (synth(%s)); }'
+    vcl.write_text(text % "701")
+    with running(short_tmp / "v", "-f", str(vcl)) as cache:
+        assert cache.get("/").status == 701
+        vcl.write_text(text % "702")
+        cache.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: cache.said("is in use"), "the reload")
+        assert cache.get("/").status == 702
+        assert len(cache.cli("vcl.list").splitlines()) == 1
+        vcl.write_text(text % "oh")
+        cache.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: cache.said("SIGHUP: vcl.load failed"), "the reason")
+        assert cache.get("/").status == 702
+
+
+def test_a_hangup_without_a_file(short_tmp: Path) -> None:
+    with running(short_tmp / "v", "-b", "127.0.0.1:1") as cache:
+        cache.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: cache.said("does not come from a file"), "the reason")
+        assert cache.cli("status") == "Child in state running"
 
 
 def test_failing_background_start_says_so(short_tmp: Path) -> None:

@@ -38,6 +38,7 @@ from varnishpy.manager.cli_sockets import CliSockets
 from varnishpy.manager.commands import ManagerCommands
 from varnishpy.manager.compiler import CompilerSettings
 from varnishpy.manager.complain import StartupError, complain
+from varnishpy.manager.hangup import hang_up
 from varnishpy.manager.loop import Loop
 from varnishpy.manager.options import Options
 from varnishpy.manager.service import ServiceManager
@@ -384,7 +385,7 @@ class Manager:
         if is_free_threaded():  # whether that is so in fact depends on what was imported
             complain("Debug", f"Interpreter: {interpreter()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            urgent = number != signal.SIGHUP or self._options.debug  # else it is ignored
+            urgent = number != signal.SIGHUP or self._options.debug  # else it is a reload
             self.loop.on_signal(number, functools.partial(self._signalled, number), urgent)
         self.loop.on_signal(signal.SIGCHLD, self.child.reap_all)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -404,9 +405,8 @@ class Manager:
         except CliError as error:
             raise StartupError(error.text) from None
         complain("Info", "Child launched OK")
-        if self._options.foreground:
-            for spec, sock in self._listen:
-                complain("Info", f"Listening on {endpoint.shown(spec, sock)} ({spec.name})")
+        for spec, sock in self._listen:
+            complain("Info", f"Listening on {endpoint.shown(spec, sock)} ({spec.name})")
 
     def serve(self) -> int:
         """Run until told to end; returns the exit status."""
@@ -449,6 +449,7 @@ class Manager:
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP and not self._options.debug:
+            hang_up(self.dispatcher)
             return
         complain("Info", f"Manager got {signal.Signals(number).name}")
         self.loop.stop()

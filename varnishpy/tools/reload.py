@@ -10,15 +10,14 @@ That needs the package watchfiles: pip install 'varnishpy[watch]'.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
 import sys
-import time
 from collections.abc import Iterable
 
 from varnishpy.cli import protocol
+from varnishpy.cli.reloading import Ask, ReloadError, active, must, reload
 from varnishpy.tools.adm import AdmError, ask, connect
 from varnishpy.tools.usage import HELP, VERSION, WORKDIR, Option, ToolError, parse_words
 
@@ -30,55 +29,24 @@ OPTIONS = [
     Option("w", "[-w]", "Go on, and reload after each change of a file", "watch"),
 ]
 WORDS = "[file]"
-_OURS = re.compile(r"(boot|reload_\d+)\Z")
 _PATIENCE = 5.0
 
 
-def _must(sock: socket.socket, line: str) -> str:
-    status, text = ask(sock, line)
-    if status != protocol.OK:
-        raise ToolError(f"{line.split()[0]} failed ({status}):\n{text.rstrip()}")
-    return text
+def _asker(sock: socket.socket) -> Ask:
+    return lambda words: ask(sock, protocol.join(words))
 
 
-def _programs(sock: socket.socket) -> list[dict[str, object]]:
-    return [row for row in json.loads(_must(sock, "vcl.list -j")) if isinstance(row, dict)]
-
-
-def _file_of(sock: socket.socket, name: str) -> str:
-    head = _must(sock, f"vcl.show -v {name}").partition("\n")[0]
-    path = head.split(" ", 4)[-1]
-    if not path.startswith("/"):
-        raise ToolError(f"The active VCL {name} does not come from a file ({path}): name one")
-    return path
-
-
-def _files_in_use(sock: socket.socket) -> set[str]:
+def _files_in_use(ask_it: Ask) -> set[str]:
     """The files of the active program, with all that it includes, and of the VMODs that are loaded."""
-    active = next(str(row["name"]) for row in _programs(sock) if row["status"] == "active")
-    heads = re.findall(r"^// VCL\.SHOW \d+ \d+ (/.*)$", _must(sock, f"vcl.show -v {active}"), re.MULTILINE)
-    return {*heads, *re.findall(r'path="(/[^"]*\.py)"', _must(sock, "debug.vmod"))}
+    name = active(ask_it)
+    assert name is not None  # it was reloaded just now
+    heads = re.findall(r"^// VCL\.SHOW \d+ \d+ (/.*)$", must(ask_it, "vcl.show", "-v", name), re.MULTILINE)
+    return {*heads, *re.findall(r'path="(/[^"]*\.py)"', must(ask_it, "debug.vmod"))}
 
 
-def _reload(sock: socket.socket, file: str | None) -> None:
-    active = next((str(row["name"]) for row in _programs(sock) if row["status"] == "active"), None)
-    if file is None:
-        if active is None:
-            raise ToolError("No VCL is active: name a file")
-        file = _file_of(sock, active)
-    name = f"reload_{time.time_ns() // 1000}"
-    _must(sock, protocol.join(["vcl.load", name, os.path.abspath(file)]))
-    _must(sock, f"vcl.use {name}")
-    print(f"{name}: {file} is in use")
-    for row in _programs(sock):
-        old = str(row["name"])
-        if (
-            old != name
-            and _OURS.match(old)
-            and row["status"] == "available"
-            and not ("labels" in row or "label" in row)
-        ):
-            _must(sock, f"vcl.discard {old}")
+def _reload(ask_it: Ask, file: str | None) -> None:
+    name, taken = reload(ask_it, file)
+    print(f"{name}: {taken} is in use")
 
 
 def _state(paths: Iterable[str]) -> dict[str, tuple[int, int, int]]:
@@ -101,10 +69,10 @@ def _watch(workdir: str | None, file: str | None) -> None:
     while True:
         with connect(workdir, None, None, _PATIENCE) as sock:
             try:
-                _reload(sock, file)
-            except ToolError as error:
+                _reload(_asker(sock), file)
+            except ReloadError as error:
                 sys.stderr.write(f"{error}\n")
-            wanted |= _files_in_use(sock)
+            wanted |= _files_in_use(_asker(sock))
         before = _state(wanted)
         folders = sorted({os.path.dirname(path) for path in wanted})
         print(f"watching {len(wanted)} files", flush=True)
@@ -126,9 +94,12 @@ def main(argv: list[str]) -> int:
             _watch(options.get("n"), files[0] if files else None)
             return 0
         with connect(options.get("n"), None, None, _PATIENCE) as sock:
-            _reload(sock, files[0] if files else None)
+            _reload(_asker(sock), files[0] if files else None)
     except KeyboardInterrupt:
         return 0
+    except ReloadError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return 1
     except ToolError as error:
         sys.stderr.write(f"{error}\n")
         return error.status
