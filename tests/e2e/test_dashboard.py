@@ -105,6 +105,18 @@ def test_hit_ratios_and_latencies(cache: Cache, browser: Chromium) -> None:
     assert browser.run("document.querySelector('#tier').hidden") is True
 
 
+def test_a_backend_without_a_probe_is_not_sick(cache: Cache, browser: Chromium) -> None:
+    text = (
+        'vcl 4.1; backend plain { .host = "127.0.0.1"; }'
+        'backend sick { .host = "127.0.0.1"; .port = "1"; .probe = { .interval = 1s; .initial = 0; } }'
+        "sub vcl_recv { set req.backend_hint = sick; set req.backend_hint = plain; }"
+    )
+    cache.cli("vcl.inline", "probing", text)
+    assert row(browser, "backends", "probing.plain")[1] == "no probe"
+    assert row(browser, "backends", "probing.sick")[1] == "no good one"
+    cache.cli("vcl.discard", "probing")
+
+
 def test_streams_of_a_session_and_a_click_to_the_log(cache: Cache, browser: Chromium, held: Held) -> None:
     held.release.clear()
     client = H2Client(cache.port)
@@ -153,7 +165,7 @@ def test_the_log_is_followed_and_a_line_opens(cache: Cache, browser: Chromium) -
 def test_a_tier_has_its_place(browser: Chromium) -> None:
     """Shown where there are its counters; the page of another instance, so this comes last."""
     tier = stats.new_segment(stats.TIER, "shared")
-    pages: dict[str, object] = {"scoreboard": {"tasks": [], "pools": []}, "sessions": [], "panic": ""}
+    pages: dict[str, object] = {"scoreboard": {"tasks": [], "pools": []}, "sessions": [], "backends": {}, "panic": ""}
     made = StatsPort("127.0.0.1:0", {name: functools.partial(dict(pages).get, name) for name in pages})
     made.start()
     try:

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,24 @@ def test_another_users_instance(short_tmp: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(theirs)], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"Could not get hold of {theirs}: permission denied, it belongs to root\n", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_the_scoreboard_of_another_users_instance(short_tmp: Path) -> None:
+    other = pwd.getpwnam("nobody")
+    short_tmp.chmod(0o755)
+    path = short_tmp / "stats.sock"
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        path.chmod(0o600)
+        program = (
+            "import encodings.idna, os, sys; from varnishpy.tools.scoreboard import main\n"
+            f"os.setgid({other.pw_gid}); os.setuid({other.pw_uid})\n"
+            "sys.exit(main(['-1', '-s', sys.argv[1]]))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"Could not get hold of {path}: permission denied, it belongs to root" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

@@ -112,6 +112,14 @@ class Backends:
         stats.main.dec("n_backend")
         self.conn_pools.release(backend.pool)
 
+    def describe(self) -> dict[str, dict[str, object]]:
+        """What ``/backends`` shows: each as ``backend.list -j`` has it, and whether it is probed."""
+        return {
+            backend.cli_name: {**backend.list(), "probed": backend.probe is not None}
+            for backend in self.all()
+            if backend.admin_health != "deleted"
+        }
+
     def all(self) -> list[Backend]:
         """All backends that exist."""
         with self._lock:

@@ -9,6 +9,7 @@ name, as in varnishd. A tool that is given a name which only exists below varnis
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -46,3 +47,17 @@ def resolve_existing(argument: str | None) -> Path:
         if os.path.exists(other):
             return other
     return found
+
+
+def owner(path: Path) -> str:
+    """Whose the innermost directory of the path is that we may look at."""
+    for directory in (path, *path.parents):
+        try:
+            number = directory.stat().st_uid
+        except OSError:
+            continue
+        try:
+            return pwd.getpwuid(number).pw_name
+        except KeyError:
+            return f"user {number}"
+    return "nobody"

@@ -170,6 +170,7 @@ class Child:
     def _providers(self) -> dict[str, Provider]:
         return {
             "sessions": lambda: self.acceptors.describe(),
+            "backends": lambda: self.backends.describe(),
             "scoreboard": self._scoreboard,
             "workspaces": self._workspaces,
             "pools": lambda: self.pools.describe(),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import pwd
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from varnishpy.base.workdir import owner
 from varnishpy.shm.writer import CHILD_SET, INDEX, MANAGER_SET
 
 
@@ -58,20 +58,6 @@ def _map_file(path: Path, size: int) -> mmap.mmap:
         raise OSError(f"{path.name}: {error}") from error
     finally:
         os.close(fd)
-
-
-def _owner(path: Path) -> str:
-    """Whose the innermost directory of the path is that we may look at."""
-    for directory in (path, *path.parents):
-        try:
-            number = directory.stat().st_uid
-        except OSError:
-            continue
-        try:
-            return pwd.getpwuid(number).pw_name
-        except KeyError:
-            return f"user {number}"
-    return "nobody"
 
 
 class _Index:
@@ -189,7 +175,7 @@ class SetReader:
             pass
         except OSError:
             return ""  # there is none
-        return f"Could not get hold of {self.workdir}: permission denied, it belongs to {_owner(self.workdir)}"
+        return f"Could not get hold of {self.workdir}: permission denied, it belongs to {owner(self.workdir)}"
 
     def find(self, category: str, ident: str | None = None) -> list[Entry]:
         """Entries of a class (and name), the manager's first."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from varnishpy.base.workdir import resolve_existing
+from varnishpy.base.workdir import owner, resolve_existing
 from varnishpy.tools.columns import Heading, folded, shorten, table
 from varnishpy.tools.usage import HELP, VERSION, WORKDIR, Option, ToolError, parse, tool
 
@@ -79,6 +79,8 @@ def ask(path: str, page: str) -> Board:
         connection.request("GET", page)
         answer = connection.getresponse()
         body = answer.read()
+    except PermissionError:
+        raise ToolError(f"Could not get hold of {path}: permission denied, it belongs to {owner(Path(path))}") from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ToolError(f"Could not get hold of the stats socket {path}, is varnishpy running? ({reason})") from None
