@@ -221,7 +221,7 @@ class Manager:
         self.workdir = path
         self._owns_workdir = True
         directories.sweep(path)
-        if self._options.jail is None:
+        if self._options.jail is None and not params.debug.vtc_mode:  # scripts make sockets and files for one user
             self._jail, self._jail_remark = jail.choose(reach.of_child(self._options, self.storage_specs, path))
         directories.renew_tmpdir(path, self._jail)
         if self.tier_spec is not None:
