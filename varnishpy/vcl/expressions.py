@@ -293,7 +293,10 @@ def _primary(unit: Unit, wanted: VclType) -> Expr:
         unit.next()
         if unit.token.kind in (CNUM, FNUM):
             return _number(unit, wanted, -1)
+        first = unit.token
         inner = _or(unit, wanted)
+        if inner.type not in (INT, REAL, DURATION):
+            unit.fail_span(f"- {inner.type.shown} not possible.\n", first)
         return Negative(inner.type, inner)
     raise unit.report.error(f"Unknown token {token.describe()} when looking for {wanted.shown}\n\n", token)
 

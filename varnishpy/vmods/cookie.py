@@ -15,15 +15,15 @@ class _Cookies(dict[str, str]):
     """The cookies of a task, in their order."""
 
 
-def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
+def parse(ctx: Ctx, priv: PRIV_TASK, cookieheader: STRING) -> None:
     """Take a Cookie header apart; what was there before goes."""
-    if not header:
+    if not cookieheader:
         ctx.log(_DEBUG, "cookie: nothing to parse")
         return
     cookies = priv.of(_Cookies)
     cookies.clear()
     count = 0
-    for part in header.split(";"):
+    for part in cookieheader.split(";"):
         name, equals, value = part.lstrip(" \t\r\n\v\f").partition("=")
         if not equals:
             break
@@ -32,20 +32,20 @@ def parse(ctx: Ctx, priv: PRIV_TASK, header: STRING) -> None:
     ctx.log(_DEBUG, f"cookie: parsed {count} cookies.")
 
 
-def set_(ctx: Ctx, priv: PRIV_TASK, name: STRING, value: STRING) -> None:
+def set_(ctx: Ctx, priv: PRIV_TASK, cookiename: STRING, value: STRING) -> None:
     """Empty ones are ignored."""
-    if name and value:
-        priv.of(_Cookies)[ctx.account(name)] = ctx.account(value)
+    if cookiename and value:
+        priv.of(_Cookies)[ctx.account(cookiename)] = ctx.account(value)
 
 
-def isset(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> BOOL:
+def isset(ctx: Ctx, priv: PRIV_TASK, cookiename: STRING) -> BOOL:
     """Is there such a cookie?"""
-    return bool(name) and name in priv.of(_Cookies)
+    return bool(cookiename) and cookiename in priv.of(_Cookies)
 
 
-def get(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> STRING:
+def get(ctx: Ctx, priv: PRIV_TASK, cookiename: STRING) -> STRING:
     """The value of a cookie, or null."""
-    return priv.of(_Cookies).get(name) if name else None
+    return priv.of(_Cookies).get(cookiename) if cookiename else None
 
 
 def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
@@ -57,10 +57,10 @@ def get_re(ctx: Ctx, priv: PRIV_TASK, expression: REGEX) -> STRING:
     return None
 
 
-def delete(ctx: Ctx, priv: PRIV_TASK, name: STRING) -> None:
+def delete(ctx: Ctx, priv: PRIV_TASK, cookiename: STRING) -> None:
     """Drop a cookie."""
-    if name:
-        priv.of(_Cookies).pop(name, None)
+    if cookiename:
+        priv.of(_Cookies).pop(cookiename, None)
 
 
 def clean(ctx: Ctx, priv: PRIV_TASK) -> None:
@@ -76,15 +76,15 @@ def _names(text: STRING) -> set[str]:
     return {part.lstrip() for part in (text or "").split(",")} - {""}
 
 
-def keep(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+def keep(ctx: Ctx, priv: PRIV_TASK, filterstring: STRING) -> None:
     """Keep only these (names, parted by commas)."""
-    wanted = _names(names)
+    wanted = _names(filterstring)
     _retain(priv, lambda name: name in wanted)
 
 
-def filter_(ctx: Ctx, priv: PRIV_TASK, names: STRING) -> None:
+def filter_(ctx: Ctx, priv: PRIV_TASK, filterstring: STRING) -> None:
     """Drop these (names, parted by commas)."""
-    unwanted = _names(names)
+    unwanted = _names(filterstring)
     _retain(priv, lambda name: name not in unwanted)
 
 
