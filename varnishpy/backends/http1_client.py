@@ -20,7 +20,7 @@ from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, req
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
 from varnishpy.http.wire_fields import WireError
 from varnishpy.log import is_masked
-from varnishpy.log.tag_numbers import BOGO_HEADER, FETCH_ERROR, HTTP_GARBAGE, VDP_ACCT
+from varnishpy.log.tag_numbers import BOGO_HEADER, ERROR, FETCH_ERROR, HTTP_GARBAGE, VDP_ACCT
 from varnishpy.params import params
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ def _refuse(bo: Exchange, reason: str, text: str, nothing: bool = False) -> Exch
     bo.log.put(FETCH_ERROR, text)
     bo.doclose = reason
     return ExchangeError(text, nothing)
+
+
+def _no_body_to_fetch(bo: Exchange) -> ExchangeError:
+    """The status does not go with the body that the head announces, or with any response."""
+    text = "Body cannot be fetched"
+    bo.log.put(ERROR, text)
+    bo.doclose = "RX_BODY"
+    return ExchangeError(text, False)
 
 
 def send_request(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, piped: bool = False) -> None:
@@ -286,12 +294,11 @@ def _reader(wrk: Worker, bo: Exchange, conn: Connection, framing: Framing) -> Bo
         counts.fetch_head += 1
     elif status < 200:
         counts.fetch_1xx += 1
-        raise _refuse(bo, "RX_JUNK", f"Unexpected status {status}")
+        raise _no_body_to_fetch(bo)
     elif status == 204:
         counts.fetch_204 += 1
         if (beresp.get("content-length") or "0") != "0" or beresp.has("transfer-encoding"):
-            counts.fetch_bad += 1
-            raise _refuse(bo, "RX_JUNK", "Status 204 with a body")  # RFC 9110 section 8.6, RFC 9112 section 6.1
+            raise _no_body_to_fetch(bo)  # RFC 9110 section 8.6, RFC 9112 section 6.1
     elif status == 304:
         counts.fetch_304 += 1
     elif framing.kind is BodyKind.CHUNKED:

@@ -212,7 +212,9 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
     reader.moved_to(wrk)
     limited = boc.transit_buffer > 0
     judged = stack.plain()  # nobody has anything to say of the body but its reader
+    stobj = present(oc.stobj, "a body goes into an object")
     try:
+        stobj.expect(reader.length if reader.kind == "length" else 0)
         while True:
             if bo.borrows and bo.do_stream and (reader.octets >= _BORROWED or not reader.is_at_hand()):
                 bo.borrows = False
@@ -235,6 +237,7 @@ def step_fetchbody(wrk: Worker, bo: BusyObject) -> str:
                 wrk.stats.transit_buffered += len(data)
             elif oc.is_transient:
                 wrk.stats.transit_stored += len(data)
+        stobj.add_attributes(context.attrs)
     except Abandoned:
         # nobody reads on; the object stands, so that it can tell later requests not to wait for each other
         bo.log.put(DEBUG, "Fetch: Pass delivery abandoned")
@@ -262,8 +265,6 @@ def step_fetchend(wrk: Worker, bo: BusyObject) -> str:
     if stobj is not None and stobj.trailers is not None and isinstance(bo.body_reader, ChunkedBody):
         stobj.trailers = bo.body_reader.trailers
     cleanup(bo)  # first the connection, so that who learns of the end finds it reusable
-    if stobj is not None and bo.vfp_context is not None:
-        stobj.attrs.update(bo.vfp_context.attrs)
     set_state(wrk, bo, BocState.FINISHED)  # trims the body, with the lock held that its readers take
     timestamp(bo, "BerespBody")
     if bo.ticket is not None:

@@ -3,7 +3,8 @@
 Octets are kept as the ``bytes`` objects they arrived in, and charged by their length. An object is charged with what it
 takes besides: itself, its core and head, its places in lists, and a few Python objects for each header. So the size
 given is, roughly, the memory that is used; for small objects it is several times that of their octets. With
-``feature=+cache_compat`` an object is charged with what the reference spends on it, so that as many fit as there.
+``feature=+cache_compat`` an object is charged with what the reference spends on it, and when it does (`ahead`), so that
+as many fit as there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Final
 from varnishpy import stats
 from varnishpy.base.locks import make_lock
 from varnishpy.params import params
+from varnishpy.storage.ahead import AheadObject
 from varnishpy.storage.figures import publish
+from varnishpy.storage.object import StoredObject
 from varnishpy.storage.room import OBJECT_OVERHEAD
 from varnishpy.storage.source import Piece
 from varnishpy.storage.stevedore import Stevedore
@@ -24,6 +27,7 @@ from varnishpy.storage.stevedore import Stevedore
 _OBJECT: Final = 4500
 _FIELD: Final = 270
 _TEXT_FIFTHS: Final = 7
+_UNLIMITED: Final = 10**15 - 1  # the largest number of VCL, so that a program can write it down
 
 
 class MallocStevedore(Stevedore):
@@ -78,6 +82,12 @@ class MallocStevedore(Stevedore):
     def refund(self, size: int) -> None:
         self._give(size, 1)
 
+    def refund_part(self, size: int) -> None:
+        self._give(size, 0)
+
+    def make_object(self, size_hint: int, fields: int) -> StoredObject:
+        return (AheadObject if self._as_reference else StoredObject)(self, size_hint, fields)
+
     def _give(self, size: int, allocations: int) -> None:
         with self._lock:
             self._used -= size
@@ -109,4 +119,4 @@ class MallocStevedore(Stevedore):
 
     @property
     def free_space(self) -> int:
-        return self.limit - self._used if self.limit else (1 << 63) - 1 - self._used
+        return self.limit - self._used if self.limit else _UNLIMITED - self._used

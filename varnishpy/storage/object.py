@@ -148,6 +148,19 @@ class StoredObject:
 
     # -- growing ---------------------------------------------------------------------------------------------------
 
+    def expect(self, length: int) -> None:
+        """A body is about to be fetched; how many octets were announced, 0 if that is not known.
+
+        :raises NoSpace: there is not even room to begin
+        """
+
+    def add_attributes(self, attrs: dict[str, bytes]) -> None:
+        """Keep what processors found out about the body.
+
+        :raises NoSpace:
+        """
+        self.attrs.update(attrs)
+
     def extend(self, data: bytes) -> None:
         """Append to the body of an object that nobody else sees yet.
 

@@ -80,6 +80,9 @@ class Stevedore:
     def refund(self, size: int) -> None:
         """Undo `charge`."""
 
+    def refund_part(self, size: int) -> None:
+        """Give some of what was charged back; the rest is still to be given back."""
+
     @property
     def used_space(self) -> int:
         """Octets in use."""
@@ -101,6 +104,10 @@ class Stevedore:
         """What an object is charged with besides its body, with so many octets in so many headers."""
         return OBJECT_OVERHEAD + size
 
+    def make_object(self, size_hint: int, fields: int) -> StoredObject:
+        """An object that nobody knows yet. :raises NoSpace:"""
+        return StoredObject(self, size_hint, fields)
+
     def new_object(self, oc: Core, size_hint: int = 0, fields: int = 0) -> StoredObject:
         """Make an object and hang it on an object core, and on its busy object control.
 
@@ -108,7 +115,7 @@ class Stevedore:
         :param fields: how many headers those are
         :raises NoSpace: not even the headers fit
         """
-        stobj = StoredObject(self, size_hint, fields)
+        stobj = self.make_object(size_hint, fields)
         oc.adopt(stobj)
         stats.main.inc("n_object")
         return stobj
