@@ -580,13 +580,13 @@ def backend_vcl(argument: str) -> str:
     :raises StartupError: if it is no address
     """
     if argument.lower() == "none":
-        return "vcl 4.1;\n\nbackend default none;\n"
+        return "vcl 4.1;\nbackend default none;\n"
     try:
         parsed = endpoint.parse_backend(argument)
     except endpoint.EndpointError as error:
         raise StartupError(str(error), usage=True) from None
     address = parsed.address
-    lines = ["vcl 4.1;", "", "backend default {"]
+    lines = ["vcl 4.1;", "backend default {"]
     if address.path:
         lines.append(f'    .path = "{address.path}";')
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base.panic import present
 from varnishpy.params import params
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.room import NoSpace
@@ -39,16 +40,19 @@ class AheadObject(StoredObject):
             return  # the fetch goes on after a pause
         self._expected = length
         while not self._segment():
-            if not self.stevedore.make_room(self._budget):
+            if not self._make_room():
                 raise NoSpace("Could not get storage")
 
     def add_attributes(self, attrs: dict[str, bytes]) -> None:
         size = len(attrs.get("ESIDATA", b""))
         while size and not self.stevedore.charge(size):
-            if not self.stevedore.make_room(self._budget):
+            if not self._make_room():
                 raise NoSpace("Could not allocate storage for esidata")
         self._attributes = size
         super().add_attributes(attrs)
+
+    def _make_room(self) -> bool:
+        return self.stevedore.make_room(present(self._growth, "only what grows needs room").budget)
 
     def _segment(self) -> bool:
         """Charge another segment; False: not even a small one fits."""
@@ -77,13 +81,13 @@ class AheadObject(StoredObject):
         return True
 
     def _seal(self) -> None:
-        tail = self._tail
-        if tail is not None:
-            unused = len(tail) - self._fill
-            self._left += unused
-            self.chunks.append(bytes(tail[: self._fill]) if unused else tail)
-            self._tail = None
-            self._fill = 0
+        growth = self._growth
+        if growth is not None and growth.tail is not None:
+            tail, fill = growth.tail, growth.fill
+            self._left += len(tail) - fill
+            self._pieces().append(bytes(tail[:fill]) if fill < len(tail) else tail)
+            growth.tail = None
+            growth.fill = 0
 
     def trim(self) -> None:
         self._seal()
@@ -99,7 +103,7 @@ class AheadObject(StoredObject):
         count = min(index - self.dropped, len(self.chunks))
         if count > 0:
             gone = self.chunks[:count]
-            del self.chunks[:count]
+            self.chunks = self.chunks[count:]
             self.dropped += count
             self._give(sum(map(len, gone)))
 
@@ -117,8 +121,12 @@ class AheadObject(StoredObject):
     def slim(self) -> None:
         self._seal()
         self.dropped += len(self.chunks)
-        self.chunks = []
-        self._staged = None
+        growth = self._growth
+        if growth is None:
+            self.chunks = ()
+        else:
+            self.chunks = []
+            growth.staged = None
         segments, self._segments = self._segments, []
         self._left = 0
         for size in segments:
