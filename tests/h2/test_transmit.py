@@ -449,3 +449,26 @@ def test_a_response_has_a_say_in_its_priority(talk: Conversation) -> None:
     talk.h2.take_inbox()
     assert talk.h2.streams[1].urgency == (1, True)  # what the response does not say stays the client's
     assert [f.stream for f in talk.frames() if f.stream] == [1, 1, 3, 3]
+
+
+def test_frames_are_filled_however_the_body_arrived(talk: Conversation) -> None:
+    talk.headers(1)
+    source = Growing(length=20_000)
+    talk.answer(1, source)
+    source.add(*[bytes([number]) * 1000 for number in range(20)], END)
+    talk.h2.take_inbox()
+    out = talk.frames()
+    assert shape(out)[1:] == [("DATA", 1, 16384), ("DATA", 1, 3616)]
+    assert body_of(out, 1) == b"".join(bytes([number]) * 1000 for number in range(20))
+    assert out[-1].flags == END_STREAM
+
+
+def test_what_came_before_a_failure_is_sent(talk: Conversation) -> None:
+    talk.headers(1)
+    source = Growing(length=20)
+    talk.answer(1, source)
+    source.add(b"one", b"two", SourceError("gone"))
+    talk.h2.take_inbox()
+    out = talk.frames()
+    assert body_of(out, 1) == b"onetwo"
+    assert out[-1].kind == F.RST_STREAM

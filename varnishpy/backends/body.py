@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
 
 _READ_SIZE: Final = 256 * 1024  # most octets asked of the kernel at once
+_LONG: Final = 8 * 1024  # octets of a body that came with its head
 _FIRST_READ: Final = 16 * 1024  # and at the beginning, when the size of what comes is unknown
 
 
@@ -106,8 +107,12 @@ class LengthBody(BodyReader):
         limit = min(limit, self._left)
         if limit <= 0:
             return b""
-        if self._conn.buf:
+        conn = self._conn
+        if conn.buf:
             data = self._buffered(limit)
+            # what came with the head is the beginning of a long body: let no piece end where a read happened to
+            if len(data) < limit and len(data) >= _LONG and not conn.speaks_tls:
+                data += self._more(limit - len(data))
         else:
             received = self._receive(limit)
             if not received:
@@ -118,6 +123,15 @@ class LengthBody(BodyReader):
         if not self._left:
             self.complete = True
         return data
+
+    def _more(self, limit: int) -> bytes:
+        """What is at hand in the kernel, whose socket does not block; an end or an error is left to the next read."""
+        try:
+            received = self._conn.sock.recv(min(limit, _READ_SIZE))
+        except OSError:
+            return b""
+        self.octets += len(received)
+        return received
 
     def skip_buffered(self) -> bool:
         if len(self._conn.buf) < self._left:

@@ -75,6 +75,11 @@ class Connection:
         """Of a connection that speaks TLS; made when it is asked for."""
         return _agreed(self._tls) if self._tls is not None else None
 
+    @property
+    def speaks_tls(self) -> bool:
+        """What is readable may then be less than a record."""
+        return self._tls is not None
+
     def _set_timeout(self, seconds: float) -> None:
         self.sock.settimeout(None if seconds == clock.NEVER else max(seconds, 0.001))
 

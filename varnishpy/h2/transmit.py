@@ -52,8 +52,26 @@ if TYPE_CHECKING:
 CONTROL_SIZE: Final = 1024  # octets; what the reference's session has
 BATCH_BYTES: Final = 256 * 1024  # about what a socket takes at once; more would only delay control frames
 BATCH_PIECES: Final = 500  # below any IOV_MAX (1024 on Linux), with room for one more message
+FRAME_PIECES: Final = 32  # that one frame of DATA is put together from, at most
 SMALL_FRAME: Final = 64  # octets of DATA under which a frame counts as the client's dribbling
 CREDIT_SIZE: Final = 1024  # octets of DATA for which a client may well send a WINDOW_UPDATE or two
+
+
+def _fill_up(source: Source, limit: int, left: int, size: int, more: list[Piece]) -> int:
+    """Pull what is at hand behind a piece of ``size`` octets into the same frame; what they come to together.
+
+    :param left: octets of the body that are still to come, the first piece among them
+    :raises SourceError: what was pulled before is good
+    """
+    while size < limit and size < left and len(more) < FRAME_PIECES:
+        piece = source.pull(limit - size)
+        if piece is END:
+            raise SourceError("body ended early")
+        if not isinstance(piece, (bytes, bytearray, memoryview)) or not len(piece):
+            break
+        more.append(piece)
+        size += len(piece)
+    return size
 
 
 class Transmitter:
@@ -420,6 +438,15 @@ class Transmitter:
             if limit == 0:
                 self._wait_window(out)
             return  # a source may give nothing now and more at the next call
+        more: list[Piece] = []
+        failure = ""
+        if size < limit and left > size and not source.may_wait:
+            # fill the frame: how a body arrived is nothing to the client
+            try:
+                size = _fill_up(source, limit, left, size, more)
+            except SourceError as exc:
+                failure = str(exc)
+                size += sum(map(len, more))
         flags = 0
         if left >= 0:
             left -= size
@@ -437,8 +464,13 @@ class Transmitter:
             acct.resp_pieces += 1
         if size >= SMALL_FRAME or flags:
             h2.purse.earn(1 + size // CREDIT_SIZE)
-        self._frame(F_DATA, flags, stream.number, piece, batch)
-        if flags:
+        if more and self._log_frames:
+            piece = b"".join([piece, *more])
+            more = []
+        self._frame(F_DATA, flags, stream.number, piece, batch, size, more)
+        if failure:
+            self._source_failed(out, failure)
+        elif flags:
             self._end(out)
 
     def _source_failed(self, out: Outgoing, text: str) -> None:
@@ -484,14 +516,27 @@ class Transmitter:
             last = END_HEADERS if at + most >= len(block) else 0
             self._frame(F_CONTINUATION, last, stream.number, block[at : at + most], batch)
 
-    def _frame(self, kind: int, flags: int, number: int, payload: Piece, batch: list[Piece]) -> None:
+    def _frame(
+        self,
+        kind: int,
+        flags: int,
+        number: int,
+        payload: Piece,
+        batch: list[Piece],
+        size: int = -1,
+        more: list[Piece] | None = None,
+    ) -> None:
+        """One frame. DATA may go on with ``more``; ``size`` is that of all then."""
         h2 = self.h2
-        size = len(payload)
+        if size < 0:
+            size = len(payload)
         header = frame_header(size, kind, flags, number)
         if kind == F_DATA:
             batch.append(header)
             if size:
                 batch.append(payload)
+            if more:
+                batch.extend(more)
         else:
             batch.append(header + payload)  # one small piece is cheaper than two
         self._rest_bytes += size + FRAME_HEADER
