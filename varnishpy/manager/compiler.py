@@ -44,6 +44,7 @@ class CompilerSettings:
 
     stevedores: tuple[str, ...]
     labels: tuple[str, ...] = ()  # VCL names that return(vcl(...)) may refer to
+    runs_as: tuple[int, int, tuple[int, ...]] | None = None  # who the child is, if it is somebody else
     lowest_syntax: int = LOWEST  # 41 with a Unix socket among -a, which older VCL cannot speak of
 
 
@@ -74,6 +75,7 @@ def _options(origin: str, params: Params, settings: CompilerSettings) -> Compile
         unsafe_path=params.vcc_feature.unsafe_path,
         stevedores=settings.stevedores,
         labels=settings.labels,
+        runs_as=settings.runs_as,
         coverage=bool(counts.wanted()),
         stand_ins=stand_ins(),
         offline=STAND_INS in os.environ,

@@ -137,7 +137,12 @@ class Manager:
         self.memory.mgt.set("uptime", 0)
         self._set_up_cli()
         stevedores = tuple(spec.ident for spec in self.storage_specs)
-        settings = CompilerSettings(stevedores, lowest_syntax=self._lowest_syntax())
+        owner = self._jail
+        settings = CompilerSettings(
+            stevedores,
+            runs_as=(owner.uid, owner.gid, owner.groups) if owner.gives_up_rights else None,
+            lowest_syntax=self._lowest_syntax(),
+        )
         self.vcls = VclPrograms(self.workdir, params, settings, self._ask_running_child)
         ManagerCommands(self).bind()
         self._load_vcl()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -434,6 +435,24 @@ def _authority(unit: Unit, places: dict[str, Token], values: _Fields) -> str:
     )
 
 
+@contextlib.contextmanager
+def _identity(other: tuple[int, int, tuple[int, ...]] | None) -> Iterator[None]:
+    """Be somebody else for a moment, so that files look as they will to who runs the program."""
+    if other is None:
+        yield
+        return
+    user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups(other[2])
+    os.setegid(other[1])
+    os.seteuid(other[0])
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
 def _check_path(unit: Unit, token: Token, path: str) -> None:
     what = "Backend path"
     if not path.startswith(("/", "@")):
@@ -445,7 +464,8 @@ def _check_path(unit: Unit, token: Token, path: str) -> None:
     if path.startswith("@"):
         return
     try:
-        mode = os.stat(path).st_mode
+        with _identity(unit.options.runs_as):
+            mode = os.stat(path).st_mode
     except (FileNotFoundError, PermissionError) as error:
         unit.report.add(f"{what}: Cannot stat: {error.strerror}\n")
         unit.report.where(token)

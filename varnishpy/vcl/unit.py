@@ -44,6 +44,9 @@ class CompileOptions:
     # a program away from its home: a host name that does not resolve means an address that nobody has, and is left out
     # of an ACL
     offline: bool = False
+    # who will run the program, if that is somebody else: user, group and further groups. Set only in a process that has
+    # no other threads and may take that identity
+    runs_as: tuple[int, int, tuple[int, ...]] | None = None
     coverage: bool = False  # count in the running program which statements and branches are passed
     builtin_source: str | None = None  # another builtin VCL (-f '' uses none of the user's)
 
