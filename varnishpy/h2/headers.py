@@ -261,6 +261,8 @@ def _read_pseudo(block: HeaderBlock, pseudo: dict[str, str], headers: list[Heade
                 return
             headers[:] = [header for header in headers if header[0] != "host"]
         front.append(("host", "host", authority))
+    if len(front) > 1 and next(name for name in pseudo if name in (":scheme", ":authority")) == ":authority":
+        front.reverse()  # they are fields in the order in which they came
     headers[:0] = front
     block.method = method
     block.path = path

@@ -125,8 +125,10 @@ class Http2Session:
             self._end("RX_JUNK")
             return False
         message = req.http
-        for lname in ("upgrade", "http2-settings", "connection"):
+        for lname in ("upgrade", "http2-settings"):
             message.unset(lname)
+        if not params.feature.h2_compat:
+            message.unset("connection")  # VCL sees it with the reference
         message.set_proto("HTTP/2.0")
         req.received = None  # what HTTP/1 knew of the fields is not so any more
         req.transport = self._transport

@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
 
 
 def _refuse(error: StartupError) -> int:
-    sys.stderr.write(f"Error: {error.text}\n")
+    between = "" if error.text.startswith("\n") else " "  # as varnishd's
+    sys.stderr.write(f"Error:{between}{error.text}\n")
     if error.usage:
         sys.stderr.write("(-? gives usage)\n")
     sys.stderr.flush()

@@ -162,7 +162,7 @@ class Manager:
             try:
                 self.params_table.protect(name)
             except ParamError as error:
-                raise StartupError(str(error), usage=True) from None
+                raise StartupError(f"\n{error}") from None
 
     def _name_storage_to_parameters(self) -> None:
         """From here on a parameter that names a storage must name one of this instance's."""
@@ -308,9 +308,11 @@ class Manager:
             if text == "none":
                 continue
             try:
+                if not text:
+                    raise endpoint.EndpointError("Could not resolve -T argument to address\n\tit is empty")
                 sockets = endpoint.open_cli(text)
             except endpoint.EndpointError as error:
-                raise StartupError(str(error)) from None
+                raise StartupError(str(error), usage=True) from None
             for sock in sockets:
                 self.cli.listen(sock)
                 host, port = endpoint.split_name(sock.getsockname())

@@ -212,11 +212,22 @@ def _check(options: Options) -> None:
             raise StartupError("-F makes no sense with -C", usage=True)
     if options.backend is None and not options.vcl_files and not options.debug:
         raise StartupError("Neither -b nor -f given. (use -f '' to override)", usage=True)
-    if options.hash_kind is not None and options.hash_kind.split(",")[0] not in ("critbit", "classic", "simple_list"):
-        raise StartupError(f'Unknown hash method "{options.hash_kind.split(",")[0]}"', usage=True)
+    if options.hash_kind is not None:
+        _check_hash(*options.hash_kind.split(","))
+    if options.jail == "":
+        raise StartupError("-j argument is empty", usage=True)
     if options.waiter is not None and options.waiter not in ("epoll", "poll", "default"):
         raise StartupError(f'Unknown waiter method "{options.waiter}"', usage=True)
     if options.identity is not None:
         for char in options.identity:
             if not (char.isalnum() or char in "-_.~!#$%&'*+^`|"):
                 raise StartupError(f"Invalid character '{char}' for -i", usage=True)
+
+
+def _check_hash(method: str, *arguments: str) -> None:
+    if not method:
+        raise StartupError("-h argument is empty", usage=True)
+    if method not in ("critbit", "classic", "simple_list"):
+        raise StartupError(f'Unknown hash method "{method}"', usage=True)
+    if arguments and method != "classic":
+        raise StartupError(f'Hash method "{method.removesuffix("_list")}" takes no arguments', usage=True)

@@ -158,8 +158,9 @@ def step_startfetch(wrk: Worker, bo: BusyObject) -> str:
     now = bo.t_resp = timestamp(bo, "Beresp")
     wrk.latencies.observe(OF_FETCH, present(bo.director_resp, "a response comes from a backend").vcl_name, now - asked)
     why, bo.hop_headers = connection_options(beresp, "RESP_CLOSE")
-    if why is not None:
-        bo.doclose = why
+    reader = bo.body_reader
+    if why is not None and (why == "RX_BAD" or reader is None or reader.kind != "eof"):
+        bo.doclose = why  # a body that ends with its connection has closed that already
     if not beresp.has("date"):
         beresp.add("Date", format_date(now))
     for name in ("Cache-Control", "Vary"):

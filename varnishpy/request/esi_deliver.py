@@ -334,7 +334,8 @@ def _child_request(wrk: Worker, parent: Request, transport: EsiTransport, instru
     for name in _NO_CONDITIONS:
         http.unset(name)
     if transport.gzip:
-        http.set("Accept-Encoding", "gzip")
+        if http.values("accept-encoding") != ["gzip"]:
+            http.set("Accept-Encoding", "gzip")
     else:
         http.unset("accept-encoding")
     for name in _NO_BODY:
