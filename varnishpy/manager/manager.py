@@ -312,7 +312,7 @@ class Manager:
                     raise endpoint.EndpointError("Could not resolve -T argument to address\n\tit is empty")
                 sockets = endpoint.open_cli(text)
             except endpoint.EndpointError as error:
-                raise StartupError(str(error), usage=True) from None
+                raise StartupError(str(error)) from None
             for sock in sockets:
                 self.cli.listen(sock)
                 host, port = endpoint.split_name(sock.getsockname())

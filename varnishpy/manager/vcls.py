@@ -460,7 +460,7 @@ def read_vcl_argument(filename: str, params: Params) -> tuple[str, str]:
     try:
         return _read_along_path(filename, params)
     except OSError as error:
-        raise StartupError(f"Cannot read -f file '{filename}' ({error.strerror})", usage=True) from None
+        raise StartupError(f"Cannot read -f file '{filename}' ({error.strerror})") from None
 
 
 def _read_along_path(filename: str, params: Params) -> tuple[str, str]:
