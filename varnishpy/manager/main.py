@@ -57,8 +57,7 @@ def _compile_only(options: options_module.Options) -> int:
     from varnishpy.cli.protocol import CliError
     from varnishpy.manager import jail
     from varnishpy.manager.compiler import CompilerSettings, compile_in_subprocess
-    from varnishpy.manager.manager import backend_vcl
-    from varnishpy.manager.vcls import read_vcl_argument
+    from varnishpy.manager.vcls import backend_vcl, read_vcl_argument
     from varnishpy.params import ParamError, params, table
     from varnishpy.storage.config import parse_storage
     from varnishpy.tier.config import take_tier

@@ -42,7 +42,7 @@ from varnishpy.manager.hangup import hang_up
 from varnishpy.manager.loop import Loop
 from varnishpy.manager.options import Options
 from varnishpy.manager.service import ServiceManager
-from varnishpy.manager.vcls import VclPrograms, read_vcl_argument
+from varnishpy.manager.vcls import VclPrograms, backend_vcl, read_vcl_argument
 from varnishpy.params import ParamError, params
 from varnishpy.params import table as params_table
 from varnishpy.params.spec import FLAG_NOTES, Flag
@@ -579,24 +579,3 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def backend_vcl(argument: str) -> str:
-    """The VCL that ``-b`` stands for (varnishd(1)).
-
-    :raises StartupError: if it is no address
-    """
-    if argument.lower() == "none":
-        return "vcl 4.1;\nbackend default none;\n"
-    try:
-        parsed = endpoint.parse_backend(argument)
-    except endpoint.EndpointError as error:
-        raise StartupError(str(error), usage=True) from None
-    address = parsed.address
-    lines = ["vcl 4.1;", "backend default {"]
-    if address.path:
-        lines.append(f'    .path = "{address.path}";')
-    else:
-        lines.append(f'    .host = "{address.host or "127.0.0.1"}";')
-        lines.append(f'    .port = "{address.port}";')
-    return "\n".join([*lines, "}", ""])

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from varnishpy.base import endpoint
 from varnishpy.cli.dispatch import CliCall, json_answer
 from varnishpy.cli.protocol import CANT, OK, PARAM, CliError
 from varnishpy.cli.vcl_list import VclRow, columns, list_text
@@ -434,6 +435,27 @@ def _check_name(name: str) -> None:
             raise CliError(PARAM, f"Illegal character in VCL name {shown}")
     if not name:
         raise CliError(PARAM, "Illegal character in VCL name (0x00)")
+
+
+def backend_vcl(argument: str) -> str:
+    """The VCL that ``-b`` stands for (varnishd(1)).
+
+    :raises StartupError: if it is no address
+    """
+    if argument.lower() == "none":
+        return "vcl 4.1;\nbackend default none;\n"
+    try:
+        parsed = endpoint.parse_backend(argument)
+    except endpoint.EndpointError as error:
+        raise StartupError(str(error), usage=True) from None
+    address = parsed.address
+    lines = ["vcl 4.1;", "backend default {"]
+    if address.path:
+        lines.append(f'    .path = "{address.path}";')
+    else:
+        lines.append(f'    .host = "{address.host or "127.0.0.1"}";')
+        lines.append(f'    .port = "{address.port}";')
+    return "\n".join([*lines, "}", ""])
 
 
 def read_vcl_file(filename: str, params: Params) -> tuple[str, str]:
