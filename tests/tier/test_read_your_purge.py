@@ -177,3 +177,15 @@ def test_a_purge_holds_for_who_has_no_copy_and_has_not_read_the_log(pair: list[M
     world.write(first)
     world.invalidate(first, "/a", how)
     world.get(second, "/a")
+
+
+def test_old_data_of_an_engine_are_not_taken_for_new(pair: list[ModelNode]) -> None:
+    """It comes back with what was purged meanwhile, and who has not read of the purge asks it."""
+    world = ModelWorld(pair)
+    first, second = pair
+    world.get(second, "/b")
+    world.write(second)
+    old = world.store.snapshot()
+    world.invalidate(second, "/b", "purge")
+    world.lose(old)
+    world.get(first, "/b")
