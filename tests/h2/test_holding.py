@@ -25,7 +25,7 @@ def do(holding: Holding, verb: Verb) -> bool | None:
         holding.take()
         return None
     if verb is Verb.HAND_OVER:
-        with holding.stream.h2.mutex:
+        with holding.mutex:
             holding.hand_over("me")
         return None
     return holding.give_back() if verb is Verb.GIVE_BACK else holding.over()
@@ -68,7 +68,7 @@ def test_a_stream_stays_while_its_request_is_to_be_finished(holding: Holding) ->
 
 def test_the_response_is_over_while_a_thread_still_computes(holding: Holding) -> None:
     holding.take()
-    with holding.stream.h2.mutex:
+    with holding.mutex:
         holding.hand_over(None)
     assert holding.handed_by is None
     assert not holding.over()

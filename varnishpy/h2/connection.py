@@ -177,7 +177,9 @@ class Connection:
                 else:
                     response_lost(item, stream.error or self.error)
             elif isinstance(item, Holding):
-                request_finished(item.stream)
+                finished = self.streams.get(item.number)
+                if finished is not None:
+                    request_finished(finished)
             else:
                 self._look(item)
         self.due(self.now + self.send_timeout())  # if there was a response among them

@@ -36,13 +36,11 @@ it to see in its inbox; so what it reads without the mutex holds still.
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from varnishpy.base.panic import panic
-
-if TYPE_CHECKING:
-    from varnishpy.h2.stream import Stream
 
 
 class Stage(IntEnum):
@@ -98,12 +96,17 @@ _OVER_UNHELD: Final = _UNHELD[Verb.OVER]
 
 
 class Holding:
-    """See the module text. ``stream`` is the one whose request it is."""
+    """See the module text. It does not refer to its stream: the two would be garbage for the collector to find.
 
-    __slots__ = ("handed_by", "holders", "stage", "stream")
+    :param mutex: of the session
+    :param number: of the stream whose request it is
+    """
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    __slots__ = ("handed_by", "holders", "mutex", "number", "stage")
+
+    def __init__(self, mutex: threading.Lock, number: int) -> None:
+        self.mutex = mutex
+        self.number = number
         self.stage: Stage = IDLE
         self.holders = 0
         self.handed_by: object | None = None  # who let go in one step with handing the response over
@@ -120,7 +123,7 @@ class Holding:
             self.stage = RUNNING
             self.holders = 1
             return
-        with self.stream.h2.mutex:
+        with self.mutex:
             stage = _TAKE[self.stage]
             if stage is None:
                 self._impossible(Verb.TAKE)
@@ -149,7 +152,7 @@ class Holding:
         """The request thread lets go. True: it is the last, and still holds the request: it must finish it, and
         `hand_over` its stream.
         """
-        with self.stream.h2.mutex:
+        with self.mutex:
             stage = _GIVE_BACK[self.stage]
             if stage is None or self.holders < 1:
                 self._impossible(Verb.GIVE_BACK)
@@ -161,7 +164,7 @@ class Holding:
     def over(self) -> bool:
         """No response is to be waited for any more. True: nobody holds the request, the caller finishes it."""
         if self.holders:  # more only by this thread's doing; who handed over and let go did so in one step
-            with self.stream.h2.mutex:
+            with self.mutex:
                 if self.holders:
                     stage = _OVER_HELD[self.stage]
                     if stage is None:
@@ -176,6 +179,6 @@ class Holding:
 
     def _impossible(self, verb: Verb) -> NoReturn:
         panic(
-            f"Assert error: stream {self.stream.number}: {verb.name} of a request that is {self.stage.name},"
+            f"Assert error: stream {self.number}: {verb.name} of a request that is {self.stage.name},"
             f" held by {self.holders}"
         )

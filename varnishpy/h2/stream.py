@@ -76,7 +76,7 @@ class Stream:
         self.h2 = h2
         self.number = number
         self.state: State = IDLE
-        self.holding = Holding(self)
+        self.holding = Holding(h2.mutex, number)
         self.request: Request | None = None
         self.t_open = now
         self.t_stop = 0.0  # the response is complete: when a client still sending is told to stop; 0: it is not
