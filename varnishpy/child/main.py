@@ -22,10 +22,11 @@ import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from varnishpy import log
+from varnishpy import log, stats
 from varnishpy.base import panic
 from varnishpy.base.arenas import share_one_arena
 from varnishpy.child.assembly import Child
+from varnishpy.child.collecting import YOUNG, Collecting
 from varnishpy.child.commands import ChildCommands
 from varnishpy.child.heritage import TMPDIR, Heritage, write_panic
 from varnishpy.child.stats_socket import StatsSocketError
@@ -38,12 +39,11 @@ from varnishpy.storage.config import StorageConfigError
 from varnishpy.storage.room import StorageError
 from varnishpy.vcl.vmodspec import VmodError
 
-# new objects after which the collector of cycles looks at them: a request leaves no cycle, but many are under way at
-# once, and Python's own 700 would have them all looked at again and again
-_COLLECT_AFTER: Final = 20_000
 # octets of stack with which the interpreter finds that recursion goes too deep before the kernel does; half of it is
 # just enough where each level goes through C
 _LEAST_STACK: Final = 4 << 20
+
+_CYCLES_OF_VCL: Final = 100  # a program counts like so many sessions
 
 _COMMAND_PIECE: Final = 4096  # octets of the CLI read at once
 _OUT_OF_MEMORY: Final = 0.05  # seconds until it is tried again
@@ -94,7 +94,7 @@ def _settle_in(heritage: Heritage) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if params.feature.no_coredump or params.debug.vtc_mode:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+    gc.set_threshold(*YOUNG)
     random.seed()
     os.environ["TMPDIR"] = tempfile.tempdir = str(heritage.workdir / TMPDIR)
     panic.set_identity(f"{heritage.ident},epoll", heritage.argv)
@@ -140,6 +140,7 @@ def _serve(heritage: Heritage) -> int:
     try:
         child = Child(heritage)
         child.start()
+        Collecting(lambda: stats.main.get("h2_sessions_live") + _CYCLES_OF_VCL * len(child.vcls.rows())).start()
     except _NO_START as error:
         heritage.cli.sendall(frame(CANT, str(error)))
         return 1
