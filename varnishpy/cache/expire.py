@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy import log, stats
 from varnishpy.base import clock
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.base.locks import make_condition
 from varnishpy.base.panic import invariant
 from varnishpy.cache.background import BackgroundCounts, start_thread
@@ -52,6 +53,7 @@ _BATCH: Final = 256  # objects handled between two looks at the clock and at the
 Listener = Callable[[str, ObjectCore], None]
 
 
+@mypyc_attr(acyclic=True)
 class TimerEntry:
     """An object's place in the heap; void when ``oc`` is None."""
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.storage.boc import BocState, BusyObjectControl
 from varnishpy.storage.core import Core
 
@@ -69,6 +70,7 @@ EXP_REMOVE: Final = 1 << 5
 EXP_NEW: Final = 1 << 6
 
 
+@mypyc_attr(acyclic=True)
 class ObjectCore(Core):
     """See the module text. ``t_origin`` is wall-clock seconds.
 

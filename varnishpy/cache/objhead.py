@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.base.locks import make_lock
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class WaitEntry:
         self.generation = generation
 
 
+@mypyc_attr(acyclic=True)
 class ObjectHead:
     """See the module text. ``generation`` numbers the waiting list.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from varnishpy.log.tag_numbers import BEGIN, END, LINK, TIMESTAMP
@@ -149,16 +149,19 @@ def _ident(vxid: int, kind: int) -> str:
     return ((vxid & _ID_1 | _MARK_1[kind]) if vxid else 0).to_bytes(4, "little").decode("latin-1")
 
 
+Row = tuple[int, str]
+
+
 class Records:
     """A run of records with fixed texts, for `TaskLog.put_records`. Immutable to its users; shared between threads.
 
-    :param rows: tag numbers and texts, in order
+    :param rows: tag numbers and texts, in order; or what makes them, if they are too many to be kept
     """
 
     __slots__ = ("_form", "_rows")
 
-    def __init__(self, rows: Iterable[tuple[int, str]]) -> None:
-        self._rows = tuple(rows)
+    def __init__(self, rows: Iterable[Row] | Callable[[], list[Row]]) -> None:
+        self._rows: tuple[Row, ...] | Callable[[], list[Row]] = rows if callable(rows) else tuple(rows)
         self._form: tuple[list[str], tuple[str, ...], int, int] = ([], (), 0, 0)
 
     def form(self) -> tuple[list[str], tuple[str, ...], int, int]:
@@ -170,7 +173,7 @@ class Records:
             return form
         pieces = [""]
         size = 0
-        for tag, text in self._rows:
+        for tag, text in self:
             head = heads[tag]
             if head:
                 text = text[: now.reclen - 1]
@@ -182,7 +185,8 @@ class Records:
         return form
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        return iter(self._rows)
+        rows = self._rows
+        return iter(rows() if callable(rows) else rows)
 
 
 class TaskLog:

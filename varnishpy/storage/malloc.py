@@ -1,8 +1,8 @@
 """Storage on the heap: ``-s malloc[,size]``.
 
 Octets are kept as the ``bytes`` objects they arrived in, and charged by their length. An object is charged with what it
-takes besides: itself, its core and head, its places in lists, and a few Python objects for each header. So the size
-given is, roughly, the memory that is used; for small objects it is several times that of their octets. With
+takes besides: itself, its core and head, its places in lists, and its headers. So the size given is, roughly, the
+memory that is used; for objects of 1 KB it is some two and a half times that of their bodies. With
 ``feature=+cache_compat`` an object is charged with what the reference spends on it, and when it does (`ahead`), so that
 as many fit as there.
 """
@@ -22,11 +22,12 @@ from varnishpy.storage.room import OBJECT_OVERHEAD
 from varnishpy.storage.source import Piece
 from varnishpy.storage.stevedore import Stevedore
 
-# Measured on CPython 3.11 by the growth of processes (tools/storage-cost): octets for each object, for each of its
-# headers, and how often a header's text is kept, in fifths (as it is, and partly for log and delivery)
-_OBJECT: Final = 4500
-_FIELD: Final = 270
-_TEXT_FIFTHS: Final = 7
+# Measured on CPython 3.11 by the growth of processes (tools/storage-cost, tools/many-objects): octets for each object,
+# for each of its headers, and how often a header's text is kept, in eighths: once at rest, and three times with one
+# object in eight for log and delivery (storage/prepared.py)
+_OBJECT: Final = 1200
+_FIELD: Final = 20
+_TEXT_EIGHTHS: Final = 11
 _UNLIMITED: Final = 10**15 - 1  # the largest number of VCL, so that a program can write it down
 
 
@@ -67,7 +68,7 @@ class MallocStevedore(Stevedore):
     def object_cost(self, size: int, fields: int) -> int:
         if self._as_reference:
             return OBJECT_OVERHEAD + size
-        return _OBJECT + _FIELD * fields + size * _TEXT_FIFTHS // 5
+        return _OBJECT + _FIELD * fields + size * _TEXT_EIGHTHS // 8
 
     def charge(self, size: int) -> bool:
         with self._lock:

@@ -46,7 +46,7 @@ class Growth:
         self.tiny_before = False
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class StoredObject:
     """See the module text.
 

@@ -6,12 +6,13 @@ that came first go first, and are made again at their next hit.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base.locks import make_lock
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Message
 from varnishpy.log.tag_numbers import RESP_METHOD
-from varnishpy.log.tasklog import Records
+from varnishpy.log.tasklog import Records, Row
 
 if TYPE_CHECKING:
     from varnishpy.storage.object import StoredObject
@@ -43,15 +44,20 @@ class Prepared:
         self.has_via = stored.has("via")
         self.has_ranges = stored.has("accept-ranges")
         self.size = 16 + stored.size()  # octets of workspace that a response made of it takes
-        rows = [
-            (_RESP_PROTOCOL, stored.proto),
-            (_RESP_STATUS, f"{stored.status % 1000:03d}"),
-            (_RESP_REASON, stored.reason),
-            *((_RESP_HEADER, f"{name}: {value}") for _, name, value in stored.headers),
-        ]
-        if stored.proto != "HTTP/1.1":
-            rows.append((_RESP_PROTOCOL, "HTTP/1.1"))
-        self.records = Records(rows)
+        self.records = Records(partial(_rows, stored))
+
+
+def _rows(stored: Message) -> list[Row]:
+    """What is logged when a response begins with a stored head."""
+    rows = [
+        (_RESP_PROTOCOL, stored.proto),
+        (_RESP_STATUS, f"{stored.status % 1000:03d}"),
+        (_RESP_REASON, stored.reason),
+        *((_RESP_HEADER, f"{name}: {value}") for _, name, value in stored.headers),
+    ]
+    if stored.proto != "HTTP/1.1":
+        rows.append((_RESP_PROTOCOL, "HTTP/1.1"))
+    return rows
 
 
 class PreparedHeads:

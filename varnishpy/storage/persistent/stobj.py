@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from varnishpy.base.compiled import mypyc_attr
 from varnishpy.storage.core import Core
 from varnishpy.storage.object import StoredObject
 from varnishpy.storage.persistent.datafile import Run
@@ -23,6 +24,7 @@ _LONG: Final = 256 << 10  # octets from which on a body gets long runs
 _RUN: Final = 1 << 20
 
 
+@mypyc_attr(acyclic=True)
 class PersistentObject(StoredObject):
     """See the module text.
 
