@@ -188,6 +188,18 @@ def test_debug_mode_reads_a_plain_file(short_tmp: Path, origin: Origin, script: 
     assert ("Child in state running" in done.stdout) == bool(script)
 
 
+def test_debug_mode_ends_if_nobody_is_there_to_read_the_banner(short_tmp: Path) -> None:
+    """A script's end, while its daemon was still starting: the daemon may not stay."""
+    command = [sys.executable, "-m", "varnishpy", "-d", "-n", str(short_tmp / "v"), "-a", "127.0.0.1:0", "-b", "none"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
 def test_a_cli_peer_that_resets_its_connection(short_tmp: Path, origin: Origin) -> None:
     with running(short_tmp / "v", "-b", f"127.0.0.1:{origin.port}", "-T", "127.0.0.1:0") as cache:
         reader = SetReader(cache.workdir)

@@ -1,4 +1,4 @@
-"""The manager's event loop: what a wait outside of its turns does when it is told to hurry."""
+"""The manager's event loop: its end, and what a wait outside of its turns does when it is told to hurry."""
 
 from __future__ import annotations
 
@@ -65,3 +65,9 @@ def test_a_plain_file_can_be_watched(loop: Loop) -> None:
         loop.once(0)
         loop.unwatch(file.fileno())
     assert seen == [b'"""']
+
+
+def test_who_is_told_to_stop_before_it_runs_does_not_run(loop: Loop) -> None:
+    loop.after(0.0, lambda: pytest.fail("it ran"))
+    loop.stop()
+    loop.run()

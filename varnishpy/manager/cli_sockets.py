@@ -177,7 +177,8 @@ class CliSockets:
         """Serve the CLI on standard input and output (``-d``)."""
         sys.stdout.flush()
         connection = CliConnection(self, 0, 1, "debug 0 0", True, on_eof)
-        self.connections.add(connection)
+        if not connection.closed:  # nobody is there to read the banner
+            self.connections.add(connection)
 
     def call_master(self, addresses: list[tuple[int, tuple[object, ...] | str]], pause: float = 1.0) -> None:
         """Keep a CLI connection to a ``-M`` address open: connect, and again after it closed or failed.

@@ -41,7 +41,7 @@ class Loop:
         self._selector = selectors.PollSelector()
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
-        self._running = False
+        self._stopped = False
         self._signals: dict[int, Callable[[], None]] = {}
         self._urgent: set[int] = set()
         self._hurry = False
@@ -100,13 +100,12 @@ class Loop:
                 return True
 
     def stop(self) -> None:
-        """Leave `run` after the callback that is running."""
-        self._running = False
+        """Leave `run` after the callback that is running, or at once if it has not begun."""
+        self._stopped = True
 
     def run(self) -> None:
         """Run until `stop`."""
-        self._running = True
-        while self._running:
+        while not self._stopped:
             self.once(None)
 
     def once(self, limit: float | None) -> None:
