@@ -95,6 +95,29 @@ def test_the_engine_comes_back_empty_or_with_old_data(engine: EngineProcess, pai
     one_round(pair, "/afterwards")
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_node_that_missed_records_trusts_nothing_it_has(
+    pair: list[RealNode], setting: Setting, trusted: bool
+) -> None:
+    """Records that are gone from the log may have been about anything (tier_gap_purge)."""
+    setting("tier_gap_purge", "off" if trusted else "on")
+    setting("tier_log_length", "100")
+    first, second = pair
+    one_round(pair, "/missed")
+    assert second.get("/missed")[0] == 200
+    asked = len(second.cache.origin.requests)
+    before = second.counters.get("gaps")
+    assert first.get("/missed", "PURGE")[0] == 200
+    for number in range(110):
+        assert first.get(f"/other/{number}", "PURGE")[0] == 200
+    second.tier.follower.round(0.0)
+    assert second.counters.get("gaps") == before + 1
+    second.cache.origin.on("/missed", Answer(b"newest", headers={"Cache-Control": "max-age=100"}))
+    answer = second.get("/missed")
+    assert (len(second.cache.origin.requests) == asked) == trusted
+    assert (answer == (200, b"newest")) == (not trusted)
+
+
 def test_a_node_that_cannot_read_the_log_stops_trusting_what_it_has(
     engine: EngineProcess, pair: list[RealNode], setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
