@@ -13,7 +13,8 @@ class Heap:
     def __init__(self) -> None:
         self.used = 0
         self.trimmed = 0
-        self.keeper = HeapKeeper(lambda: self.used, self.trim)
+        self.stored = 0
+        self.keeper = HeapKeeper(lambda: self.used, lambda: self.stored, self.trim)
 
     def trim(self) -> None:
         self.trimmed += 1
@@ -33,7 +34,13 @@ def test_when_much_has_been_given_back_and_no_more_is() -> None:
     assert heap.look(10 * MB, 10 * MB) == 2
 
 
+def test_after_much_was_stored() -> None:
+    heap = Heap()
+    for heap.stored, trimmed in ((10 * MB, 0), (40 * MB, 1), (60 * MB, 1), (71 * MB, 1), (72 * MB, 2)):
+        assert heap.look(10 * MB) == trimmed
+
+
 def test_the_c_library_does_it() -> None:
     heap = Heap()
-    heap.keeper = HeapKeeper(lambda: heap.used)
+    heap.keeper = HeapKeeper(lambda: heap.used, lambda: heap.stored)
     heap.look(100 * MB, 0, 0)

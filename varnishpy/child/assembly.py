@@ -79,7 +79,7 @@ class Child:
         self.shm = ChildShm(heritage.workdir / CHILD_SET, params.vsl_layout, params.vsl_space, self._tick)
         self.storage_specs = parse_storage(heritage.storage)
         self.storage = StorageSet(self.storage_specs)
-        self.heap = HeapKeeper(self._heap_used)
+        self.heap = HeapKeeper(self._heap_used, self._heap_stored)
         self.expiry = Expiry()
         self.bans = Bans()
         self.hash = Hash(self.expiry, self.bans)
@@ -125,8 +125,14 @@ class Child:
 
     def _heap_used(self) -> int:
         """Octets of bodies on the heap."""
-        stevedores = self.storage.by_name.values()
-        return sum(stevedore.used_space for stevedore in stevedores if isinstance(stevedore, MallocStevedore))
+        return sum(stevedore.used_space for stevedore in self._on_heap())
+
+    def _heap_stored(self) -> int:
+        """The same, those that are gone again included."""
+        return sum(stevedore.stored_ever for stevedore in self._on_heap())
+
+    def _on_heap(self) -> list[MallocStevedore]:
+        return [stevedore for stevedore in self.storage.by_name.values() if isinstance(stevedore, MallocStevedore)]
 
     def _tick(self) -> None:
         """Ten times a second, on the publisher's thread."""

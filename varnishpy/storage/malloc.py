@@ -115,6 +115,11 @@ class MallocStevedore(Stevedore):
             self._give(size, count)
 
     @property
+    def stored_ever(self) -> int:
+        """Octets that were ever stored."""
+        return self._used + self._freed
+
+    @property
     def used_space(self) -> int:
         return self._used
 
