@@ -21,7 +21,7 @@ _LONG: Final = 0.05  # seconds of processor time
 _MOST: Final = 5000  # sessions that may be left behind: some 10 KB each
 #: thresholds for the child: a request leaves no cycle, but many are under way at once, and Python's own 700 would have
 #: them all looked at again and again; and the second generation is looked at within hundredths of a second
-YOUNG: Final = (20_000, 3, 5)
+YOUNG: Final = (20_000, 2, 1)
 
 
 class Collecting:
