@@ -196,7 +196,7 @@ def test_backends_and_storage(cache: Cache, origin: Origin) -> None:
     assert cache.cli_result("backend.set_health", "nosuch", "sick")[0] == 106
     assert cache.cli_result("backend.set_health", "default", "banana")[0] == 106
     assert "storage.Transient = default" in cache.cli("storage.list")
-    assert {"name": "Transient", "storage": "malloc"} in elements(cache, "storage.list -j")
+    assert {"name": "Transient", "storage": "default"} in elements(cache, "storage.list -j")
 
 
 def test_status_and_pid(cache: Cache) -> None:
