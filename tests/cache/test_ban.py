@@ -13,7 +13,7 @@ from varnishpy.base import clock
 from varnishpy.cache.ban_lurker import Lurker
 from varnishpy.cache.ban_spec import BanError, format_duration, parse_string, parse_words
 from varnishpy.cache.hash import Lookup
-from varnishpy.cache.objcore import OC_DYING
+from varnishpy.cache.objcore import OC_BUSY, OC_DYING
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
 from varnishpy.stats.names import MainName
@@ -288,6 +288,38 @@ def test_the_lurker_kills_what_is_banned_and_shortens_the_list(cache: Cache, lur
     }
     lurker.work()
     assert [each.completed for each in cache.bans.snapshot()] == [True]
+    cache.clear()
+
+
+def test_the_lurker_comes_to_every_object_in_portions(cache: Cache, lurker: Lurker) -> None:
+    """Half of them are killed, half are moved, and some that are on hold stay with their ban."""
+    objects = [cache.insert(f"/{number}", status=200 + number % 2) for number in range(2500)]
+    held = objects[::100]
+    for oc in held:
+        oc.flags |= OC_BUSY  # whoever made them is not done
+    ban(cache, "obj.status == 201")
+    lurker.work()
+    assert all(bool(oc.flags & OC_DYING) == bool(number % 2) for number, oc in enumerate(objects))
+    left = {oc for number, oc in enumerate(objects) if not number % 2} - set(held)
+    assert set(cache.bans.newest.objcores()) == left
+    for oc in held:
+        oc.flags &= ~OC_BUSY
+    cache.settle()
+    assert set(cache.bans.oldest.objcores()) == set(held)
+    cache.clear()
+
+
+def test_a_portion_goes_on_where_the_one_before_ended_whoever_left_meanwhile(cache: Cache) -> None:
+    a, b, c, d = [cache.insert(f"/{name}") for name in "abcd"]
+    one = cache.bans.newest
+    one.rewind()
+    assert one.next_objcores(2) == [a, b]
+    ban(cache, "obj.status == 404")
+    for oc in (b, c):
+        cache.bans.move(oc, one, cache.bans.newest)
+    assert one.next_objcores(10) == [d]
+    assert one.next_objcores(10) == []
+    assert one.objcores() == [a, d]
     cache.clear()
 
 

@@ -40,7 +40,19 @@ class Ban:
     """
 
     __slots__ = (
-        *("_first", "_last", "completed", "made", "moment", "newer", "older", "on_object", "on_request", "refcount"),
+        *(
+            "_at",
+            "_first",
+            "_last",
+            "completed",
+            "made",
+            "moment",
+            "newer",
+            "older",
+            "on_object",
+            "on_request",
+            "refcount",
+        ),
         *("tests", "time"),
     )
 
@@ -55,6 +67,7 @@ class Ban:
         self.refcount = 0
         self._first: ObjectCore | None = None  # a list through the object cores that refer to it
         self._last: ObjectCore | None = None
+        self._at: ObjectCore | None = None  # where the lurker goes on
         self.newer: Ban | None = None
         self.older: Ban | None = None
 
@@ -74,6 +87,8 @@ class Ban:
     def let_go(self, oc: ObjectCore) -> None:
         """Take an object that refers to this ban off its list; the caller gives it another ban, or none."""
         prev, following = oc.ban_prev, oc.ban_next
+        if self._at is oc:
+            self._at = following
         if prev is None:
             self._first = following
         else:
@@ -84,9 +99,22 @@ class Ban:
             following.ban_prev = prev
         oc.ban_prev = oc.ban_next = None
 
-    @property
+    def rewind(self) -> None:
+        """`next_objcores` begins with the first again."""
+        self._at = self._first
+
+    def next_objcores(self, most: int) -> list[ObjectCore]:
+        """So many more of the object cores that refer to it, as they came; each once, whichever leave meanwhile."""
+        found: list[ObjectCore] = []
+        oc = self._at
+        while oc is not None and len(found) < most:
+            found.append(oc)
+            oc = oc.ban_next
+        self._at = oc
+        return found
+
     def objcores(self) -> list[ObjectCore]:
-        """The object cores that refer to it, as they came."""
+        """All of them."""
         found: list[ObjectCore] = []
         oc = self._first
         while oc is not None:
@@ -394,7 +422,7 @@ class Bans:
             lines.append(f"{ban.time:10.6f} {ban.refcount:5d} {state}{extra}  {ban.show()}\n")
             if params.debug.lurker:
                 with self.cond:
-                    lines.extend(f"  oc = {id(oc):#x}\n" for oc in ban.objcores)
+                    lines.extend(f"  oc = {id(oc):#x}\n" for oc in ban.objcores())
         with self.cond:
             self.kick()
         return "".join(lines)
@@ -414,7 +442,7 @@ class Bans:
                 row["obj_tests"] = ban.on_object
                 row["pointer"] = f"{id(ban):#x}"
                 with self.cond:
-                    row["objcores"] = [f"{id(oc):#x}" for oc in ban.objcores]
+                    row["objcores"] = [f"{id(oc):#x}" for oc in ban.objcores()]
             found.append(row)
         with self.cond:
             self.kick()

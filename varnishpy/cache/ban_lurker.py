@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.hash import Hash
 
 _IDLE: Final = 49.62  # seconds between looks when nothing is known to be due
+_PORTION: Final = 1000  # objects that are listed at a time
 
 
 class Lurker:
@@ -115,21 +116,29 @@ class Lurker:
         return max(pause, 0.001)
 
     def _test_objects(self, ban: Ban, testing: list[Ban], target: Ban, kill: bool) -> None:
-        """Hold the bans being tested against all objects that refer to ``ban``."""
+        """Hold the bans being tested against all objects that refer to ``ban``.
+
+        They are listed in portions: hits wait for the lock of the list.
+        """
         bans = self._bans
         with bans.cond:
-            objcores = ban.objcores
-        for oc in objcores:
-            if bans.stopping:
+            ban.rewind()
+        while True:
+            with bans.cond:
+                objcores = ban.next_objcores(_PORTION)
+            if not objcores:
                 return
-            self._batch += 1
-            if self._batch > params.ban_lurker_batch:
-                self._counts.flush()
-                self._sleep(params.ban_lurker_sleep)
-                self._batch = 0
-            if self._take(oc, ban):
-                self._test(oc, ban, testing, target, kill)
-                self._hash.deref(self._counts, oc)
+            for oc in objcores:
+                if bans.stopping:
+                    return
+                self._batch += 1
+                if self._batch > params.ban_lurker_batch:
+                    self._counts.flush()
+                    self._sleep(params.ban_lurker_sleep)
+                    self._batch = 0
+                if self._take(oc, ban):
+                    self._test(oc, ban, testing, target, kill)
+                    self._hash.deref(self._counts, oc)
 
     def _take(self, oc: ObjectCore, ban: Ban) -> bool:
         """Get a reference to an object, unless it is on its way out or has moved."""
