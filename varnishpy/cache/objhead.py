@@ -1,9 +1,8 @@
 """Object heads: all objects of one hash key, and the requests that wait for one of them.
 
 The head's lock guards its list, the counts and flags of its object cores, and its waiting list. It may be the lock of
-other heads too, so nobody takes two. A head with neither
-objects nor waiting requests is *dead*: it has been taken out of the hash under its lock, and a lookup that finds it
-asks again.
+other heads too, so nobody takes two. A head with neither objects nor waiting requests is *dead*: it has been taken out
+of the hash under its lock, and a lookup that finds it asks again.
 """
 
 from __future__ import annotations
