@@ -173,6 +173,43 @@ def plain_names(annotation: ast.expr) -> Iterator[ast.Name]:
             yield from plain_names(right)
 
 
+def imported_from(module: ast.Module) -> dict[str, tuple[str, str]]:
+    """What names of a module come from: module of the package, and name there."""
+    found = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("varnishpy."):
+            for alias in node.names:
+                found[alias.asname or alias.name] = (str(node.module), alias.name)
+    return found
+
+
+def test_what_interpreted_classes_derive_from_allows_it() -> None:
+    """Compiled code that meets an object of such a class, or catches such an exception, raises `TypeError` else."""
+    sources = set(runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["modules"]())
+    closed = set()
+    for path in sources:
+        for node in ast.parse((ROOT / path).read_text()).body:
+            words = "".join(map(ast.unparse, node.decorator_list)) if isinstance(node, ast.ClassDef) else ""
+            if (
+                isinstance(node, ast.ClassDef)
+                and "mypyc_attr" not in words
+                and "Protocol" not in map(ast.unparse, node.bases)
+            ):
+                closed.add((path.removesuffix(".py").replace("/", "."), node.name))
+    wrong = []
+    for file in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
+        path = file.relative_to(ROOT).as_posix()
+        if path in sources:
+            continue
+        module = ast.parse(file.read_text())
+        names = imported_from(module)
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef):
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                wrong += [f"{path} {node.name}: {base}" for base in bases if names.get(base) in closed]
+    assert sorted(wrong) == []
+
+
 def test_the_compiler_takes_the_source(tmp_path: Path) -> None:
     """Translated to C, without a C compiler; what only shows when it runs is for `make test-compiled`."""
     done = run("tests/base/translating.py", str(tmp_path))

@@ -69,6 +69,30 @@ def test_the_fewer_threads_the_less_patience(pools: PoolSet) -> None:
     assert asked_while_busy(pools, 8, lambda: having_waited(10).left(0)) == 0
 
 
+def test_of_many_that_ask_at_once_no_more_go_than_are_needed(pools: PoolSet) -> None:
+    asking = THREADS - 1  # one waits for new work
+    together = threading.Barrier(asking)
+    over = threading.Event()
+    answers: list[float] = []
+
+    def ask(worker: Worker) -> None:
+        patience = having_waited(1000)
+        with worker.blocking():
+            together.wait(20)
+        answers.append(patience.left(0))
+        with worker.blocking():
+            over.wait(20)
+
+    try:
+        for _ in range(asking):
+            assert pools.any().schedule(ask, Priority.RUSH)
+        wait_for(lambda: len(answers) == asking, "all answers")
+    finally:
+        over.set()
+    assert answers.count(0) == asking - THREADS // 2, "then half of the threads are free"
+    wait_for(lambda: pools.any().free_share() == 1.0, "idle workers")
+
+
 def test_octets_buy_time(pools: PoolSet, setting: Setting) -> None:
     assert asked_while_busy(pools, 8, lambda: having_waited(10).left(5000)) > 40
     setting("reqbody_rate", "0")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +20,8 @@ def left_behind(
     count: int, prio: Priority, idle: int, busy: int, active: int, limit: int, together: bool
 ) -> dict[str, object]:
     """Offer so many tasks to a pool in that state; what came of it. None of its workers has a thread."""
-    table.load([("thread_pool_max", "12"), ("thread_queue_limit", str(limit))])
+    for name, value in (("thread_pool_max", "12"), ("thread_queue_limit", str(limit))):
+        table.set(name, value)
     pool = Pool("one and many", 1)
     workers = [Worker(pool, f"w{number}") for number in range(idle + busy)]
     pool.workers.update(workers)
@@ -33,6 +37,7 @@ def left_behind(
         taken = sum([pool.schedule(task, prio) for task in tasks])
     for _, task in pool.queues[prio]:
         task(workers[0] if workers else Worker(pool, "w"))
+    pool.watch.close()
     return {
         "taken": taken,
         "ran": ran,
@@ -50,6 +55,13 @@ offers = (
     st.integers(0, 10),
     st.integers(0, 4),
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_before() -> Iterator[None]:
+    before = [(name, table.text(name)) for name in ("thread_pool_max", "thread_queue_limit")]
+    yield
+    table.load(before)
 
 
 @settings(max_examples=150, deadline=None)

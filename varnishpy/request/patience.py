@@ -4,8 +4,8 @@ A client that sends an octet now and then is never idle, and holds a thread for 
 each connection, in HTTP/2 one for each stream. While threads are plenty nobody is hurried. Once more than half of a
 pool's threads are busy, a body may keep one waiting for ``timeout_reqbody`` in all, and for a second more with every
 ``reqbody_rate`` octets that have come; the fewer threads are left, the less of ``timeout_reqbody``. So uploads that
-come too slowly are the first to go, and never have much more than half of the pool for long. What a backend takes its
-time for does not count.
+come too slowly are the first to go, and never have much more than half of the pool for long; no more of them go at once
+than are needed for that. What a backend takes its time for does not count.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Patience:
             return max(whole, _LEAST)
         rate = params.reqbody_rate
         allowed = max(whole * free / _AT_EASE, _LEAST) + (received / rate if rate else 0.0)
-        return max(0.0, allowed - self._waited)
+        left = allowed - self._waited
+        if left > 0:
+            return left
+        return 0.0 if worker is not None and worker.give_up(_AT_EASE) else _LEAST
 
     def spend(self, began: float) -> None:
         """A wait that began then is over."""

@@ -85,6 +85,7 @@ class Pool:
         self.workers: set[Worker] = set()
         self.active = 0
         self.queued = 0
+        self._leaving = 0  # workers whose task is giving up, see `let_go`
         self.dequeued = 0  # tasks ever taken
         self.dying = False
         self.heir: Pool | None = None  # the pool that is given work which still comes to this one when it is dying
@@ -476,8 +477,25 @@ class Pool:
         return True
 
     def free_share(self) -> float:
-        """Which part of the threads that there may be is free, from 0 to 1; a glance without a lock."""
-        return 1.0 - min(1.0, (len(self.workers) - len(self.idle)) / max(1, self._most))
+        """Which part of the threads that there may be is free, or about to be, from 0 to 1; a glance without a lock."""
+        busy = len(self.workers) - len(self.idle) - self._leaving
+        return 1.0 - min(1.0, max(0, busy) / max(1, self._most))
+
+    def let_go(self, enough: float) -> bool:
+        """May a task give up to make room? Not if that part of the threads is free, with those that have given up.
+
+        Many may ask at once, of which only as many as are needed may go. See `Worker.give_up`.
+        """
+        with self.mutex:
+            if self.free_share() >= enough:
+                return False
+            self._leaving += 1
+            return True
+
+    def has_left(self) -> None:
+        """A task that was let go has ended."""
+        with self.mutex:
+            self._leaving -= 1
 
     # -- for statistics --------------------------------------------------------------------------------------------
 

@@ -108,8 +108,8 @@ class Worker(stats.Counting):
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_merged", "aws", "last_used", "latencies", "leads", "name", "on_block",
-        "outer", "pool", "retire", "sleep", "subject", "tally", "thread", "vxids",
+        "_blocked", "_blocking", "_done", "_gives_up", "_merged", "aws", "last_used", "latencies", "leads", "name",
+        "on_block", "outer", "pool", "retire", "sleep", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -132,6 +132,7 @@ class Worker(stats.Counting):
         self._blocked = 0
         self._blocking = _Blocking(self)
         self._done = 0
+        self._gives_up = False
         self._merged = 0.0
 
     # -- for tasks -------------------------------------------------------------------------------------------------
@@ -160,6 +161,12 @@ class Worker(stats.Counting):
     def blocking(self) -> _Blocking:
         """`will_block` and `unblocked` around a block of code."""
         return self._blocking
+
+    def give_up(self, enough: float) -> bool:
+        """May the task give up so that its thread is free? True if fewer than that part of the pool's are."""
+        if not self._gives_up:
+            self._gives_up = self.pool.let_go(enough)
+        return self._gives_up
 
     def merge_stats(self, wait: bool = True) -> bool:
         """Add the counts gathered so far to the global ones; for long tasks that are about to wait.
@@ -241,6 +248,9 @@ class Worker(stats.Counting):
         if self._blocked:  # the task left in the middle of a wait that failed
             self._blocked = 0
             self.pool.worker_runs()
+        if self._gives_up:
+            self._gives_up = False
+            self.pool.has_left()
         self.subject = None
         aws = self.aws
         if aws.overflowed:
