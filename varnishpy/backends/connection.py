@@ -17,7 +17,7 @@ from varnishpy.base.tls_info import TlsInfo
 if TYPE_CHECKING:
     from varnishpy.backends.conn_pool import ConnPool
 
-_LONGEST_WAIT: Final = 20.0 * 24 * 3600  # seconds
+_LONGEST_WAIT: Final = 20.0 * 24 * 3600  # seconds; poll(2) takes no more than three weeks
 
 
 class ConnState(Enum):
@@ -115,7 +115,7 @@ class Connection:
         """
         if self._tls is not None:
             self._set_timeout(seconds)
-        elif not self._poll.poll(None if seconds == clock.NEVER else _milliseconds(seconds)):
+        elif not self._poll.poll(None if seconds == clock.NEVER else clock.milliseconds(min(seconds, _LONGEST_WAIT))):
             raise TimeoutError
         return self.sock.recv(size)
 
@@ -132,11 +132,6 @@ class Connection:
         self.state = ConnState.CLOSED
         with contextlib.suppress(OSError):
             self.sock.close()
-
-
-def _milliseconds(seconds: float) -> int:
-    """For poll(2), which takes no more than three weeks."""
-    return max(1, int(min(seconds, _LONGEST_WAIT) * 1000 + 0.999))
 
 
 def _name(sock: socket.socket, peer: bool) -> object:

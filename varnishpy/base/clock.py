@@ -32,3 +32,8 @@ def travel(seconds: float) -> float:
     global _ahead
     _ahead += seconds
     return _ahead
+
+
+def milliseconds(seconds: float) -> int:
+    """For poll(2): rounded up, and at least 1, so that a wait is never over before its time."""
+    return max(1, int(seconds * 1000 + 0.999))

@@ -40,20 +40,8 @@ class Ban:
     """
 
     __slots__ = (
-        *(
-            "_at",
-            "_first",
-            "_last",
-            "completed",
-            "made",
-            "moment",
-            "newer",
-            "older",
-            "on_object",
-            "on_request",
-            "refcount",
-        ),
-        *("tests", "time"),
+        *("_at", "_first", "_last", "completed", "made", "moment", "newer", "older", "on_object", "on_request"),
+        *("refcount", "tests", "time"),
     )
 
     def __init__(self, tests: tuple[Test, ...], moment: float, time: float) -> None:

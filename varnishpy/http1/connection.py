@@ -52,10 +52,6 @@ class Fill(Enum):
     EOF = 2
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(min(seconds, _LONGEST_WAIT) * 1000 + 0.999))
-
-
 class Connection:
     """See the module text. Owned by the worker that serves the session.
 
@@ -107,10 +103,10 @@ class Connection:
             return True
         wrk = current_worker()  # of this thread: a fetch reads the body of another worker's request
         if wrk is None:
-            return bool(poll.poll(_milliseconds(seconds)))
+            return bool(poll.poll(clock.milliseconds(min(seconds, _LONGEST_WAIT))))
         wrk.will_block()
         try:
-            return bool(poll.poll(_milliseconds(seconds)))
+            return bool(poll.poll(clock.milliseconds(min(seconds, _LONGEST_WAIT))))
         finally:
             wrk.unblocked()
 

@@ -32,19 +32,21 @@ def of_listeners(specs: Iterable[ListenEndpoint]) -> list[CertificateSpec]:
 def read_files(specs: Iterable[CertificateSpec]) -> dict[str, bytes]:
     """What can be read of the certificates' files; of the rest the child will say what is wrong."""
     found: dict[str, bytes] = {}
-    for spec in specs:
-        for path in (spec.cert_file, spec.key_file, spec.dh_file):
-            with contextlib.suppress(OSError):
-                if path:
-                    found[path] = Path(path).read_bytes()
+    for path in _files(specs):
+        with contextlib.suppress(OSError):
+            found[path] = Path(path).read_bytes()
     return found
+
+
+def _files(specs: Iterable[CertificateSpec]) -> set[str]:
+    return {path for spec in specs for path in (spec.cert_file, spec.key_file, spec.dh_file) if path}
 
 
 def hand_over(ask: Ask, specs: Iterable[CertificateSpec]) -> None:
     """Give the child what these certificates' files hold now; what cannot be read any more it shall not have either."""
     known = list(specs)
     found = read_files(known)
-    for path in {path for spec in known for path in (spec.cert_file, spec.key_file, spec.dh_file) if path}:
+    for path in _files(known):
         data = found.get(path)
         ask(["tls.file", path, *([base64.b64encode(data).decode("ascii")] if data is not None else [])])
 
