@@ -85,6 +85,12 @@ def _imported(node: ast.AST) -> set[str]:
     return {node.module} if isinstance(node, ast.ImportFrom) and node.module else set()
 
 
+def test_files_of_tests_have_one_subject() -> None:
+    tests = Path(__file__).parent
+    lengths = {str(path.relative_to(tests)): path.read_text().count("\n") for path in tests.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 600} == {}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_have_one_subject_and_say_so(path: Path) -> None:
     text = path.read_text()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.builders import make_env
-from varnishpy.backends import Backend, Backends
+from varnishpy.backends import Backend, Backends, FetchError
 from varnishpy.base.workspace import Workspace
 from varnishpy.log import BACKEND, TaskLog
 from varnishpy.log.memory import MemoryLog, captured
@@ -23,6 +23,7 @@ from varnishpy.threads import Pool, PoolSet, Waiter, Worker
 from varnishpy.vcl.specs import BackendSpec
 
 WAIT = 10.0
+EOF = "HTC eof (Unexpected end of input)"  # why a fetch failed whose origin said nothing
 Script = Callable[["Peer"], None]
 
 
@@ -196,6 +197,12 @@ class Rig:
             return b"".join(pieces)
         finally:
             backend.finish(self.wrk, bo)
+
+    def error(self, backend: Backend, bo: BusyObject) -> str:
+        """Why a fetch fails."""
+        with pytest.raises(FetchError) as caught:
+            self.fetch(backend, bo)
+        return str(caught.value)
 
     def stop(self) -> None:
         self.backends.stop()

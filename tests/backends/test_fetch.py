@@ -15,15 +15,13 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.backends.conftest import EOF
 from tests.builders import make_env, make_session
 from varnishpy import stats
-from varnishpy.backends import FetchError
 from varnishpy.backends.errors import RequestBodyError
 from varnishpy.http import proxy_wire
 from varnishpy.log.tags import Tag
 from varnishpy.params import table
-
-EOF = "HTC eof (Unexpected end of input)"
 
 
 class Body:
@@ -46,12 +44,6 @@ class Body:
 class Rewindable(Body):
     def rewind(self) -> None:
         self.at = 0
-
-
-def get_error(rig: Any, backend: Any, bo: Any) -> str:
-    with pytest.raises(FetchError) as caught:
-        rig.fetch(backend, bo)
-    return str(caught.value)
 
 
 def test_simple_fetch_logs_and_counts(rig: Any, origin: Any, scripts: Any) -> None:
@@ -146,14 +138,14 @@ def test_no_second_try_after_part_of_a_response(rig: Any, origin: Any) -> None:
     origin.scripts = [closing_on_second(b"HTTP/1.1 2")]
     backend = rig.backend(origin)
     rig.fetch(backend, rig.bo())
-    assert get_error(rig, backend, rig.bo()) == EOF
+    assert rig.error(backend, rig.bo()) == EOF
     assert rig.wrk.stats.backend_retry == 0
     assert origin.connections == 1
 
 
 def test_no_second_try_on_a_fresh_connection(rig: Any, origin: Any, scripts: Any) -> None:
     origin.scripts = [scripts.reply(b"")]
-    assert get_error(rig, rig.backend(origin), rig.bo()) == EOF
+    assert rig.error(rig.backend(origin), rig.bo()) == EOF
     assert origin.connections == 1
 
 
@@ -175,7 +167,7 @@ def test_second_try_needs_a_body_that_can_be_had_again(rig: Any, origin: Any, ki
         assert received == [b"x" * 20]
         assert bo.no_retry is None
     else:
-        assert get_error(rig, backend, bo)
+        assert rig.error(backend, bo)
         assert bo.no_retry == "req.body not cached"
 
 
@@ -237,7 +229,7 @@ def test_failing_request_body(rig: Any, origin: Any) -> None:
     origin.scripts = [script]
     backend = rig.backend(origin)
     bo = rig.bo("POST", body=Body(b"12345", known=False, fault="client left"))
-    assert get_error(rig, backend, bo) == "req.body read error: 0 (client left)"
+    assert rig.error(backend, bo) == "req.body read error: 0 (client left)"
     assert bo.err_code == 400
     assert rig.texts(bo, Tag.BackendClose)[0].endswith("close TX_ERROR")
     assert received.wait(10)
@@ -247,244 +239,12 @@ def test_body_shorter_than_announced(rig: Any, origin: Any) -> None:
     origin.scripts = [lambda peer: peer.until_end() and None]
     body = Body(b"12345")
     body.length = 6
-    assert "shorter" in get_error(rig, rig.backend(origin), rig.bo("POST", body=body))
+    assert "shorter" in rig.error(rig.backend(origin), rig.bo("POST", body=body))
 
 
 def test_injected_line_break_is_refused(rig: Any, origin: Any) -> None:
     origin.scripts = [lambda peer: peer.until_end() and None]
-    assert "CR, LF or NUL" in get_error(rig, rig.backend(origin), rig.bo(X="a\r\nEvil: 1"))
-
-
-# -- response bodies ---------------------------------------------------------------------------------------------------
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.mark.parametrize("limit", [1, 3, 65536])
-@pytest.mark.parametrize("dribble", [False, True])
-def test_chunked_then_reuse(rig: Any, origin: Any, limit: int, dribble: bool) -> None:
-    wire = CHUNKED + b"5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nX-Trailer: t\r\n\r\n"
-
-    def script(peer: Any) -> None:
-        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while peer.head():
-            for at in range(0, len(wire), 1 if dribble else len(wire)):
-                peer.send(wire[at : at + 1] if dribble else wire)
-
-    origin.scripts = [script]
-    backend = rig.backend(origin)
-    for _ in range(2):
-        bo = rig.bo()
-        assert rig.fetch(backend, bo, limit) == b"hello world"
-    assert bo.body_reader.trailers == [("x-trailer", "X-Trailer", "t")]
-    assert origin.connections == 1
-    assert backend.vsc.get("beresp_bodybytes") == 22
-
-
-def test_body_to_the_end_of_connection(rig: Any, origin: Any, scripts: Any) -> None:
-    origin.scripts = [scripts.reply(b"HTTP/1.1 200 OK\r\n\r\n" + b"z" * 100000)]
-    bo = rig.bo()
-    assert rig.fetch(rig.backend(origin), bo) == b"z" * 100000
-    assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RESP_CLOSE")
-    assert rig.wrk.stats.fetch_eof == 1
-
-
-def test_large_body(rig: Any, origin: Any, scripts: Any) -> None:
-    data = os.urandom(1 << 20) * 8
-    origin.scripts = [scripts.answer(data)]
-    assert rig.fetch(rig.backend(origin), rig.bo(), 1 << 20) == data
-
-
-@pytest.mark.parametrize(
-    ("wire", "text"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "straight insufficient bytes"),
-        (CHUNKED + b"5\r\nhe", "chunked insufficient bytes"),
-        (CHUNKED + b"5\r\nhello\r\n", "chunked read err"),
-        (CHUNKED + b"zz\r\nhello", "chunked header non-hex"),
-        (CHUNKED + b"5\r\nhelloXX", "chunked tail no NL"),
-    ],
-)
-def test_broken_bodies(rig: Any, origin: Any, scripts: Any, wire: bytes, text: str) -> None:
-    origin.scripts = [scripts.reply(wire)]
-    bo = rig.bo()
-    assert get_error(rig, rig.backend(origin), bo) == text
-    assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RX_BODY")
-
-
-def test_body_that_stalls(rig: Any, origin: Any, scripts: Any) -> None:
-    hold = threading.Event()
-    origin.scripts = [scripts.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", hold)]
-    bo = rig.bo()
-    bo.between_bytes_timeout = 0.02
-    assert get_error(rig, rig.backend(origin), bo) == "straight insufficient bytes"
-    hold.set()
-    assert rig.texts(bo, Tag.FetchError) == ["between bytes timeout"]
-    assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RX_TIMEOUT")
-
-
-def test_body_reset_in_the_middle(rig: Any, origin: Any) -> None:
-    def script(peer: Any) -> None:
-        peer.head()
-        peer.send(b"HTTP/1.1 200 OK\r\n\r\nsome")
-        peer.reset()
-
-    origin.scripts = [script]
-    bo = rig.bo()
-    backend = rig.backend(origin)
-    try:
-        rig.fetch(backend, bo)
-    except FetchError as exc:
-        assert str(exc) in ("eof socket fail", f"{EOF}: Connection reset by peer")
-    else:
-        pytest.fail("a reset is no end of a body")
-    assert backend.n_conn == 0
-
-
-def test_body_that_came_whole_with_the_head_need_not_be_read(rig: Any, origin: Any, scripts: Any) -> None:
-    origin.scripts = [scripts.answer(b"0123456789")]
-    backend = rig.backend(origin)
-    bo = rig.bo()
-    backend.get_response(rig.wrk, bo)
-    if len(bo.backend_conn.buf) < 10:
-        pytest.skip("head and body came apart")
-    backend.finish(rig.wrk, bo)
-    assert rig.texts(bo, Tag.BackendClose)[0].endswith("recycle")
-
-
-def test_body_not_read_to_its_end_closes(rig: Any, origin: Any, scripts: Any) -> None:
-    hold = threading.Event()
-    origin.scripts = [scripts.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234", hold)]
-    backend = rig.backend(origin)
-    bo = rig.bo()
-    backend.get_response(rig.wrk, bo)
-    assert bo.body_reader.read(3) == b"012"
-    backend.finish(rig.wrk, bo)
-    assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RX_BODY")
-    assert backend.pool.idle == 0 and backend.pool.used == 0
-    hold.set()
-
-
-def test_octets_beyond_the_response_are_not_kept(rig: Any, origin: Any, scripts: Any) -> None:
-    origin.scripts = [scripts.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 Evil\r\n\r\n")]
-    backend = rig.backend(origin)
-    assert rig.fetch(backend, rig.bo()) == b"ok"
-    assert backend.pool.idle == 0
-
-
-# -- response heads ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "wire", "counter"),
-    [
-        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "fetch_head"),
-        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", "fetch_204"),
-        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n", "fetch_304"),
-        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "fetch_none"),
-    ],
-)
-def test_responses_without_body_keep_the_connection(
-    rig: Any, origin: Any, method: str, wire: bytes, counter: str
-) -> None:
-    def script(peer: Any) -> None:
-        while peer.head():
-            peer.send(wire)
-
-    origin.scripts = [script]
-    backend = rig.backend(origin)
-    for _ in range(2):
-        assert rig.fetch(backend, rig.bo(method)) == b""
-    assert origin.connections == 1
-    assert getattr(rig.wrk.stats, counter) == 2
-
-
-@pytest.mark.parametrize(
-    ("wire", "keeps"),
-    [
-        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", False),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", False),
-        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", True),
-        # RFC 9112 section 6.1: faulty framing, the connection must be closed behind it
-        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
-    ],
-)
-def test_what_the_origin_says_of_the_connection(rig: Any, origin: Any, scripts: Any, wire: bytes, keeps: bool) -> None:
-    hold = threading.Event()
-    origin.scripts = [scripts.reply(wire, hold)]
-    backend = rig.backend(origin)
-    rig.fetch(backend, rig.bo())
-    assert backend.pool.idle == keeps
-    hold.set()
-
-
-def test_interim_responses_are_announced(rig: Any, origin: Any, scripts: Any) -> None:
-    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
-    origin.scripts = [scripts.reply(interim + b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok")]
-    bo = rig.bo()
-    heard: list[tuple[int, str | None]] = []
-    bo.announce = lambda message: heard.append((message.status, message.get("link")))
-    assert rig.fetch(rig.backend(origin), bo) == b"ok"
-    assert heard == [(103, "</x>")]  # 100 is about our own request
-
-
-def test_interim_responses_are_skipped(rig: Any, origin: Any, scripts: Any) -> None:
-    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
-    origin.scripts = [scripts.reply(interim + b"HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok")]
-    bo = rig.bo()
-    assert rig.fetch(rig.backend(origin), bo) == b"ok"
-    assert (bo.beresp.status, bo.beresp.reason) == (200, "OK")
-    assert not bo.beresp.has("link")
-
-
-@pytest.mark.parametrize(
-    ("wire", "text"),
-    [
-        (b"garbage\r\n\r\n", "http format error"),
-        (b"garbage\r\nmore", "Received junk"),
-        (b"HTTP/1.1 99 No\r\n\r\n", "http format error"),
-        (b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "http format error"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "http format error"),
-        (b"HTTP/1.1 101 Switching\r\n\r\n", "Body cannot be fetched"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 20, "too many interim responses"),
-        (b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nhello", "Body cannot be fetched"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000, "overflow"),
-        (b"HTTP/1.1 200 OK\r\nX: y", EOF),
-    ],
-)
-def test_bad_heads(rig: Any, origin: Any, scripts: Any, wire: bytes, text: str) -> None:
-    origin.scripts = [scripts.reply(wire)]
-    backend = rig.backend(origin)
-    bo = rig.bo()
-    assert get_error(rig, backend, bo) == text
-    assert rig.texts(bo, Tag.Error if text == "Body cannot be fetched" else Tag.FetchError) == [text]
-    assert bo.backend_conn is None
-    assert (backend.n_conn, backend.pool.used, backend.pool.idle, backend.vsc.get("conn")) == (0, 0, 0, 0)
-
-
-def test_first_byte_timeout_is_the_requests_then_the_backends(rig: Any, origin: Any, scripts: Any) -> None:
-    hold = threading.Event()
-    origin.scripts = [scripts.reply(b"", hold)]
-    for backend, own in ((rig.backend(origin, first_byte_timeout=0.02), None), (rig.backend(origin), 0.02)):
-        bo = rig.bo()
-        bo.first_byte_timeout = own
-        assert get_error(rig, backend, bo) == "first byte timeout"
-        assert rig.texts(bo, Tag.BackendClose)[0].endswith("close RX_TIMEOUT")
-    hold.set()
-
-
-def test_head_that_stalls(rig: Any, origin: Any, scripts: Any) -> None:
-    hold = threading.Event()
-    origin.scripts = [scripts.reply(b"HTTP/1.1 200 OK\r\n", hold)]
-    assert get_error(rig, rig.backend(origin, between_bytes_timeout=0.02), rig.bo()) == "timeout"
-    hold.set()
-
-
-def test_head_larger_than_the_workspace(rig: Any, origin: Any, scripts: Any) -> None:
-    origin.scripts = [scripts.answer(b"x", b"X: " + b"y" * 2000 + b"\r\n")]
-    bo = rig.bo()
-    bo.ws.account(bo.ws.free - 512)
-    assert get_error(rig, rig.backend(origin), bo) == "overflow"
+    assert "CR, LF or NUL" in rig.error(rig.backend(origin), rig.bo(X="a\r\nEvil: 1"))
 
 
 # -- connecting --------------------------------------------------------------------------------------------------------
@@ -500,8 +260,8 @@ def free_port() -> int:
 def test_refused_then_held_down(rig: Any) -> None:
     table.load([("backend_remote_error_holddown", "30")])
     backend = rig.backend(ipv4=("127.0.0.1", free_port()))
-    assert get_error(rig, backend, rig.bo()) == "backend b: fail errno 111 (Connection refused)"
-    assert get_error(rig, backend, rig.bo()) == "backend b: fail errno 0 (Connection refused)"
+    assert rig.error(backend, rig.bo()) == "backend b: fail errno 111 (Connection refused)"
+    assert rig.error(backend, rig.bo()) == "backend b: fail errno 0 (Connection refused)"
     vsc = backend.vsc
     assert (vsc.get("fail_econnrefused"), vsc.get("helddown"), vsc.get("fail")) == (1, 1, 2)
     assert rig.wrk.stats.backend_fail == 2
@@ -519,7 +279,7 @@ def test_connect_timeout(rig: Any) -> None:
             sock.connect_ex(full.getsockname())
             queued.append(sock)
         backend = rig.backend(ipv4=full.getsockname(), connect_timeout=0.05)
-        assert get_error(rig, backend, rig.bo()) == "backend b: fail errno 110 (Connection timed out)"
+        assert rig.error(backend, rig.bo()) == "backend b: fail errno 110 (Connection timed out)"
         assert backend.vsc.get("fail_etimedout") == 1
         for sock in queued:
             sock.close()
@@ -554,7 +314,7 @@ def test_second_address_when_the_first_fails(rig: Any, origin: Any, scripts: Any
 def test_sick_backend_is_not_tried(rig: Any, origin: Any) -> None:
     backend = rig.backend(origin)
     backend.set_admin_health("sick")
-    assert get_error(rig, backend, rig.bo()) == "backend b: unhealthy"
+    assert rig.error(backend, rig.bo()) == "backend b: unhealthy"
     assert backend.vsc.get("unhealthy") == rig.wrk.stats.backend_unhealthy == 1
     assert origin.connections == 0
 
@@ -564,7 +324,7 @@ def test_max_connections(rig: Any, origin: Any, scripts: Any) -> None:
     backend = rig.backend(origin, max_connections=1)
     first = rig.bo()
     backend.get_response(rig.wrk, first)
-    assert get_error(rig, backend, rig.bo()) == "backend b: busy"
+    assert rig.error(backend, rig.bo()) == "backend b: busy"
     assert backend.vsc.get("busy") == rig.wrk.stats.backend_busy == 1
     first.body_reader.read(10)
     backend.finish(rig.wrk, first)
@@ -589,7 +349,7 @@ def test_waiting_for_a_connection(rig: Any, origin: Any, scripts: Any, until: An
     thread = threading.Thread(target=fetch)
     thread.start()
     until(lambda: backend._waiting)
-    assert get_error(rig, backend, rig.bo()) == "backend b: busy", "the queue holds one"
+    assert rig.error(backend, rig.bo()) == "backend b: busy", "the queue holds one"
     first.body_reader.read(100)
     backend.finish(rig.wrk, first)
     thread.join(10)
@@ -603,7 +363,7 @@ def test_waiting_in_vain(rig: Any, origin: Any, scripts: Any) -> None:
     backend = rig.backend(origin, max_connections=1, wait_limit=1, wait_timeout=0.02)
     first = rig.bo()
     backend.get_response(rig.wrk, first)
-    assert get_error(rig, backend, rig.bo()) == "backend b: busy"
+    assert rig.error(backend, rig.bo()) == "backend b: busy"
     assert rig.wrk.stats.backend_wait_fail == 1
     backend.finish(rig.wrk, first)
 
@@ -713,7 +473,7 @@ def test_tls_to_the_origin(rig: Any, origin: Any) -> None:
         assert rig.fetch(backend, rig.bo()) == b"secret"
     assert names == ["origin.test"] and origin.connections == 1
     strict = rig.backend(origin, host="origin.test", ssl=True)
-    assert "backend b: fail errno 71 (TLS: " in get_error(rig, strict, rig.bo())
+    assert "backend b: fail errno 71 (TLS: " in rig.error(strict, rig.bo())
     assert strict.vsc.get("fail_other") == 1
 
 

@@ -271,3 +271,14 @@ class Conversation:
         out = self.frames()
         self.h2.transmitter.stop()
         return out
+
+
+def connection_error(talk: Conversation, name: str) -> None:
+    assert talk.error() == name
+    goaway = [f for f in talk.close() if f.kind == F.GOAWAY]
+    assert len(goaway) == 1
+
+
+def stream_error(talk: Conversation, stream: int, code: int) -> None:
+    assert talk.error() is None
+    assert talk.resets() == [(stream, code)]

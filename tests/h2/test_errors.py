@@ -6,24 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.h2.conversation import REQUEST, Conversation
+from tests.h2.conversation import GET_BLOCK, Conversation, connection_error, stream_error
 from varnishpy.h2 import frames
 from varnishpy.h2.tables import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, F
 from varnishpy.params import params
-
-GET = b"\x82\x86\x84\x01\x01a"  # :method GET, :scheme http, :path /, :authority a
-
-
-def connection_error(talk: Conversation, name: str) -> None:
-    assert talk.error() == name
-    goaway = [f for f in talk.close() if f.kind == F.GOAWAY]
-    assert len(goaway) == 1
-
-
-def stream_error(talk: Conversation, stream: int, code: int) -> None:
-    assert talk.error() is None
-    assert talk.resets() == [(stream, code)]
-
 
 # -- the first frame ---
 
@@ -33,7 +19,7 @@ def stream_error(talk: Conversation, stream: int, code: int) -> None:
     [
         frames.frame(F.PING, 0, 0, bytes(8)),
         frames.frame(F.SETTINGS, ACK, 0),
-        frames.frame(F.HEADERS, 5, 1, GET),
+        frames.frame(F.HEADERS, 5, 1, GET_BLOCK),
         frames.frame(F.WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
         frames.frame(0x77, 0, 0, b""),
     ],
@@ -140,7 +126,7 @@ def test_priority_on_itself(talk: Conversation) -> None:
 
 
 def test_headers_depending_on_itself(talk: Conversation) -> None:
-    talk.frame(F.HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, 1, b"\0\0\0\1\x10" + GET)
+    talk.frame(F.HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, 1, b"\0\0\0\1\x10" + GET_BLOCK)
     stream_error(talk, 1, 1)
     assert not talk.host.started
 
@@ -216,7 +202,7 @@ def test_headers_on_half_closed_remote(talk: Conversation) -> None:
 
 def test_continuation_on_half_closed_remote(talk: Conversation) -> None:
     talk.headers(1)
-    talk.frame(F.CONTINUATION, END_HEADERS, 1, GET)
+    talk.frame(F.CONTINUATION, END_HEADERS, 1, GET_BLOCK)
     connection_error(talk, "PROTOCOL_ERROR")
 
 
@@ -336,20 +322,20 @@ def test_connection_receive_window(talk: Conversation, monkeypatch: pytest.Monke
         frames.frame(F.PRIORITY, 0, 1, bytes(5)),
         frames.frame(F.PING, 0, 0, bytes(8)),
         frames.frame(F.SETTINGS, 0, 0),
-        frames.frame(F.HEADERS, 4, 3, GET),
+        frames.frame(F.HEADERS, 4, 3, GET_BLOCK),
         frames.frame(F.CONTINUATION, 4, 3, b""),
         frames.frame(0x77, 0, 0, b"unknown"),
     ],
 )
 def test_nothing_inside_a_header_block(talk: Conversation, frame: bytes) -> None:
-    talk.frame(F.HEADERS, END_STREAM, 1, GET)
+    talk.frame(F.HEADERS, END_STREAM, 1, GET_BLOCK)
     talk.send(frame)
     connection_error(talk, "PROTOCOL_ERROR")
 
 
 def test_nothing_inside_an_ignored_header_block(talk: Conversation) -> None:
     talk.headers(1, extra=[("Upper", "x")], end=False)
-    talk.frame(F.HEADERS, END_STREAM, 1, GET)
+    talk.frame(F.HEADERS, END_STREAM, 1, GET_BLOCK)
     talk.frame(F.PING, 0, 0, bytes(8))
     connection_error(talk, "PROTOCOL_ERROR")
 
@@ -362,8 +348,8 @@ def test_stray_continuation(talk: Conversation) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2, 6])
 def test_continuations(talk: Conversation, pieces: Any) -> None:
-    size = len(GET) // pieces
-    parts = [GET[i : i + size] for i in range(0, len(GET), size)]
+    size = len(GET_BLOCK) // pieces
+    parts = [GET_BLOCK[i : i + size] for i in range(0, len(GET_BLOCK), size)]
     talk.frame(F.HEADERS, END_STREAM, 1, b"")
     for part in parts:
         talk.frame(F.CONTINUATION, 0, 1, part)
@@ -372,7 +358,7 @@ def test_continuations(talk: Conversation, pieces: Any) -> None:
 
 
 def test_padding(talk: Conversation) -> None:
-    talk.frame(F.HEADERS, END_HEADERS | PADDED, 1, b"\x03" + GET + bytes(3))
+    talk.frame(F.HEADERS, END_HEADERS | PADDED, 1, b"\x03" + GET_BLOCK + bytes(3))
     talk.frame(F.DATA, PADDED | END_STREAM, 1, b"\x04body" + bytes(4))
     stream = talk.host.started[0]
     assert talk.rx_buffer(1).get(4) == b"body"
@@ -400,8 +386,8 @@ def test_priority_does_not_fit(talk: Conversation) -> None:
         b"\xc6",  # an index beyond both tables
         b"\x00\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff",  # Huffman: padding longer than 7 bits
         b"\x00\x85\xf2\xb2\x4a\x87\xff\xff\xff\xff",  # Huffman: EOS
-        b"\x3f\xe2\x1f" + GET,  # table size above our setting
-        GET + b"\x20",  # table size update behind a field
+        b"\x3f\xe2\x1f" + GET_BLOCK,  # table size above our setting
+        GET_BLOCK + b"\x20",  # table size update behind a field
         b"\x40\x0aab",  # cut short
         b"\x40",
     ],
@@ -412,7 +398,7 @@ def test_broken_compression(talk: Conversation, block: bytes) -> None:
 
 
 def test_table_size_update_in_front_is_fine(talk: Conversation) -> None:
-    talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f" + GET)
+    talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, b"\x20\x3f\xe1\x1f" + GET_BLOCK)
     assert len(talk.host.started) == 1
 
 
@@ -420,203 +406,9 @@ def test_reset_in_the_middle_of_a_block_is_a_compression_error(talk: Conversatio
     from varnishpy.h2.ending import reset
     from varnishpy.h2.tables import SE
 
-    talk.frame(F.HEADERS, END_STREAM, 1, GET)
+    talk.frame(F.HEADERS, END_STREAM, 1, GET_BLOCK)
     reset(talk.h2.streams[1], SE.CANCEL)
     assert talk.error() == "COMPRESSION_ERROR"
-
-
-# -- malformed requests ---
-
-BASE = dict(REQUEST)
-
-
-def without(name: str) -> list[tuple[str, str]]:
-    return [field for field in REQUEST if field[0] != name]
-
-
-def raw(fields: list[tuple[bytes, bytes]]) -> bytes:
-    """Fields as literals, without any check."""
-    out = b""
-    for name, value in fields:
-        out += b"\x00" + bytes((len(name),)) + name + bytes((len(value),)) + value
-    return out
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        without(":method"),
-        without(":scheme"),
-        without(":path"),
-        [*without(":method"), (":method", "")],
-        [*without(":path"), (":path", "")],
-        [*without(":scheme"), (":scheme", "")],
-        [*without(":path"), (":path", "x")],
-        [*without(":path"), (":path", "*")],
-        [*without(":path"), (":path", "/a b")],
-        [*without(":method"), (":method", "G T")],
-        [*REQUEST, (":method", "GET")],
-        [*REQUEST, (":path", "/")],
-        [*REQUEST, (":scheme", "http")],
-        [*REQUEST, (":authority", "a")],
-        [*REQUEST, (":status", "200")],
-        [*REQUEST, (":unknown", "x")],
-        [("accept", "x"), *REQUEST],
-        [*REQUEST, ("Accept", "x")],
-        [*REQUEST, ("acc ept", "x")],
-        [*REQUEST, ("", "x")],
-        [*REQUEST, ("x", "a\0b")],
-        [*REQUEST, ("x", "a\nb")],
-        [*REQUEST, ("x", "a\rb")],
-        [*REQUEST, ("x", " leading")],
-        [*REQUEST, ("x", "trailing\t")],
-        [*REQUEST, ("connection", "keep-alive")],
-        [*REQUEST, ("keep-alive", "x")],
-        [*REQUEST, ("proxy-connection", "x")],
-        [*REQUEST, ("transfer-encoding", "chunked")],
-        [*REQUEST, ("upgrade", "x")],
-        [*REQUEST, ("te", "trailers, deflate")],
-        [*REQUEST, ("host", "other")],
-        [*REQUEST, ("content-length", "x")],
-        [*REQUEST, ("content-length", "+1")],
-        [*REQUEST, ("content-length", "")],
-        [*REQUEST, ("content-length", "1")],  # with END_STREAM
-        [*REQUEST, ("content-length", "0"), ("content-length", "1")],
-        [(":method", "CONNECT"), (":authority", "a:1"), (":path", "/")],
-        [(":method", "CONNECT"), (":authority", "a:1"), (":scheme", "http")],
-        [(":method", "CONNECT")],
-    ],
-)
-def test_malformed_requests(talk: Conversation, fields: Any) -> None:
-    block = raw([(name.encode(), value.encode()) for name, value in fields])
-    talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, block)
-    stream_error(talk, 1, 1)
-    assert not talk.host.started
-    assert len(talk.host.rejected) == 1
-
-
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ([(":method", "OPTIONS"), (":scheme", "http"), (":path", "*"), (":authority", "a")], "*"),
-        ([(":method", "CONNECT"), (":authority", "a:1")], "a:1"),
-        ([*REQUEST, ("te", "trailers")], "/"),
-        ([*REQUEST, ("host", "example.com")], "/"),
-        ([*REQUEST, ("x", "")], "/"),
-        ([*REQUEST, ("content-length", "0")], "/"),
-    ],
-)
-def test_well_formed_requests(talk: Conversation, fields: Any, path: Any) -> None:
-    talk.headers(1, fields)
-    assert not talk.resets()
-    assert talk.host.blocks[0].path == path
-
-
-def test_what_becomes_of_the_fields(talk: Conversation) -> None:
-    talk.headers(1, extra=[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2")])
-    block = talk.host.blocks[0]
-    assert (block.method, block.path) == ("GET", "/")
-    assert block.headers == [
-        ("scheme", "scheme", "http"),
-        ("host", "host", "example.com"),
-        ("cookie", "cookie", "a=1; b=2"),
-        ("accept", "accept", "*/*"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("length", "bodies"),
-    [("1", [b"ab"]), ("3", [b"ab"]), ("3", [b"ab", b"cd"]), ("1", [b""]), ("3", [b"a", b"b"])],
-)
-def test_content_length_mismatch(talk: Conversation, length: str, bodies: Any) -> None:
-    talk.headers(1, extra=[("content-length", length)], end=False)
-    for i, body in enumerate(bodies):
-        talk.data(1, body, end=i == len(bodies) - 1)
-    stream_error(talk, 1, 1)
-
-
-def test_trailers(talk: Conversation) -> None:
-    talk.headers(1, end=False)
-    talk.data(1, b"x")
-    talk.headers(1, [("x-check", "1")])
-    assert talk.error() is None
-    assert not talk.resets()
-    assert talk.host.started[0].rx_ended
-    assert talk.host.started[0].trailers == [("x-check", "x-check", "1")]
-
-
-def test_trailers_must_end_the_stream(talk: Conversation) -> None:
-    talk.headers(1, end=False)
-    talk.headers(1, [("x-check", "1")], end=False)
-    stream_error(talk, 1, 1)
-
-
-def test_trailers_without_pseudo_headers(talk: Conversation) -> None:
-    talk.headers(1, end=False)
-    talk.headers(1, REQUEST)
-    stream_error(talk, 1, 1)
-
-
-def test_trailers_complete_the_content_length(talk: Conversation) -> None:
-    talk.headers(1, extra=[("content-length", "2")], end=False)
-    talk.data(1, b"x")
-    talk.headers(1, [("x-check", "1")])
-    stream_error(talk, 1, 1)
-
-
-# -- limits ---
-
-
-def test_too_many_streams(talk: Conversation) -> None:
-    for i in range(100):
-        talk.headers(2 * i + 1)
-    assert not talk.resets()
-    talk.headers(201)
-    stream_error(talk, 201, 7)
-    assert talk.h2.open_streams == 100
-
-
-def test_no_thread_for_a_stream(talk: Conversation) -> None:
-    talk.host.refuse = True
-    talk.headers(1)
-    stream_error(talk, 1, 7)
-    assert not talk.h2.streams
-    assert talk.h2.open_streams == 0
-
-
-def test_header_list_over_http_req_size(talk: Conversation) -> None:
-    size = params.http_req_size
-    many = [(f"x{i}", "y" * 4000) for i in range(size // 4000 + 1)]
-    fields = [*REQUEST, *many]
-    block = talk.encoder.encode(fields, huffman=False)
-    talk.frame(F.HEADERS, END_STREAM, 1, block[:16384])
-    for at in range(16384, len(block), 16384):
-        talk.frame(F.CONTINUATION, END_HEADERS if at + 16384 >= len(block) else 0, 1, block[at : at + 16384])
-    stream_error(talk, 1, 11)
-    talk.headers(3)  # the table survived
-    assert len(talk.host.started) == 1
-
-
-def test_header_list_over_the_hard_limit(talk: Conversation) -> None:
-    field = b"\x40\x01x\x7f\x81\x1e" + b"v" * 4000  # indexed, then referred to again and again
-    talk.frame(F.HEADERS, END_HEADERS | END_STREAM, 1, GET + field + b"\xbe" * 1000)
-    connection_error(talk, "ENHANCE_YOUR_CALM")
-
-
-def test_too_many_headers(talk: Conversation) -> None:
-    talk.headers(1, extra=[(f"x{i}", "y") for i in range(params.http_max_hdr - 5)])
-    stream_error(talk, 1, 11)
-
-
-def test_header_too_large(talk: Conversation) -> None:
-    talk.headers(1, extra=[("x", "y" * params.http_req_hdr_len)])
-    stream_error(talk, 1, 11)
-
-
-def test_push_promise(talk: Conversation) -> None:
-    talk.headers(1)
-    talk.frame(F.PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + GET)
-    connection_error(talk, "PROTOCOL_ERROR")
 
 
 # -- tolerated ---
@@ -631,7 +423,7 @@ def test_unknown_frames_and_flags(talk: Conversation) -> None:
 
 
 def test_reserved_bit(talk: Conversation) -> None:
-    frame = bytearray(frames.frame(F.HEADERS, 5, 1, GET))
+    frame = bytearray(frames.frame(F.HEADERS, 5, 1, GET_BLOCK))
     frame[5] |= 0x80
     talk.send(bytes(frame))
     assert len(talk.host.started) == 1
@@ -649,89 +441,3 @@ def test_goaway_lets_open_streams_finish(talk: Conversation) -> None:
     assert talk.error() is None
     talk.answer(1, b"still")
     assert [f.kind for f in talk.frames()] == [F.HEADERS, F.DATA]
-
-
-# -- as Varnish does ---
-
-
-def test_compat_ping_ack(compat: None) -> None:
-    talk = Conversation()
-    talk.frame(F.PING, ACK, 0, bytes(8))
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-def test_compat_settings_size(compat: None) -> None:
-    talk = Conversation()
-    talk.frame(F.SETTINGS, 0, 0, bytes(5))
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-def test_compat_headers_on_closed_stream(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1, end=False).reset(1)
-    talk.headers(1)
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-@pytest.mark.parametrize("payload", [bytes(4), b"\0\0\0\1\x10"])
-def test_compat_priority_is_ignored(compat: None, payload: bytes) -> None:
-    talk = Conversation()
-    talk.headers(1)
-    talk.frame(F.PRIORITY, 0, 1, payload)
-    assert talk.error() is None
-    assert not talk.resets()
-
-
-def test_compat_priority_on_even_stream(compat: None) -> None:
-    talk = Conversation()
-    talk.frame(F.PRIORITY, 0, 2, b"\0\0\0\0\x10")
-    assert talk.error() == "PROTOCOL_ERROR"
-
-
-def test_compat_unknown_frame_in_header_block(compat: None) -> None:
-    talk = Conversation()
-    talk.frame(F.HEADERS, END_STREAM, 1, GET)
-    talk.frame(0x77, 0, 0, b"")
-    talk.frame(F.CONTINUATION, END_HEADERS, 1, b"")
-    assert len(talk.host.started) == 1
-
-
-def test_compat_tolerates_headers(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1, [("accept", "x"), *REQUEST, ("connection", "close")])
-    assert len(talk.host.started) == 1
-
-
-def test_compat_trailers(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1, end=False)
-    talk.headers(1, [("x", "y")])
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-def test_compat_goaway_ends_at_once(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1)
-    talk.frame(F.GOAWAY, 0, 0, bytes(8))
-    assert talk.error() == "NO_ERROR"
-
-
-def test_compat_data_on_closed_stream(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1).answer(1, b"x")
-    talk.frames()
-    talk.data(1, b"late")
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-def test_compat_too_long_frame(compat: None) -> None:
-    talk = Conversation()
-    talk.frame(F.DATA, 0, 1, bytes(16385))
-    connection_error(talk, "PROTOCOL_ERROR")
-
-
-def test_compat_padding_is_given_back_at_once(compat: None) -> None:
-    talk = Conversation()
-    talk.headers(1, end=False)
-    talk.frame(F.DATA, 8, 1, b"\x05" + b"data" + bytes(5))
-    assert [(f.stream, f.code) for f in talk.frames() if f.kind == F.WINDOW_UPDATE and f.stream] == [(1, 6)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import hpack
@@ -42,15 +42,6 @@ class Endless(Source):
 
     def pull(self, limit: int) -> Any:
         return LATER
-
-
-@pytest.fixture(params=["on", "off"], ids=["inline", "handed"])
-def room(request: pytest.FixtureRequest, setting: Setting) -> Iterator[Room]:
-    """Both ways to run requests: by the session thread itself, and by others."""
-    setting("h2_inline", request.param)
-    room = Room()
-    yield room
-    room.stop()
 
 
 def test_get(room: Room) -> None:
@@ -437,75 +428,6 @@ def test_a_client_that_has_ended_its_half_is_told_goodbye(room: Room) -> None:
     wait_for(lambda: room.sessions[0].ended)
     assert room.sessions[0].closed == "REM_CLOSE"
     wait_for(lambda: room.finished)
-
-
-def test_idle_sessions_are_told_goodbye(room: Room, setting: Setting) -> None:
-    setting("timeout_idle", "0.1")
-    setting("timeout_linger", "10")
-    client = room.connect().hello()
-    out = client.rest()
-    assert (out[-1].kind, out[-1].code) == (F.GOAWAY, 0)
-    wait_for(lambda: room.sessions[0].closed)
-    assert room.sessions[0].closed == "REM_CLOSE"
-
-
-def test_parked_sessions_hold_no_thread_and_resume(room: Room, setting: Setting) -> None:
-    setting("timeout_linger", "0.01")
-    client = room.connect().hello((1, 100)).get(1)
-    client.until(F.DATA)
-    wait_for(lambda: room.pool.counts()["resting"] == 1)
-    wait_for(lambda: room.pool.counts()["idle"] == 12)
-    client.get(3)
-    assert client.until(F.DATA, 3).payload == b"hello"
-    wait_for(lambda: room.pool.counts()["resting"] == 1)
-    client.send(frames.frame(F.PING, 0, 0, bytes(3)))  # half a frame's worth of nonsense
-    assert client.rest()[-1].code == 6
-
-
-def test_parked_sessions_time_out(room: Room, setting: Setting) -> None:
-    setting("timeout_linger", "0.01")
-    setting("timeout_idle", "0.2")
-    client = room.connect().hello()
-    wait_for(lambda: room.pool.counts()["resting"] == 1)
-    assert client.rest()[-1].kind == F.GOAWAY
-    wait_for(lambda: room.sessions[0].ended)
-
-
-def test_parked_sessions_notice_the_client_leaving(room: Room, setting: Setting) -> None:
-    setting("timeout_linger", "0.01")
-    client = room.connect().hello()
-    wait_for(lambda: room.pool.counts()["resting"] == 1)
-    client.sock.close()
-    wait_for(lambda: room.sessions[0].ended)
-
-
-def test_half_a_frame_survives_parking(room: Room, setting: Setting) -> None:
-    setting("timeout_linger", "0.01")
-    client = room.connect().hello()
-    frame = frames.frame(F.HEADERS, 5, 1, GET_BLOCK)
-    client.send(frame[:11])
-    wait_for(lambda: room.pool.counts()["resting"] == 1)
-    client.send(frame[11:])
-    assert client.until(F.DATA).payload == b"hello"
-
-
-@pytest.mark.parametrize("linger", ["0.01", "10"])
-def test_draining(room: Room, setting: Setting, linger: str) -> None:
-    setting("timeout_linger", linger)
-    client = room.connect().hello()
-    client.until(F.SETTINGS)
-    if linger == "0.01":
-        wait_for(lambda: room.pool.counts()["resting"] == 1)
-    room.env.draining = True
-    room.transport.drain()
-    goaway = client.until(F.GOAWAY)
-    assert goaway.payload[:4] == b"\x7f\xff\xff\xff"
-    ping = client.until(F.PING)
-    client.get(1)
-    client.send(frames.frame(F.PING, 1, 0, ping.payload))
-    out = client.rest()
-    assert [f.payload for f in out if f.kind == F.DATA] == [b"hello"]
-    assert out[-1].kind == F.GOAWAY
 
 
 def upgrade(room: Room, settings: bytes = b"") -> Client:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.cache.cache_parts import Cache
 from varnishpy.cache.cold import ColdObjects
 from varnishpy.cache.hash import Lookup
 from varnishpy.cache.objcore import ObjectCore
+from varnishpy.storage.object import StoredObject
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.persistent.stevedore import PersistentStevedore
 from varnishpy.storage.source import END
@@ -76,3 +78,17 @@ class Life(Cache):
             return bytes(body)
         finally:
             self.deref(oc)
+
+
+Lives = Callable[..., Life]
+
+
+def stored(oc: ObjectCore) -> StoredObject:
+    assert oc.stobj is not None
+    return oc.stobj
+
+
+def found(life: Life, url: str) -> ObjectCore:
+    oc = life.found(url)
+    assert oc is not None, url
+    return oc

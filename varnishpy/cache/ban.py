@@ -11,6 +11,7 @@ when nobody refers to it: whoever holds a reference may walk from the newest ban
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.cache.spreading import Spreading
     from varnishpy.http.message import Message
+
+
+def _walk(oc: ObjectCore | None, most: int) -> tuple[list[ObjectCore], ObjectCore | None]:
+    """So many of the object cores of a ban, from this one on, and the one after them."""
+    found: list[ObjectCore] = []
+    while oc is not None and len(found) < most:
+        found.append(oc)
+        oc = oc.ban_next
+    return found, oc
 
 
 class Ban:
@@ -93,22 +103,12 @@ class Ban:
 
     def next_objcores(self, most: int) -> list[ObjectCore]:
         """So many more of the object cores that refer to it, as they came; each once, whichever leave meanwhile."""
-        found: list[ObjectCore] = []
-        oc = self._at
-        while oc is not None and len(found) < most:
-            found.append(oc)
-            oc = oc.ban_next
-        self._at = oc
+        found, self._at = _walk(self._at, most)
         return found
 
     def objcores(self) -> list[ObjectCore]:
         """All of them."""
-        found: list[ObjectCore] = []
-        oc = self._first
-        while oc is not None:
-            found.append(oc)
-            oc = oc.ban_next
-        return found
+        return _walk(self._first, sys.maxsize)[0]
 
     def matches(self, oc: ObjectCore, request: Message | None) -> tuple[bool, int]:
         """Do all conditions hold for an object? And how many had to be tested."""

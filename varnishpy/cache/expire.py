@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.hash import Hash
     from varnishpy.stats import Counting
 
-_IDLE: Final = 355 / 113  # seconds between looks when there is nothing to wait for
+_IDLE: Final = 3.0  # seconds between looks when there is nothing to wait for
 _BATCH: Final = 256  # objects handled between two looks at the clock and at the stop flag
 
 #: hears of ``insert`` (an object can be found now) and ``expire`` (the expiry lets go of it); any thread, no lock held

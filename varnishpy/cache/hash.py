@@ -29,9 +29,9 @@ from varnishpy.cache.keys import KeyIndex
 from varnishpy.cache.objcore import (
     EXP_NEW,
     EXP_REFD,
-    OC_ABANDON,
     OC_ASK,
     OC_BUSY,
+    OC_CANCEL,
     OC_DYING,
     OC_FAILED,
     OC_HFM,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from varnishpy.cache.expire import Expiry
     from varnishpy.cache.spreading import Spreading
 
-_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_ABANDON | OC_FAILED | OC_ASK | OC_OUTDATED
+_UNFIT: Final = OC_WITHDRAWN | OC_HFM | OC_HFP | OC_CANCEL | OC_FAILED | OC_ASK | OC_OUTDATED
 _GONE: Final = OC_DYING | OC_FAILED | OC_WITHDRAWN
 _PRIVATE_HEADS: Final = 64
 
@@ -398,7 +398,7 @@ class Hash:
         if not oc.is_transient:
             return
         with oc.objhead.lock:
-            oc.flags |= OC_ABANDON
+            oc.flags |= OC_CANCEL
             boc = oc.boc
         if boc is not None:
             boc.cancel()

@@ -78,6 +78,7 @@ class Manager:
         self._made_directories: list[Path] = []
         self._listen: list[tuple[endpoint.ListenEndpoint, socket.socket]] = []
         self._secret_made: Path | None = None
+        self._programs = contextlib.ExitStack()  # what compiled programs leave behind
         self.last_panic = ""
         self.certificates = CertificateMemory()
         self.tls = TlsSettings()
@@ -144,6 +145,7 @@ class Manager:
             lowest_syntax=self._lowest_syntax(),
         )
         self.vcls = VclPrograms(self.workdir, params, settings, self._ask_running_child)
+        self._programs.callback(self.vcls.discard_directories)
         ManagerCommands(self).bind()
         self._load_vcl()
         self._run_cli_file()
@@ -439,8 +441,7 @@ class Manager:
         endpoint.close_all([sock for _, sock in self._listen])
         if self.memory is not None:
             self.memory.close(keep=params.debug.vsm_keep)
-        if hasattr(self, "vcls"):
-            self.vcls.discard_directories()
+        self._programs.close()
         if self._secret_made is not None:
             self._secret_made.unlink(missing_ok=True)
         if self._owns_workdir:

@@ -95,21 +95,21 @@ _builtin.delivery.update({"esi": EsiDelivery, "gunzip": GunzipDelivery, "range":
 #: processors of VMODs that are there for every VCL
 shared: Final = Registry("global")
 
-_per_vcl: dict[int, Registry] = {}
+_per_vcl: Final[dict[Vcl, Registry]] = {}  # from a VCL's first filter to its end
 
 
 def of_vcl(vcl: Vcl) -> Registry:
     """The processors that one VCL's VMODs registered; made on first use."""
-    return _per_vcl.setdefault(id(vcl), Registry("per-vcl"))
+    return _per_vcl.setdefault(vcl, Registry("per-vcl"))
 
 
 def forget_vcl(vcl: Vcl) -> None:
     """A VCL is discarded, and its processors with it."""
-    _per_vcl.pop(id(vcl), None)
+    _per_vcl.pop(vcl, None)
 
 
 def _registries(vcl: Vcl | None) -> tuple[Registry, ...]:
-    own = _per_vcl.get(id(vcl))
+    own = None if vcl is None else _per_vcl.get(vcl)
     return (_builtin, shared) if own is None else (_builtin, shared, own)
 
 
