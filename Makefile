@@ -127,11 +127,12 @@ coverage: $(STAMP) ## the tests, with coverage of every process
 bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 	$(BIN)/python tools/bench
 
-# hours: a model of the cache, every campaign of faults, more clients than there is room for, fuzzing, mixed traffic
+# hours: a model of the cache, rooms with threads that pause by lot, every campaign of faults, more clients than there is room for, fuzzing, mixed traffic
 SOAK_MINUTES ?= 120
 SOAK_HISTORIES ?= 10000
 soak: $(STAMP) ## long hours: model, faults, overload, fuzzing, mixed traffic (SOAK_MINUTES=120)
 	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model tests/tier/test_read_your_purge.py
+	VARNISHPY_TEST_PERTURB=1 $(MAKE) races RUNS=4
 	$(BIN)/python tools/faults --seconds 60
 	$(BIN)/python tools/overload
 	$(BIN)/python tools/fuzz --seconds 60

@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import perturbing
 from tests.waiting import Until, wait_for
 from varnishpy.log import configure, set_sink
 from varnishpy.log.memory import MemoryLog, captured
@@ -44,6 +45,8 @@ hypothesis.settings.load_profile("any machine")
 # `make races`: a thread's turn, in seconds
 if _turn := os.environ.get("VARNISHPY_TEST_SWITCH"):
     sys.setswitchinterval(float(_turn))
+
+perturbing.begin()
 
 
 def require_program(name: str) -> str:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.perturbing import watched_locks
 from varnishpy.base import locks
 
 
 @pytest.fixture
 def watched() -> Iterator[None]:
-    locks.watch(True)
-    locks.new_orders()
-    yield
-    locks.watch(False)
+    with watched_locks():
+        locks.new_orders()
+        yield
 
 
 def test_locks_are_counted_while_they_live() -> None:

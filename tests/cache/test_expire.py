@@ -45,11 +45,15 @@ def test_shorter_times_move_an_object_forward(cache: Cache) -> None:
     cache.clear()
 
 
-def test_longer_times_take_effect_when_the_old_moment_comes(cache: Cache) -> None:
-    oc = cache.insert(ttl=1.0, grace=0.0, age=0.999)
+def test_longer_times_take_effect(cache: Cache) -> None:
+    oc = cache.insert(ttl=20.0, grace=0.0)
     cache.settle()
     cache.expiry.rearm(oc, clock.now(), 100.0, math.nan, math.nan)
-    assert oc.expires() > clock.now() + 99
+    cache.settle()
+    assert oc.expires() > clock.now() + 90
+    assert cache.expiry._expire(clock.now() + 30) == pytest.approx(oc.when)
+    assert cache.hash.all_objects() == [oc]
+    cache.clear()
 
 
 def test_reduce_never_makes_longer(cache: Cache) -> None:

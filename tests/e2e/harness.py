@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -178,13 +179,17 @@ class Cache:
             arguments = ["-a", "127.0.0.1:0", *arguments]
         self.command = [python, "-m", "varnishpy", "-F", "-n", str(workdir), *arguments]
         self.output: list[str] = []
+        self._environment = {**os.environ, **(environment or {})}
+        self._begin(expect_start)
+
+    def _begin(self, expect_start: bool = True) -> None:
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env=self._environment,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -194,6 +199,14 @@ class Cache:
                 raise AssertionError("the daemon ended:\n" + "".join(self.output))
             addresses = [line.split() for line in self.cli("debug.listen_address").splitlines()]
             self.port = next(int(words[2]) for words in addresses if words[2] != "-")
+
+    def begin_again(self) -> None:
+        """In the same directory, after its manager was killed; what was said before is forgotten."""
+        assert self.process.wait(DEADLINE) == -signal.SIGKILL
+        self._reader.join(DEADLINE)  # until the child, who writes to the same pipe, has ended as well
+        assert not self._reader.is_alive(), "the child outlives its manager"
+        self.output.clear()
+        self._begin()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

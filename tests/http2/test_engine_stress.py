@@ -25,9 +25,10 @@ from tests.builders import make_worker
 from tests.conftest import Setting
 from tests.h2.conversation import GET_BLOCK
 from tests.http2.h2_room import Client, Room
+from tests.perturbing import perturbed
 from tests.waiting import wait_for
 from varnishpy import stats
-from varnishpy.base import locks, perturb, workspace
+from varnishpy.base import workspace
 from varnishpy.cache import waitinglist
 from varnishpy.cache.objcore import ObjectCore
 from varnishpy.cache.objhead import ObjectHead
@@ -241,16 +242,13 @@ class Rowdy(threading.Thread):
 @pytest.fixture
 def hostile() -> Iterator[Stalls]:
     """The conditions of the module text."""
-    locks.watch(True)
-    perturb.perturb(True)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    workspace.set_emulator(True)
-    yield Stalls()
-    workspace.set_emulator(False)
-    sys.setswitchinterval(interval)
-    perturb.perturb(False)
-    locks.watch(False)
+    with perturbed():
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        workspace.set_emulator(True)
+        yield Stalls()
+        workspace.set_emulator(False)
+        sys.setswitchinterval(interval)
 
 
 def left(*classes: type) -> list[Any]:

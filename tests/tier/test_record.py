@@ -15,6 +15,7 @@ from varnishpy.tier.record import Head, Invalidation, Variant
 IDENTS = some.binary(min_size=record.IDENT, max_size=record.IDENT)
 NONCES = some.binary(min_size=record.NONCE, max_size=record.NONCE)
 WIRE = some.text(some.characters(max_codepoint=255), max_size=20)
+LINE = some.text(some.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=20)
 TIMES = some.floats(0, 1e12)
 COUNTS = some.integers(0, (1 << 32) - 1)
 LONG = some.integers(0, (1 << 53) - 1)
@@ -23,11 +24,11 @@ TAGS = some.lists(some.binary(max_size=20), max_size=4).map(tuple)
 VARIANTS = some.builds(Variant, IDENTS, LONG, TIMES, TIMES, TIMES, TIMES, COUNTS, LONG, COUNTS, SPECS, TAGS)
 HEADS = some.builds(
     Head,
-    WIRE,
+    LINE,
     some.integers(100, 999),
-    WIRE,
+    LINE,
     TIMES,
-    some.lists(some.tuples(WIRE, WIRE), max_size=6).map(tuple),
+    some.lists(some.tuples(LINE, LINE), max_size=6).map(tuple),
     some.dictionaries(WIRE, some.binary(max_size=30), max_size=3),
     some.binary(max_size=200),
 )
@@ -77,6 +78,32 @@ def test_a_soft_purge_says_which_times_stay() -> None:
     found = record.decode_invalidation(told.encode())
     assert not found.is_hard and math.isnan(found.grace) and math.isnan(found.keep)
     assert Invalidation(record.PURGE, 1, digest=b"d" * 32).is_hard
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_entry_without_an_end_is_not_believed(at: int, value: float) -> None:
+    origin, ttl, grace, keep = (value if at == place else 10.0 for place in range(4))
+    variant = Variant(bytes(record.IDENT), 1, origin, ttl, grace, keep, 0, 5, 0)
+    with pytest.raises(BadRecord, match="time"):
+        record.decode_index(record.encode_index(bytes(record.NONCE), [variant]))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head("HTTP/1.1", 200, "OK\r\nEvil: 1", 0.0),
+        Head("HTTP/1.1\0", 200, "OK", 0.0),
+        Head("HTTP/1.1", 200, "OK", 0.0, (("X\nY", "1"),)),
+        Head("HTTP/1.1", 200, "OK", 0.0, (("X", "1\r"),)),
+        Head("HTTP/1.1", 99, "OK", 0.0),
+        Head("HTTP/1.1", 200, "OK", math.nan),
+    ],
+)
+def test_a_head_that_could_not_be_sent_is_not_believed(head: Head) -> None:
+    ident = bytes(record.IDENT)
+    with pytest.raises(BadRecord):
+        record.decode_head(ident, head.encode(ident))
 
 
 @settings(max_examples=30)

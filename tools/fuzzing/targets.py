@@ -20,6 +20,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "ranges": wire.ranges,
     "fields": wire.fields,
     "unzip": wire.unzip,
+    "tier": wire.tier,
     "vcl": text.vcl,
     "vtc": text.vtc,
     "cli": text.cli,

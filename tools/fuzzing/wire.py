@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from itertools import chain
+from math import isfinite
 
 from hpack import Decoder as PlainDecoder
 from hpack import HPACKError
@@ -24,6 +26,8 @@ from varnishpy.log.tasklog import TaskLog
 from varnishpy.request.vfp import FetchContext, FetchProcessor
 from varnishpy.request.vfp_gzip import Gunzip, TestGunzip
 from varnishpy.stats.task_counters import TaskCounters
+from varnishpy.tier import record
+from varnishpy.tier.errors import BadRecord
 
 
 def _head(data: bytes, lone_lf: bool) -> bytes | None:
@@ -253,3 +257,32 @@ def unzip(data: bytes) -> None:
         assert unpacked is None or unpacked == expected, f"{unpacked!r}, expected {expected!r}"
         assert tested is None or tested == data
         assert (unpacked is None) == (tested is None), f"unpacked: {unpacked!r}, tested: {tested!r}"
+
+
+def _tier_record(kind: bytes, value: bytes) -> bytes:
+    """What a value of the tier says, written again. :raises BadRecord:"""
+    if kind == record.INDEX:
+        nonce, variants = record.decode_index(value)
+        for variant in variants:
+            assert isfinite(variant.fresh_until) and isfinite(variant.until), variant
+        return record.encode_index(nonce, variants)
+    if kind == record.HEAD:
+        ident = value[record.SEALED :][: record.IDENT]
+        head = record.decode_head(ident, value)
+        lines = (head.proto, head.reason, *chain.from_iterable(head.headers))
+        assert not any(set(line) & set("\r\n\0") for line in lines), head
+        return head.encode(ident)
+    if kind == record.CHUNK:
+        return record.encode_chunk(bytes(record.IDENT), 1, [record.decode_chunk(bytes(record.IDENT), 1, value)])
+    return record.decode_invalidation(value).encode()
+
+
+def tier(data: bytes) -> None:
+    """Values of the tier, sealed and not: refused, or what they say is written the same and can be used."""
+    for kind in (record.INDEX, record.HEAD, record.CHUNK, record.LOG):
+        for value in (data, record.seal(kind, data)):
+            try:
+                again = _tier_record(kind, value)
+            except BadRecord:
+                continue
+            assert again == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -24,6 +25,8 @@ class Campaign:
     :param act: done again and again meanwhile
     :param words: of the command line
     :param dies: children die of it, and that is not their fault
+    :param status: with which the daemon ends
+    :param disk: size of a file system of its own, for all files of the cache; needs root
     :param ages: answers are held to their age
     """
 
@@ -33,6 +36,8 @@ class Campaign:
     words: tuple[str, ...] = ()
     storage: str = "malloc,24m"
     dies: bool = False
+    status: int = 0
+    disk: str = ""
     ages: bool = True
 
 
@@ -52,6 +57,29 @@ def _kill(at: Stand, rng: random.Random) -> None:
     time.sleep(rng.uniform(0.0, 1.0))
     os.kill(at.cache.child_pid, signal.SIGKILL)
     at.wait_well()
+
+
+def _kill_manager(at: Stand, rng: random.Random) -> None:
+    """The manager is killed: the child ends, and whoever starts another finds all in order."""
+    time.sleep(rng.uniform(0.0, 1.0))
+    os.kill(at.cache.process.pid, signal.SIGKILL)
+    at.begin_again()
+
+
+def _fill(at: Stand, rng: random.Random) -> None:
+    """The file system is filled to its last octet, used so, and has room again."""
+    junk = at.directory / "junk"
+    try:
+        with junk.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+    time.sleep(rng.uniform(0.0, 0.5))
+    _reload(at, rng)
+    if rng.randrange(2):
+        junk.unlink()
+        time.sleep(rng.uniform(0.0, 0.5))
 
 
 def _set_clock(at: Stand, rng: random.Random) -> None:
@@ -126,11 +154,23 @@ CAMPAIGNS: Final[Mapping[str, Campaign]] = {
         },
         act=_reload,
     ),
+    "full": Campaign(
+        "a real file system is full, and has room again",
+        act=_fill,
+        storage="persistent,{directory}/store,24m",
+        disk="96m",
+    ),
     "clock": Campaign("the clock of the wall is set, by hours, both ways", act=_set_clock, ages=False),
     "signals": Campaign("signals come at any moment; the process is stopped and goes on", act=_signal),
-    "kill": Campaign("the child is killed", act=_kill, dies=True),
+    "kill": Campaign("the child is killed", act=_kill, dies=True, status=DIED),
     "storage": Campaign("storage is far too small", storage="malloc,1m", words=("-s", "Transient=malloc,3m")),
     "allocations": Campaign("every seventh request for storage is refused", storage="debug,failevery=7,24m"),
+    "manager": Campaign(
+        "the manager is killed, and another started in its directory",
+        act=_kill_manager,
+        storage="persistent,{directory}/store,24m",
+        dies=True,
+    ),
     "workspace": Campaign(
         "workspaces are far too small",
         words=("-p", "workspace_client=9k", "-p", "workspace_backend=1k", "-p", "http_resp_hdr_len=400b"),
@@ -145,7 +185,9 @@ def run(campaign: Campaign, seconds: float, rate: float, seed: int, calm: float 
     :param calm: how long there is traffic without faults, before and after
     """
     rng = random.Random(seed)
-    with stand(*campaign.words, storage=campaign.storage, faults=True, status=DIED if campaign.dies else 0) as at:
+    with stand(
+        *campaign.words, storage=campaign.storage, faults=True, status=campaign.status, disk=campaign.disk
+    ) as at:
         assert at.shim is not None
         at.site.ages = campaign.ages
         at.wait_well()

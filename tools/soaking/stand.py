@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -46,19 +47,36 @@ class Stand:
         self.cache = cache
         self.site = site
         self.program = program
+        self.directory = program.parent
         self.shim = shim
         self.tally = Tally()
         self.watch = Watch(cache)
-        rows = [line.split() for line in cache.cli("debug.listen_address").splitlines()]
-        self._ports = {row[0]: int(row[2]) for row in rows}
+        self._find_ports()
+        self._rate = 0.0
         self._clients: list[Client] = []
         self._seed = 0
         self.replaced = "boot"  # the VCL that is discarded when another is in use
+
+    def _find_ports(self) -> None:
+        rows = [line.split() for line in self.cache.cli("debug.listen_address").splitlines()]
+        self._ports = {row[0]: int(row[2]) for row in rows}
+
+    def begin_again(self) -> None:
+        """Its manager was killed: the clients have nobody to talk to until there is another daemon in its place."""
+        self.cache.begin_again()
+        self.leave()
+        if self.shim is not None:
+            self.shim.spare(self.cache.process.pid)
+        self.replaced = "boot"
+        self._find_ports()
+        self.wait_well()
+        self.come(self._rate)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
     def come(self, rate: float, sorts: tuple[str, ...] = SORTS) -> None:
         """Clients begin, with so many requests per second together."""
+        self._rate = rate
         for sort in sorts:
             self._seed += 1
             port = self._ports["https" if sort == "tls" else "http"]
@@ -112,18 +130,43 @@ class Stand:
             return False
 
 
+class NoMount(Exception):
+    """A file system of a size of its own cannot be mounted here; the text is why."""
+
+
 @contextmanager
-def stand(*words: str, storage: str = "malloc,24m", faults: bool = False, status: int = 0) -> Iterator[Stand]:
+def _directory(disk: str) -> Iterator[Path]:
+    """A temporary directory, on a file system of that size where one is named. :raises NoMount:"""
+    with tempfile.TemporaryDirectory(prefix="vp-") as name:
+        if not disk:
+            yield Path(name)
+            return
+        words = ["mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "tmpfs", name]
+        try:
+            subprocess.run(words, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise NoMount(getattr(error, "stderr", "") or str(error)) from None
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)  # the shim is still mapped
+
+
+@contextmanager
+def stand(
+    *words: str, storage: str = "malloc,24m", faults: bool = False, status: int = 0, disk: str = ""
+) -> Iterator[Stand]:
     """A stand for the length of the block.
 
     :param words: more of the command line
     :param storage: what ``-s`` says of the storage ``s0``
     :param faults: with a shim, see `Shim`
     :param status: with which the daemon must end
+    :param disk: size of a file system of its own for all files
+    :raises NoMount: there can be no such file system
     """
     site = Site()
-    with tempfile.TemporaryDirectory(prefix="vp-") as name:
-        directory = Path(name)
+    with _directory(disk) as directory:
         file = directory / "soak.vcl"
         file.write_text(PROGRAM % site.port)
         shim = Shim(directory) if faults else None

@@ -149,7 +149,7 @@ class Expiry:
             if not math.isnan(keep):
                 oc.keep = keep
             when = oc.when
-            if (when < oc.t_origin or when < oc.timer_when) and not oc.exp_flags & EXP_NEW:
+            if when != oc.timer_when and not oc.exp_flags & EXP_NEW:
                 self._post(oc, EXP_MOVE)
         stobj = oc.stobj
         if stobj is not None:

@@ -118,7 +118,7 @@ class Acceptor:
         self._thread.start()
 
     def set_mode(self, mode: Mode) -> None:
-        """Tell the thread what to do from now on; effective within one connection."""
+        """Tell the thread what to do from now on; effective within one connection, and no later one is refused."""
         self.mode = mode
         self._wake.signal()
 
@@ -198,6 +198,8 @@ class Acceptor:
                     self._pause(_BREATH)
                     return
                 continue
+            if pool is None and self.mode is not Mode.REFUSE:
+                pool = self.env.pools.with_room(self._wake)  # it came after the mode had been changed
             if pool is None:
                 self._reset(connection)
                 continue

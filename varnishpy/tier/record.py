@@ -11,6 +11,7 @@ ident, which is in their keys and in the values, ties them together.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -92,8 +93,18 @@ class _Reader:
     def text(self) -> str:
         return self.octets().decode("latin-1")
 
+    def line(self) -> str:
+        """Text that may stand in the head of a message (RFC 9110 section 5.5)."""
+        octets = self.octets()
+        if b"\n" in octets or b"\r" in octets or b"\0" in octets:
+            raise BadRecord("head has a line break or NUL in it")
+        return octets.decode("latin-1")
+
     def seconds(self) -> float:
-        return float(_DECIMALS.unpack(self.take(8))[0])
+        value = float(_DECIMALS.unpack(self.take(8))[0])
+        if not math.isfinite(value):
+            raise BadRecord("record has a time that is none")
+        return value
 
     def rest(self) -> bytes:
         return self.take(len(self._payload) - self._at)
@@ -165,6 +176,8 @@ class Variant:
 def _read_variant(reader: _Reader) -> Variant:
     ident = reader.take(IDENT)
     position, t_origin, ttl, grace, keep, flags, length, chunks = _VARIANT.unpack(reader.take(_VARIANT.size))
+    if not math.isfinite(t_origin + ttl + grace + keep):
+        raise BadRecord("entry has a time that is none")
     vary = reader.octets() or None
     tags = tuple(reader.octets() for _ in range(reader.count()))
     return Variant(ident, position, t_origin, ttl, grace, keep, flags, length, chunks, vary, tags)
@@ -215,9 +228,11 @@ def decode_head(ident: bytes, value: bytes) -> Head:
     reader = _Reader(unseal(HEAD, value))
     if reader.take(IDENT) != ident:
         raise BadRecord("head is another object's")
-    proto, status, reason = reader.text(), reader.number(), reader.text()
+    proto, status, reason = reader.line(), reader.number(), reader.line()
+    if not 100 <= status <= 65535:  # VCL may keep something in front of the three digits
+        raise BadRecord(f"head has the status {status}")
     modified = reader.seconds()
-    headers = tuple((reader.text(), reader.text()) for _ in range(reader.count()))
+    headers = tuple((reader.line(), reader.line()) for _ in range(reader.count()))
     attrs = {reader.text(): reader.octets() for _ in range(reader.count())}
     return Head(proto, status, reason, modified, headers, attrs, reader.rest())
 
@@ -283,6 +298,8 @@ def decode_invalidation(value: bytes) -> Invalidation:
     """A record of the log. :raises BadRecord:"""
     reader = _Reader(unseal(LOG, value))
     kind, number, moment, ttl, grace, keep = struct.unpack(">BQdddd", reader.take(41))
+    if not math.isfinite(moment):
+        raise BadRecord("record has a time that is none")
     if kind not in (PURGE, KEYS, BAN, ALL):
         raise BadRecord(f"no invalidation has the kind {kind}")
     node, digest = reader.text(), reader.octets()
