@@ -30,6 +30,7 @@ from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.room import NoSpace, StorageError
 
 if TYPE_CHECKING:
+    from varnishpy.cache.objcore import ObjectCore
     from varnishpy.request.busyobj import BusyObject
     from varnishpy.threads.worker import Worker
 
@@ -45,8 +46,6 @@ _GIVE_UP: Final = frozenset(("abandon", "fail", "error"))
 
 def step_judge(wrk: Worker, bo: BusyObject) -> str:
     """vcl_backend_refresh for a 304, then vcl_backend_response."""
-    oc = bo.objcore
-    assert oc is not None and oc.boc is not None
     beresp = bo.beresp
     action = ""
     if beresp.status == 304 and not bo.uncacheable:
@@ -55,16 +54,7 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
             bo.doclose = "RX_BAD"
             cleanup(bo)
             return "error"
-        bo.was_304 = True
-        action = run_backend_vcl(wrk, bo, "backend_refresh")
-        if action == "merge":
-            merge_stale(bo)
-        elif action == "beresp":
-            take_over_stale(bo)
-        elif action == "obj_stale":
-            stobj = bo.stale_oc.stobj
-            assert stobj is not None
-            _take_head(bo, stobj)
+        action = _refresh(wrk, bo, bo.stale_oc)
     if bo.doclose is None and bo.bereq.has_token("connection", "close"):
         bo.doclose = "REQ_CLOSE"
     if action not in _GIVE_UP and action != "retry":
@@ -75,27 +65,59 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         cleanup(bo)
         return "error"
     if action in _GIVE_UP:
-        bo.doclose = "RESP_CLOSE"
-        cleanup(bo)
-        if action == "error":
-            bo.failed = bo.failed or "error"  # asked for, not failed: not counted
-            return "error"
-        return "fail"
+        return _give_up(bo, action)
     if action == "retry":
-        if bo.body_reader is not None and bo.body_reader.kind != "none":
-            bo.doclose = "RESP_CLOSE"
-        cleanup(bo)
-        bo.retries += 1
-        if bo.retries <= bo.max_retries:
-            return "retry"
-        bo.log.put(VCL_ERROR, "Too many retries, delivering 503")
-        bo.failed = None
-        return "error"
+        return _retry(bo)
     timestamp(bo, "Process")
     if beresp.status in _ERRORS and _stale_serves(bo, False):
         return _use_stale(wrk, bo)
     if state_of(bo) < BocState.REQ_DONE:
         set_state(wrk, bo, BocState.REQ_DONE)
+    _settle(bo, action)
+    return "condfetch" if bo.was_304 else "fetch"
+
+
+def _refresh(wrk: Worker, bo: BusyObject, stale: ObjectCore) -> str:
+    """A 304: what vcl_backend_refresh says, and a head made of that and the stored one."""
+    bo.was_304 = True
+    action = run_backend_vcl(wrk, bo, "backend_refresh")
+    if action == "merge":
+        merge_stale(bo)
+    elif action == "beresp":
+        take_over_stale(bo)
+    elif action == "obj_stale":
+        assert stale.stobj is not None
+        _take_head(bo, stale.stobj)
+    return action
+
+
+def _give_up(bo: BusyObject, action: str) -> str:
+    """VCL does not want the response."""
+    bo.doclose = "RESP_CLOSE"
+    cleanup(bo)
+    if action == "error":
+        bo.failed = bo.failed or "error"  # asked for, not failed: not counted
+        return "error"
+    return "fail"
+
+
+def _retry(bo: BusyObject) -> str:
+    """VCL wants another response."""
+    if bo.body_reader is not None and bo.body_reader.kind != "none":
+        bo.doclose = "RESP_CLOSE"
+    cleanup(bo)
+    bo.retries += 1
+    if bo.retries <= bo.max_retries:
+        return "retry"
+    bo.log.put(VCL_ERROR, "Too many retries, delivering 503")
+    bo.failed = None
+    return "error"
+
+
+def _settle(bo: BusyObject, action: str) -> None:
+    """What VCL has decided about the object, in its flags."""
+    oc = bo.objcore
+    assert oc is not None and oc.boc is not None
     if bo.do_esi:
         bo.do_stream = False
     if action == "pass":
@@ -109,7 +131,6 @@ def step_judge(wrk: Worker, bo: BusyObject) -> str:
         oc.flags |= OC_HFM
     elif oc.ttl <= 0.0 and oc.grace <= 0.0 and oc.keep > 0.0 and params.feature.no_cache:
         oc.flags |= OC_ASK
-    return "condfetch" if bo.was_304 else "fetch"
 
 
 def _range_fits(bo: BusyObject) -> bool:
