@@ -392,3 +392,11 @@ def test_include(tmp_path: object) -> None:
         Bench(f'include "{tmp_path}/self.vcl";')
     bench = Bench(f'include +glob "{tmp_path}/i*.vcl";')
     assert bench.recv().http.get("inc") == "1"
+
+
+def test_a_subroutine_is_a_value_before_it_is_defined() -> None:
+    req = Bench(
+        "import debug; sub outer { debug.call(inner); } sub inner { set req.http.out = req.http.out + 1; }"
+        "sub vcl_recv { call outer; call inner; }"
+    ).recv("/", Out="0")
+    assert req.http.get("out") == "011"

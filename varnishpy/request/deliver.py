@@ -21,7 +21,15 @@ from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import STEP_DISEMBARK, STEP_DONE, Request, Step
 from varnishpy.request.transport import DELIVERED_TAKEN, Delivered
 from varnishpy.request.vclstep import run_vcl
-from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
+from varnishpy.request.vdp import (
+    PROCESSOR_ROOM,
+    Chain,
+    DeliveryContext,
+    DeliveryProcessor,
+    ProcessorError,
+    PullSource,
+    Pump,
+)
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
 from varnishpy.stats.latency import OF_HIT, OF_MISS, OF_PASS
@@ -45,7 +53,6 @@ _RESP_HEADER: Final = RESP_METHOD + HEADER
 _CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))  # RFC 9110 sections 13.2.1 and 13.1.3
 # what describes a content that is not sent and guides no cache (RFC 9110 section 15.4.5)
 _NOT_IN_304: Final = ("content-type", "content-language", "content-encoding", "content-range")
-_PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
 _PUMP_LIMIT: Final = 1 << 18  # octets a request thread may compute ahead of the client
 
 
@@ -324,7 +331,7 @@ def _open_processors(req: Request, names: str, context: DeliveryContext) -> list
     try:
         for processor in delivery_processors(names, req.vcl):
             processor.context = context
-            if not req.ws.account(_PROCESSOR_ROOM):
+            if not req.ws.account(PROCESSOR_ROOM):
                 raise ProcessorError(f"workspace_client has no room for {processor.name}")
             if processor.open():
                 opened.append(processor)

@@ -20,7 +20,7 @@ from varnishpy.base import clock
 from varnishpy.base.panic import present
 from varnishpy.base.workspace import make_workspace
 from varnishpy.http.message import Message
-from varnishpy.log.tag_numbers import BEGIN, LINK, REQ_METHOD, VCL_ERROR
+from varnishpy.log.tag_numbers import BEGIN, ERROR, LINK, REQ_METHOD, VCL_ERROR
 from varnishpy.log.tasklog import CLIENT, TaskLog
 from varnishpy.params import params
 from varnishpy.request.conditional import weaken_etag
@@ -29,7 +29,7 @@ from varnishpy.request.esi_codes import Include, Skip, Verbatim, decode
 from varnishpy.request.growing import Pieces
 from varnishpy.request.request import Request, Step
 from varnishpy.request.transport import Delivered
-from varnishpy.request.vdp import PIECE, DeliveryProcessor, worker_of
+from varnishpy.request.vdp import PIECE, PROCESSOR_ROOM, DeliveryProcessor, worker_of
 from varnishpy.request.vfp_gzip import GZIP_WBITS
 from varnishpy.storage.source import END, LATER, Piece, Source, SourceError
 
@@ -71,6 +71,10 @@ class EsiTransport:
                 source.close()
             return Delivered.DONE
         if source is None:
+            return Delivered.DONE
+        if not req.ws.account(PROCESSOR_ROOM):
+            req.log.put(ERROR, "Failure to push ESI processors")
+            source.close()
             return Delivered.DONE
         self.source = source
         if self.gzip and req.processors and isinstance(req.processors[-1], EsiDelivery):

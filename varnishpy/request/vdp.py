@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 PIECE: Final = 65536  # octets asked of storage at a time
+PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
 
 
 class ProcessorError(Exception):

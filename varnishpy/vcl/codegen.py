@@ -166,7 +166,7 @@ class ModuleWriter:
         lines += [f"    {sub.method!r}: {sub.symbol.code}," for sub in subs if sub.method is not None]
         lines.append("}")
         for sub in subs:
-            if sub.is_value:
+            if sub.symbol.is_value:
                 allowed = [method.name for method in methods.METHODS.values() if sub.allowed & method.bit]
                 if sub.method is not None:
                     allowed = [sub.method]
@@ -299,7 +299,7 @@ class SubWriter(ExpressionWriter):
         callee = statement.symbol.sub
         assert callee is not None
         code = statement.symbol.code
-        if callee.is_value:
+        if statement.symbol.is_value:
             self._line(depth, f"if (action := rt.run_once(ctx, {statement.symbol.name!r}, {code})) is not None:")
             self._line(depth + 1, "return action")
         elif not any(block.body for block in callee.blocks):

@@ -390,8 +390,7 @@ def _value(unit: Unit, symbol: Symbol, first: Token, wanted: VclType) -> Expr:
             unit.report.span(first, unit.before(unit.token))
             unit.report.stop()
         unit.uses_dynamic_calls = True
-        assert symbol.sub is not None
-        symbol.sub.is_value = True
+        symbol.is_value = True
         return Handle(SUB, symbol)
     if symbol.code and kind in ("acl", "backend", "probe", "stevedore"):
         return Handle(symbol.type, symbol)

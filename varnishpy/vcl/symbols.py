@@ -55,6 +55,7 @@ class Symbol:
     function: Function | None = None  # of VMODs: functions, methods and constructors
     made_by: ObjectClass | None = None  # of classes of VMODs, and of their objects
     goes_via: bool = False  # a backend that is reached through another one
+    is_value: bool = False  # a subroutine that a VMOD may call; it may be defined further down
     parent: Table | None = None
 
     @property

@@ -249,5 +249,4 @@ class Sub:
     returns: dict[str, Token] = field(default_factory=dict)
     allowed: int = -1  # mask of methods it may run under
     called: int = 0
-    is_value: bool = False  # a VMOD may call it
     active: bool = False

@@ -9,7 +9,7 @@ import re
 import socket
 import syslog as _syslog
 import time as _time
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from varnishpy.base import clock
 from varnishpy.base.panic import present
@@ -62,6 +62,9 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
+_SORTED_PARAMETER: Final = 16  # octets of workspace that a parameter needs while querysort sorts it
+
+
 def random(ctx: Ctx, lo: REAL, hi: REAL) -> REAL:
     """A random number between two."""
     return lo + testable_random() * (hi - lo)
@@ -87,9 +90,15 @@ def querysort(ctx: Ctx, url: STRING, /) -> STRING:
     if url is None:
         return None
     path, _, query = url.partition("?")
-    if "&" not in query or (ctx.ws is not None and not ctx.ws.account(len(url) + 1)):
+    if "&" not in query:
         return url
     arguments = sorted(part for part in query.split("&") if part)
+    if ctx.ws is not None:
+        if not ctx.ws.account(len(url) + 1):
+            return url
+        if ctx.ws.free < _SORTED_PARAMETER * max(len(arguments), 2):
+            ctx.ws.mark_overflow()
+            return url
     return f"{path}?{'&'.join(arguments)}"
 
 
