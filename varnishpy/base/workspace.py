@@ -107,13 +107,16 @@ class Workspace:
 
     def snapshot(self) -> int:
         """A mark to `reset` to."""
-        invariant(self._reserved < 0, "workspace: no reservation open at snapshot")
+        if self._reserved >= 0:
+            panic("Assert error: workspace: no reservation open at snapshot")
         return self.used
 
     def reset(self, snap: int = 0) -> None:
         """Give back everything charged since the snapshot. A reset to the start clears the overflow mark."""
-        invariant(self._reserved < 0, "workspace: no reservation open at reset")
-        invariant(0 <= snap <= self.used, "workspace: reset to a snapshot of now or before")
+        if self._reserved >= 0:
+            panic("Assert error: workspace: no reservation open at reset")
+        if not 0 <= snap <= self.used:
+            panic("Assert error: workspace: reset to a snapshot of now or before")
         self.used = snap
         if snap == 0:
             self.overflowed = False

@@ -125,7 +125,11 @@ class Message:
 
     def count(self, lname: str) -> int:
         """How often a header stands in the message."""
-        return sum(1 for header in self.headers if header[0] == lname)
+        found = 0
+        for header in self.headers:
+            if header[0] == lname:
+                found += 1
+        return found
 
     def joined(self, lname: str) -> str | None:
         """All values of a list header joined with ``", "`` (RFC 9110 section 5.3), or ``None``."""
@@ -145,8 +149,16 @@ class Message:
 
     def add(self, name: str, value: str) -> None:
         """Append a header line."""
-        if self._room(name, value):
-            self._append(name, value)
+        headers = self.headers
+        ws = self.ws
+        if (self.max_headers and len(headers) >= self.max_headers) or (
+            ws is not None and not ws.account(len(name) + len(value) + 3)
+        ):
+            self._lose(f"{name}: {value}")
+            return
+        headers.append((name.lower(), name, value))
+        if self.log is not None:
+            self.log.put(self.first_tag + HEADER, f"{name}: {value}")
 
     def add_field(self, field: Field) -> None:
         """`add` of a header made before."""
@@ -249,15 +261,6 @@ class Message:
         self.headers.append((name.lower(), name, value))
         if self.log is not None:
             self.log.put(self.first_tag + HEADER, f"{name}: {value}")
-
-    def _room(self, name: str, value: str) -> bool:
-        if self.max_headers and len(self.headers) >= self.max_headers:
-            self._lose(f"{name}: {value}")
-            return False
-        if self.ws is not None and not self.ws.account(len(name) + len(value) + 3):
-            self._lose(f"{name}: {value}")
-            return False
-        return True
 
     def _lose(self, text: str) -> None:
         self.failed = True

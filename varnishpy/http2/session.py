@@ -62,7 +62,6 @@ class Http2Session:
     __slots__ = (
         "_ended",
         "_env",
-        "_inline_until",
         "_role",
         "_sess",
         "_sleep",
@@ -85,7 +84,6 @@ class Http2Session:
         self._sleep = Sleep(sess.fd)
         self._t_drain = 0.0
         self._turn = 0  # requests run by this thread since it took the role
-        self._inline_until = clock.NEVER  # monotonic time
         self._ended = False
         sess.transport_priv = self
         sess.h2 = self.h2
@@ -281,13 +279,14 @@ class Http2Session:
         wrk = role.worker
         desk = self.desk
         run = desk.run_next
-        self._inline_until = clock.mono() + params.h2_inline_time
+        give_away = self._give_away
+        until = wrk.block_by = clock.mono() + params.h2_inline_time
         for _ in range(INLINE_BATCH):
             if not desk.waiting:
                 break
             self._turn += 1
             role.lay_down()
-            wrk.on_block = self._give_away
+            wrk.on_block = give_away
             try:
                 wrk.run_within(run)
             except Exception as exc:  # a defect of that request only
@@ -297,7 +296,7 @@ class Http2Session:
                 return False
             wrk.on_block = None
             role.take_up()
-            if clock.mono() >= self._inline_until:
+            if clock.mono() >= until:
                 self._turn = INLINE_TURN
                 break
         h2 = self.h2
@@ -326,12 +325,6 @@ class Http2Session:
             h2.take_inbox()
             h2.sweep()
         return True
-
-    def hurry(self, wrk: Worker) -> None:
-        """A request that the session thread runs has come to its next step: has it taken too long? On its thread."""
-        if clock.mono() >= self._inline_until and wrk.on_block is not None:
-            wrk.on_block = None
-            self._give_away()
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from varnishpy.base import clock
 from varnishpy.base.locks import make_lock
 from varnishpy.h2.receive_buffer import ReceiveBuffer
 from varnishpy.http2 import deliver, dump
@@ -118,8 +119,11 @@ class Http2Transport:
 
     def client_gone(self, req: Request) -> bool:
         wrk = req.wrk
-        if wrk is not None and wrk.on_block is not None:  # the session thread itself runs it
-            _session(req.sess).hurry(wrk)
+        if wrk is not None:
+            on_block = wrk.on_block
+            if on_block is not None and clock.mono() >= wrk.block_by:  # the session thread itself runs it, for too long
+                wrk.on_block = None
+                on_block()
         stream = req.stream
         assert stream is not None
         return stream.error is not None or stream.h2.error is not None

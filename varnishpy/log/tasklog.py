@@ -224,8 +224,8 @@ class TaskLog:
             n = now.reclen
             text = text[: n - 1]
         self._parts.append(f"{now.lengths[n]}{head}{self._ident}{text}{_PAD[n & 3]}")
-        self._used += n + 16
-        if self._used > now.limit:
+        self._used = used = self._used + n + 16
+        if used > now.limit:
             self._flush(True)
 
     def put_records(self, records: Records) -> None:
@@ -241,8 +241,8 @@ class TaskLog:
                 return
             self._parts.append(self._ident.join(pieces))
             self._more += count - 1
-            self._used += size
-            if self._used > now.limit:
+            self._used = used = self._used + size
+            if used > now.limit:
                 self._flush(True)
 
     def put_bin(self, tag: int, data: bytes | bytearray | memoryview) -> None:
@@ -254,8 +254,8 @@ class TaskLog:
         n = min(len(data), now.reclen)
         text = str(data[:n], "latin-1")
         self._parts.append(f"{now.lengths[n]}{head}{self._ident}{text}{_PAD_BIN[n & 3]}")
-        self._used += n + 16
-        if self._used > now.limit:
+        self._used = used = self._used + n + 16
+        if used > now.limit:
             self._flush(True)
 
     def put_ahead(self, tag: int, vxid: int, text: str) -> None:

@@ -25,7 +25,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from varnishpy.base import clock, perturb
-from varnishpy.base.panic import present
 from varnishpy.cache.hash import LOOKUP_BUSY, LOOKUP_HIT, LOOKUP_HIT_GRACE, Lookup
 from varnishpy.cache.objcore import OC_BUSY, OC_FAILED, OC_PRIVATE
 from varnishpy.http.coding import chosen
@@ -225,7 +224,9 @@ def _prepare(req: Request, client: str) -> None:
         add_via(http, req.env, req.http0.proto, "via" in names)
         if "cache-control" in names:
             http.collect("Cache-Control")
-        req.director_hint = present(req.vcl, "req->vcl").default_director
+        vcl = req.vcl
+        assert vcl is not None
+        req.director_hint = vcl.default_director
         req.d_ttl = -1.0
         req.d_grace = -1.0
         req.disable_esi = False

@@ -58,8 +58,8 @@ def not_modified(
     """
     if response.status != 200:
         return False
-    wanted = request.joined("if-none-match")
-    if wanted is not None:
+    if request.has("if-none-match"):
+        wanted = request.joined("if-none-match") or ""
         return none_match(wanted, response.get("etag"), strong_in_ranges and request.has("range"))
     since = request.get("if-modified-since")
     if since is None:

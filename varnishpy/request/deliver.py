@@ -34,7 +34,7 @@ from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
 from varnishpy.stats.latency import OF_HIT, OF_MISS, OF_PASS
 from varnishpy.storage.boc import BOC_FINISHED, BOC_STREAM
-from varnishpy.storage.object import StoredObject
+from varnishpy.storage.object import ObjectFlag, StoredObject
 from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.prepared import Prepared
 from varnishpy.storage.room import NoSpace
@@ -106,7 +106,7 @@ def setup_deliver(req: Request) -> None:
     add_via(resp, req.env, prepared.proto, prepared.has_via)
     if params.feature.cache_status and req.topreq is req:
         append(resp, "Cache-Status", cache_status(req, oc))
-    if unpacks(req, stobj):
+    if stobj.flags & ObjectFlag.GZIPED and unpacks(req, stobj):
         weaken_etag(resp)
 
 

@@ -195,7 +195,7 @@ def default_delivery_filters(req: Request) -> str:
     if stobj is not None:
         if not req.disable_esi and "ESIDATA" in stobj.attrs:
             names = " esi"
-        if unpacks(req, stobj):
+        if stobj.flags & ObjectFlag.GZIPED and unpacks(req, stobj):
             names += " gunzip"
     if (
         req.resp.status == 200

@@ -108,8 +108,8 @@ class Worker(stats.Counting):
     """One thread of a pool."""
 
     __slots__ = (
-        "_blocked", "_blocking", "_done", "_gives_up", "_merged", "aws", "last_used", "latencies", "leads", "name",
-        "on_block", "outer", "pool", "retire", "sleep", "subject", "tally", "thread", "vxids",
+        "_blocked", "_blocking", "_done", "_gives_up", "_merged", "aws", "block_by", "last_used", "latencies", "leads",
+        "name", "on_block", "outer", "pool", "retire", "sleep", "subject", "tally", "thread", "vxids",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, name: str) -> None:
@@ -129,6 +129,7 @@ class Worker(stats.Counting):
         self.sleep.acquire()
         self.leads = False  # it is at the pool's watch, or about to go there
         self.on_block: Callable[[], None] | None = None  # told, once, before the task waits; see `will_block`
+        self.block_by = clock.NEVER  # monotonic time; a task that computes beyond it tells ``on_block`` as if it waited
         self._blocked = 0
         self._blocking = _Blocking(self)
         self._done = 0

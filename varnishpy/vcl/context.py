@@ -85,7 +85,9 @@ class Ctx:
     @classmethod
     def for_request(cls, req: ClientTask) -> Ctx:
         """For the client side; ``now`` is the request's last timestamp."""
-        ctx = cls(present(req.vcl, "req->vcl"))
+        vcl = req.vcl
+        assert vcl is not None
+        ctx = cls(vcl)
         ctx._take_request(req)
         return ctx
 
