@@ -20,6 +20,7 @@ from varnishpy.h2.stream import Stream
 from varnishpy.h2.tables import SE
 from varnishpy.http.message import FIRST_LINE
 from varnishpy.http2.reqbody import StreamBody
+from varnishpy.log.moments import absolute
 from varnishpy.log.tag_numbers import BEGIN, ERROR, LINK, REQ_METHOD, TIMESTAMP
 from varnishpy.log.tasklog import CLIENT, Records, TaskLog
 from varnishpy.params import params
@@ -160,7 +161,7 @@ class RequestDesk:
         return req
 
     def _make_opening(self, now: float) -> Records:
-        moment = f"{now:.6f} 0.000000 0.000000"
+        moment = f"{absolute(now)} 0.000000 0.000000"
         return Records(
             (
                 (BEGIN, f"req {self._sess.vxid} rxreq"),

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
+from varnishpy.log.moments import absolute, stamp
 from varnishpy.log.tag_numbers import BEGIN, END, LINK, TIMESTAMP
 from varnishpy.log.tags import FILE_NUMBERS, TAGS
 from varnishpy.log.vxid import set_limit
@@ -299,15 +300,14 @@ class TaskLog:
             return
         self.t_first = self.t_prev = first
         if _now.heads[TIMESTAMP]:
-            moment = "%.6f 0.000000 0.000000" % first  # noqa: UP031 - as below
+            moment = f"{absolute(first)} 0.000000 0.000000"
             self.put(TIMESTAMP, f"Start: {moment}")
             self.put(TIMESTAMP, f"Req: {moment}")
 
     def timestamp(self, label: str, now: float) -> None:
         """``Timestamp``: label, absolute time, seconds since the start, seconds since the previous timestamp."""
         if _now.heads[TIMESTAMP]:
-            # one formatting of three numbers is cheaper than three, compiled or not
-            self.put(TIMESTAMP, "%s: %.6f %.6f %.6f" % (label, now, now - self.t_first, now - self.t_prev))  # noqa: UP031
+            self.put(TIMESTAMP, stamp(label, now, self.t_first, self.t_prev))
         self.t_prev = now
 
     def change_id(self, kind: str, reason: str, vxid: int) -> None:
