@@ -63,8 +63,8 @@ def test_ignored(value: str, length: int) -> None:
         ("bytes=0- 9", "Trailing stuff"),
         ("bytes=0-1,x", "Trailing stuff"),
         ("bytes=100-", "low range beyond object"),
-        ("bytes=9223372036854775808-", "Low number too big"),
-        ("bytes=0-99999999999999999999", "High number too big"),
+        ("bytes=9223372036854775808-", "low range beyond object"),
+        (f"bytes={'9' * 5000}-", "low range beyond object"),
     ],
 )
 def test_refused(value: str, text: str) -> None:

@@ -43,6 +43,25 @@ def test_if_none_match_is_a_list(cache: Cache, headers: list[tuple[str, str]], s
     assert client.body == (b"body" if status == 200 and method == "GET" else b"")
 
 
+def test_the_last_octet_asked_for_may_be_any_number(cache: Cache) -> None:
+    """Section 14.1.2: what lies beyond the end means up to the end, however many digits it has."""
+    cache.origin.on("/big", Answer(b"0123456789", headers=ETAG))
+    for value in ("bytes=7-99999999999999999999999", f"bytes=7-{'9' * 5000}", "bytes=-0003", f"bytes=7-{2**63}"):
+        client = cache.get("/big", headers={"Range": value})
+        assert (client.status, client.body) == (206, b"789"), value
+    assert cache.get("/big", headers={"Range": f"bytes=-{'9' * 30}"}).body == b"0123456789"
+    assert cache.get("/big", headers={"Range": f"bytes={'9' * 30}-"}).status == 416
+
+
+@pytest.mark.parametrize("control", [['content="ESI/1.0"', "no-store"], ['content="max-age=5"', "No-Store;edge"]])
+def test_all_lines_of_surrogate_control_count(cache: Cache, control: list[str]) -> None:
+    fields = [*[("Surrogate-Control", line) for line in control], ("Cache-Control", "max-age=100")]
+    cache.origin.on("/s", Answer(b"body", headers=fields))
+    cache.get("/s")
+    cache.get("/s")
+    assert len(cache.origin.requests) == 2
+
+
 def test_a_star_matches_what_has_no_tag(cache: Cache) -> None:
     cache.origin.on("/n", Answer(b"body", headers={"Cache-Control": "max-age=100"}))
     cache.get("/n")

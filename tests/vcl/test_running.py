@@ -260,6 +260,9 @@ def test_object_lifetimes() -> None:
         ({"Vary": "a*, b"}, False),
         ({"Cache_Control": "x, Private"}, True),
         ({"Surrogate_Control": "max-age=5", "Cache_Control": "private"}, False),
+        ({"Surrogate_Control": "max-age=5;edge", "Cache_Control": "private"}, False),
+        ({"Surrogate_Control": 'content="max-age"', "Cache_Control": "private"}, True),
+        ({"Surrogate_Control": "No-Store;edge", "Cache_Control": "max-age=9"}, True),
     ],
 )
 def test_builtin_backend_response(headers: dict[str, str], uncacheable: bool) -> None:

@@ -72,6 +72,18 @@ def in_force(message: Message, targets: tuple[str, ...] = ()) -> Control:
     return Control(message.joined("cache-control") or "", False)
 
 
+def surrogate_control(message: Message) -> str | None:
+    """``Surrogate-Control`` where it speaks for ``Cache-Control``: it says how long, or that nothing may be stored.
+
+    A directive may name those that it is meant for behind a semicolon (Edge Architecture 1.0, section 2.2).
+    """
+    field = message.joined("surrogate-control")
+    if field is None:
+        return None
+    names = {name.partition(";")[0].rstrip(" \t") for name in names_in(field)}
+    return None if names.isdisjoint(("max-age", "no-store")) else field
+
+
 def _as_directives(field: str) -> str | None:
     """A targeted field in Cache-Control's syntax; ``None``, or nothing, if it is to be ignored."""
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
 
-from varnishpy.http.control import directive, in_force, names_in, understood
+from varnishpy.http.control import directive, in_force, names_in, surrogate_control, understood
 from varnishpy.http.dates import parse_date
 from varnishpy.http.message import Message
 from varnishpy.params import params
@@ -132,6 +132,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def current_directives(beresp: Message) -> str:
     """The cache directives in force for a response, in the syntax of Cache-Control: ``beresp.cache_control``."""
+    surrogate = surrogate_control(beresp)
+    if surrogate is not None:
+        return surrogate
     control = in_force(beresp, current_targets())
     return understood(control, beresp.status in UNDERSTOOD) if params.feature.all_statuses else control.text
 

@@ -14,6 +14,7 @@ from typing import Final
 from varnishpy.http.message import Message
 
 _LIMIT: Final = (1 << 63) - 1  # no body is longer
+_BEYOND: Final = _LIMIT + 1
 _DIGITS: Final = "0123456789"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SEVERAL: Final = re.compile(r"[ \t]*([0-9]+-[0-9]*|-[0-9]+)?[ \t]*(,[ \t]*([0-9]+-[0-9]*|-[0-9]+)?[ \t]*)+")
@@ -35,17 +36,18 @@ class ByteRange:
         return self.high - self.low + 1
 
 
-def _number(text: str, at: int, which: str) -> tuple[int, int]:
-    """Digits from ``at``: their value, -1 when there are none, and where they end."""
+def _number(text: str, at: int) -> tuple[int, int]:
+    """Digits from ``at``: their value, -1 when there are none, and where they end.
+
+    However many there are, they are a number (RFC 9110 section 14.1.2); more than 19 mean one beyond any body.
+    """
     end = at
     while end < len(text) and text[end] in _DIGITS:
         end += 1
     if end == at:
         return -1, at
     digits = text[at:end].lstrip("0")
-    if len(digits) > 19 or int(digits or "0") > _LIMIT:
-        raise RangeError(f"{which} number too big")
-    return int(digits or "0"), end
+    return (_BEYOND if len(digits) > 19 else int(digits or "0")), end
 
 
 def parse_ranges(value: str, length: int) -> list[ByteRange]:
@@ -90,10 +92,10 @@ def parse_range(value: str, length: int) -> ByteRange | None:
         raise RangeError("Not Bytes")
     if "," in spec and _SEVERAL.fullmatch(spec):
         return None
-    low, at = _number(spec, 0, "Low")
+    low, at = _number(spec, 0)
     if at >= len(spec) or spec[at] != "-":
         raise RangeError("Missing hyphen")
-    high, at = _number(spec, at + 1, "High")
+    high, at = _number(spec, at + 1)
     if low < 0 and high < 0:
         raise RangeError("Neither high nor low")
     if low < 0 and high == 0:

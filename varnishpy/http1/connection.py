@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _IN: Final = select.POLLIN | select.POLLRDHUP
 _OUT: Final = select.POLLOUT
 _READ_SIZE: Final = 16 * 1024
+# what is thrown away before a close: in pieces of so many octets, and so many pieces, about as much as a kernel holds
+_UNREAD_SIZE: Final = 65536
+_UNREAD_PIECES: Final = 64
 _LONGEST_WAIT: Final = 3600.0  # seconds; "never" is asked again after that
 
 
@@ -140,6 +143,17 @@ class Connection:
             watched = sess.watched
             self.dry = watched is None or not watched.hangup
         return Fill.DATA
+
+    def drop_unread(self) -> None:
+        """Before a close: throw away what has come, without waiting, lest the kernel answers it with a reset.
+
+        The client would lose the answer that it has been sent (RFC 9112 section 9.6).
+        """
+        self.buf.clear()
+        for _ in range(_UNREAD_PIECES):
+            if self.fill(_UNREAD_SIZE) is not Fill.DATA:
+                return
+            self.buf.clear()
 
     def receive_head(self, req_size: int) -> Received:
         """Read until a whole request head stands in the buffer, or there is no more to read for now.

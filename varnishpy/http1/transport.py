@@ -147,11 +147,12 @@ class Http1Transport:
         if received is Received.PREFACE:
             self._prior_knowledge(wrk, sess, conn)
         else:
+            wrk.stats.s_req_hdrbytes += len(conn.buf)
             status = params.http_req_overflow_status
             if received is Received.OVERFLOW and status:
-                answer = f"HTTP/1.1 {status} {reason_phrase(status)}\r\n\r\n".encode("latin-1")
+                answer = _minimal_head(conn, status)
                 conn.send(TaskLog(), [answer], len(answer), clock.mono() + params.idle_send_timeout)
-            wrk.stats.s_req_hdrbytes += len(conn.buf)
+                conn.drop_unread()
             self._end(wrk, sess, _CLOSE_REASON[received])
 
     def _end(self, wrk: Worker, sess: Session, reason: str | None) -> None:
@@ -339,17 +340,13 @@ class Http1Transport:
         return Delivered.DONE
 
     def minimal_response(self, wrk: Worker, req: Request, status: int) -> None:
-        """A response without a body; an error says when it arose, and that it is the last (RFC 9110 section 6.6.1)."""
-        reason = reason_phrase(status)
-        fields = ""
+        """A response without a body; see `_minimal_head`."""
         conn = _connection(req.sess)
-        if status >= 400 and not conn.lenient:
-            fields = f"Date: {format_date(clock.now())}\r\nContent-Length: 0\r\nConnection: close\r\n"
-        head = f"HTTP/1.1 {status:03d} {reason}\r\n{fields}\r\n".encode("latin-1")
+        head = _minimal_head(conn, status)
         log = req.log
         log.put(RESP_PROTOCOL, "HTTP/1.1")
         log.put(RESP_STATUS, f"{status:03d}")
-        log.put(RESP_REASON, reason)
+        log.put(RESP_REASON, reason_phrase(status))
         if status >= 400:
             req.err_code = status
         failure = conn.send(log, [head], len(head), clock.mono() + params.idle_send_timeout)
@@ -430,6 +427,14 @@ def _connection(sess: Session) -> Connection:
     conn = sess.transport_priv
     assert isinstance(conn, Connection)
     return conn
+
+
+def _minimal_head(conn: Connection, status: int) -> bytes:
+    """A response without a body; an error says when it arose, and that it is the last (RFC 9110 section 6.6.1)."""
+    fields = ""
+    if status >= 400 and not conn.lenient:
+        fields = f"Date: {format_date(clock.now())}\r\nContent-Length: 0\r\nConnection: close\r\n"
+    return f"HTTP/1.1 {status:03d} {reason_phrase(status)}\r\n{fields}\r\n".encode("latin-1")
 
 
 def _keep_records(fields: FieldBlock) -> None:

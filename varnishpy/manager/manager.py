@@ -183,8 +183,13 @@ class Manager:
             default = self.params_table.spec("feature").default
             self.params_table.set_default("feature", f"+{bit}" if default == "none" else f"{default},+{bit}")
             self.params_table.set("feature", f"+{bit}")
-        if all(name != "thread_pools" for name, _ in self._options.parameters):
-            self.params_table.set_default("thread_pools", "2")  # they count its threads and look into both
+        defaults = {
+            "thread_pools": "2",  # they count its threads and look into both
+            "http_req_overflow_status": "0",
+        }
+        for parameter, text in defaults.items():
+            if all(name != parameter for name, _ in self._options.parameters):
+                self.params_table.set_default(parameter, text)
 
     @staticmethod
     def _add_extensions(paths: list[str]) -> list[str]:

@@ -49,9 +49,9 @@ CLIENT: list[Spec] = [
     row(
         "http_req_overflow_status",
         "uint_orzero",
-        "0",
-        "Status of the answer to a request head larger than http_req_size. With 0 the connection is closed without an "
-        "answer.",
+        "431",
+        "Status of the answer to a request head larger than http_req_size (RFC 9110 section 5.4). With 0, the default "
+        "with debug +vtc_mode, the connection is closed without an answer.",
         low="400",
         high="500",
         units="HTTP status code or 0 to disable",

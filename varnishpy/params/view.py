@@ -295,7 +295,7 @@ class Params:
         self.http_max_hdr: int = 64
         self.http_range_support: bool = True
         self.http_req_hdr_len: int = 8192
-        self.http_req_overflow_status: int = 0
+        self.http_req_overflow_status: int = 431
         self.http_req_size: int = 32768
         self.http_resp_hdr_len: int = 8192
         self.http_resp_size: int = 32768

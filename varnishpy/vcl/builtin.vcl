@@ -261,11 +261,8 @@ sub vcl_beresp_cookie {
 }
 
 sub vcl_beresp_control {
-	# Surrogate-Control speaks for Cache-Control only where it says how long, or that nothing may be stored
-	if (beresp.http.Surrogate-Control ~ "(?i)no-store" ||
-	    (beresp.http.Surrogate-Control !~ "(?i)max-age" &&
-	    (beresp.cache_control ~ "(?i:no-store|private)" ||
-	    (beresp.cache_control ~ "(?i:no-cache)" && !feature.no_cache)))) {
+	if (beresp.cache_control ~ "(?i:no-store|private)" ||
+	    (beresp.cache_control ~ "(?i:no-cache)" && !feature.no_cache)) {
 		call vcl_beresp_hitmiss;
 	}
 }
