@@ -83,6 +83,10 @@ class Exchange:
         """The client's request body could not be read to its end."""
         raise NotImplementedError
 
+    def sent_body(self) -> RequestBody | None:
+        """The body as it goes out, made anew for each attempt; raises `RequestBodyError`, logged."""
+        return self.bereq_body
+
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
         """Address and port of the client, and those it connected to; 0.0.0.0 and 0 where there are none."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from varnishpy.backends.body import BodyReader, ChunkedBody, EofBody, LengthBody
 from varnishpy.backends.errors import FetchError, RequestBodyError
 from varnishpy.base import clock
 from varnishpy.http import vectors
-from varnishpy.http.message import FIRST_LINE
+from varnishpy.http.message import FIRST_LINE, Message
 from varnishpy.http.status import reason as reason_of
 from varnishpy.http.wire import BodyKind, Framing, head_end, parse_response, request_head
 from varnishpy.http.wire_chunked import encode_chunk, last_chunk
@@ -66,9 +66,16 @@ def send_request(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: floa
     :param piped: the body is not ours: it follows as it comes, and the head tells of it what the client told
     :raises ExchangeError:
     """
+    body = None
     try:
-        _send(wrk, bo, conn, send_timeout, piped)
+        try:
+            body = bo.sent_body()
+        except RequestBodyError:
+            raise _refuse(bo, "OVERLOAD", "Failure to push processors") from None
+        _send(wrk, bo, conn, body, send_timeout, piped)
     finally:
+        if body is not None and body is not bo.bereq_body:
+            body.discard()
         if not is_masked(VDP_ACCT):
             bo.log.put(VDP_ACCT, f"V1B {bo.acct.bereq_pieces} {bo.acct.bereq_bodybytes}")
         now = clock.now()
@@ -76,11 +83,12 @@ def send_request(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: floa
         bo.t_prev = now
 
 
-def _send(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, piped: bool) -> None:
-    body = bo.bereq_body
+def _send(
+    wrk: Worker, bo: Exchange, conn: Connection, body: RequestBody | None, send_timeout: float, piped: bool
+) -> None:
     chunked = body is not None and body.length < 0
     if not piped or body is not None:
-        _frame(bo, chunked)
+        _frame(bo.bereq, body)
     try:
         head = request_head(bo.bereq)
     except WireError as exc:
@@ -107,16 +115,15 @@ def _send(wrk: Worker, bo: Exchange, conn: Connection, send_timeout: float, pipe
         raise _refuse(bo, "TX_ERROR", text, number in (errno.EPIPE, errno.ECONNRESET)) from None
 
 
-def _frame(bo: Exchange, chunked: bool) -> None:
+def _frame(bereq: Message, body: RequestBody | None) -> None:
     """Make the framing headers say what will be sent, whatever VCL made of them."""
-    bereq, body = bo.bereq, bo.bereq_body
     if body is None:
         # a length without a body would make the backend wait for what never comes
         if bereq.has("transfer-encoding"):
             bereq.unset("transfer-encoding")
         if (bereq.get("content-length") or "0") != "0":
             bereq.unset("content-length")
-    elif chunked:
+    elif body.length < 0:
         bereq.unset("content-length")
         if bereq.values("transfer-encoding") != ["chunked"]:
             bereq.set("Transfer-Encoding", "chunked")
@@ -137,7 +144,7 @@ def _send_with_body(
 
     A body that cannot be read is sent as far as it could: the backend shall see that there was a request.
     """
-    if not can_rewind(body):
+    if not can_rewind(bo.bereq_body):
         bo.no_retry = BODY_GONE
     acct = bo.acct
     left = body.length

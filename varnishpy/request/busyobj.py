@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from varnishpy.backends.exchange import BackendAccounting
 from varnishpy.base import clock
 from varnishpy.http.message import Header, Message
+from varnishpy.request.sent_body import processed
 from varnishpy.threads.worker import TaskInfo
 from varnishpy.vcl.tasks import FetchTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from varnishpy.backends.exchange import RequestBody
     from varnishpy.base.dumptext import DumpText
     from varnishpy.base.workspace import Workspace
     from varnishpy.cache.search_rules import SearchKey
@@ -127,6 +129,9 @@ class BusyObject(FetchTask):
     def client_broke_off(self) -> None:
         if self.client_req is not None:
             self.client_req.doclose = "RX_BODY"
+
+    def sent_body(self) -> RequestBody | None:
+        return self.bereq_body if self.bereq_filter_list is None else processed(self)
 
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
         sess = self.sess

@@ -11,25 +11,17 @@ from varnishpy.cache.objcore import OC_FAILED, OC_PRIVATE
 from varnishpy.http.dates import format_date
 from varnishpy.http.message import HEADER, PROTOCOL, REASON, STATUS, Field, Message
 from varnishpy.http.status import reason
-from varnishpy.log.tag_numbers import ERROR, FILTERS, RESP_METHOD, STORAGE, VCL_ERROR
+from varnishpy.log.tag_numbers import ERROR, FILTERS, RESP_METHOD, STORAGE
 from varnishpy.params import params
 from varnishpy.request.cache_status import cache_status
 from varnishpy.request.conditional import not_modified, weaken_etag
-from varnishpy.request.filters import FilterError, default_delivery_filters, delivery_processors, unpacks
+from varnishpy.request.filters import default_delivery_filters, open_delivery, unpacks
 from varnishpy.request.header_rules import CLOSE, append
 from varnishpy.request.reqbody import ignore_body
 from varnishpy.request.request import STEP_DISEMBARK, STEP_DONE, Request, Step
 from varnishpy.request.transport import DELIVERED_TAKEN, Delivered
 from varnishpy.request.vclstep import run_vcl
-from varnishpy.request.vdp import (
-    PROCESSOR_ROOM,
-    Chain,
-    DeliveryContext,
-    DeliveryProcessor,
-    ProcessorError,
-    PullSource,
-    Pump,
-)
+from varnishpy.request.vdp import Chain, DeliveryContext, DeliveryProcessor, ProcessorError, PullSource, Pump
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.via import SERVER, add_via
 from varnishpy.stats.latency import OF_HIT, OF_MISS, OF_PASS
@@ -39,7 +31,6 @@ from varnishpy.storage.objectsource import open_body
 from varnishpy.storage.prepared import Prepared
 from varnishpy.storage.room import NoSpace
 from varnishpy.storage.source import BytesSource, Source, TrailedSource
-from varnishpy.vcl.context import VclFailure
 
 if TYPE_CHECKING:
     from varnishpy.threads.worker import Worker
@@ -289,9 +280,8 @@ def step_transmit(wrk: Worker, req: Request) -> str | Step:
     if names:
         context = DeliveryContext(req, req.log, resp, length, stobj, finished)
         try:
-            processors = _open_processors(req, names, context)
-        except (FilterError, ProcessorError, VclFailure) as exc:
-            req.log.put(VCL_ERROR if isinstance(exc, VclFailure) else ERROR, str(exc))
+            processors = open_delivery(names, context)
+        except ProcessorError:
             req.log.put(ERROR, "Failure to push processors")
             req.doclose = "OVERLOAD"
             req.transport.fail(req, "OVERLOAD")
@@ -324,23 +314,6 @@ def _content_length(resp: Message) -> int:
 
 def _finished(delivered: Delivered) -> Step:
     return STEP_DISEMBARK if delivered is DELIVERED_TAKEN else STEP_DONE
-
-
-def _open_processors(req: Request, names: str, context: DeliveryContext) -> list[DeliveryProcessor]:
-    opened: list[DeliveryProcessor] = []
-    try:
-        for processor in delivery_processors(names, req.vcl):
-            processor.context = context
-            if not req.ws.account(PROCESSOR_ROOM):
-                raise ProcessorError(f"workspace_client has no room for {processor.name}")
-            if processor.open():
-                opened.append(processor)
-                context.stobj = None
-    except (ProcessorError, VclFailure):
-        for processor in opened:
-            processor.close()
-        raise
-    return opened
 
 
 def _source(req: Request, start: int, length: int) -> Source:

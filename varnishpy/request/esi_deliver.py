@@ -43,6 +43,7 @@ _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03"
 _LAST_BLOCK: Final = b"\x01\x00\x00\xff\xff"  # an empty stored block, marked as the last
 _STORED_MAX: Final = 65535  # octets that fit into one stored block (RFC 1951 section 3.2.4)
 _NO_CONDITIONS: Final = ("if-modified-since", "if-none-match", "range")
+_FOR_CLIENTS: Final = "includes are for clients"
 _NO_BODY: Final = ("content-length", "transfer-encoding")
 
 
@@ -134,7 +135,7 @@ class EsiDelivery(DeliveryProcessor):
             return False
         self._data: bytes = data
         weaken_etag(context.response)
-        context.req.res_esi = True
+        present(context.req, _FOR_CLIENTS).res_esi = True
         if context.length != 0:
             context.length = -1
         return True
@@ -164,7 +165,7 @@ class EsiDelivery(DeliveryProcessor):
     # -- includes --------------------------------------------------------------------------------------------------
 
     def _include(self, instruction: Include) -> Pieces:
-        parent = self.context.req
+        parent = present(self.context.req, _FOR_CLIENTS)
         abort = params.feature.esi_include_onerror and not instruction.on_error_continue
         if parent.esi_level >= params.max_esi_depth:
             parent.log.put(VCL_ERROR, f"ESI depth limit reached (param max_esi_depth = {params.max_esi_depth})")

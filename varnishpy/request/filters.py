@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from varnishpy.http.coding import accepts_gzip, beyond_gzip
 from varnishpy.http.message import Message
+from varnishpy.log.tag_numbers import ERROR, VCL_ERROR
 from varnishpy.params import params
 from varnishpy.params.codings import parse_codings
 from varnishpy.request.esi_deliver import EsiDelivery
 from varnishpy.request.foreign_filters import DeliveryFilter, FetchFilter, ForeignDelivery, ForeignFetch
-from varnishpy.request.vdp import DeliveryProcessor
+from varnishpy.request.vdp import PROCESSOR_ROOM, DeliveryContext, DeliveryProcessor, ProcessorError
 from varnishpy.request.vdp_gunzip import GunzipDelivery
 from varnishpy.request.vdp_range import RangeDelivery
 from varnishpy.request.vfp import FetchProcessor
@@ -24,6 +25,7 @@ from varnishpy.request.vfp_codings import PackBr, PackZstd, TestUnpackBr, TestUn
 from varnishpy.request.vfp_esi import Esi, EsiGzip
 from varnishpy.request.vfp_gzip import Gunzip, Gzip, TestGunzip
 from varnishpy.storage.object import ObjectFlag, StoredObject
+from varnishpy.vcl.context import VclFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,6 +137,26 @@ def delivery_processors(names: str, vcl: Vcl | None) -> list[DeliveryProcessor]:
         made = factory()
         found.append(made if isinstance(made, DeliveryProcessor) else ForeignDelivery(made))
     return found
+
+
+def open_delivery(names: str, context: DeliveryContext) -> list[DeliveryProcessor]:
+    """The processors of a filter list that have something to do; raises `ProcessorError`, logged."""
+    task = context.task
+    opened: list[DeliveryProcessor] = []
+    try:
+        for processor in delivery_processors(names, task.vcl):
+            processor.context = context
+            if not task.ws.account(PROCESSOR_ROOM):
+                raise ProcessorError(f"the workspace has no room for {processor.name}")
+            if processor.open():
+                opened.append(processor)
+                context.stobj = None
+    except (FilterError, ProcessorError, VclFailure) as exc:
+        for processor in opened:
+            processor.close()
+        context.log.put(VCL_ERROR if isinstance(exc, VclFailure) else ERROR, str(exc))
+        raise ProcessorError(str(exc)) from None
+    return opened
 
 
 def default_fetch_filters(bo: BusyObject) -> str:

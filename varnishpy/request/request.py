@@ -167,6 +167,9 @@ class Request(ClientTask):
     def computes_body(self) -> bool:
         return bool(self.processors)
 
+    def body_to_come(self) -> bool:
+        return self.body_status.available == 1
+
     def session(self) -> Session:
         return self.sess
 

@@ -1,4 +1,5 @@
-"""Delivery processors: what a stored body goes through on its way to a client.
+"""Delivery processors: what a stored body goes through on its way to a client, and a request's on its way to a backend
+(``sent_body.py``).
 
 A processor turns a stream of pieces into another one; streams are generators, so nothing is computed before the
 transport asks for it. Which thread runs them depends on the transport:
@@ -22,21 +23,24 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from varnishpy.base.compiled import mypyc_attr
+from varnishpy.base.panic import present
 from varnishpy.log.tag_numbers import VDP_ACCT
 from varnishpy.log.tasklog import is_masked
 from varnishpy.request.growing import GrowingSource, Pieces, ReaderGone
 from varnishpy.storage.source import END, LATER, Piece, Source, SourceError, _Mark
+from varnishpy.vcl.tasks import ClientTask
 
 if TYPE_CHECKING:
     from varnishpy.http.message import Message
     from varnishpy.log.tasklog import TaskLog
+    from varnishpy.request.busyobj import BusyObject
     from varnishpy.request.request import Request
     from varnishpy.storage.object import StoredObject
     from varnishpy.threads.worker import Worker
 
 
 PIECE: Final = 65536  # octets asked of storage at a time
-PROCESSOR_ROOM: Final = 72  # octets of workspace_client: what the reference keeps of a processor there
+PROCESSOR_ROOM: Final = 72  # octets of the task's workspace: what the reference keeps of a processor there
 
 
 class ProcessorError(Exception):
@@ -50,25 +54,34 @@ def worker_of(req: Request) -> Worker:
     return wrk
 
 
+def _worker(task: Request | BusyObject) -> Worker:
+    """The worker that computes a body of this task at this moment."""
+    if isinstance(task, ClientTask):
+        return worker_of(task)
+    return present(task.wrk, "a fetch sends from a worker")
+
+
 class DeliveryContext:
     """What a processor may look at and change before the first octet leaves.
 
     ``length`` is the size of the body after the processors opened so far, -1 if unknown. ``stobj`` is the stored
     object for the first processor and None for later ones: what they see is no longer what is stored.
+
+    ``task`` is the request that is answered, or the fetch whose request is sent: then ``response`` is bereq.
     """
 
-    __slots__ = ("finished", "length", "log", "req", "response", "stobj")
+    __slots__ = ("finished", "length", "log", "response", "stobj", "task")
 
     def __init__(
         self,
-        req: Request,
+        task: Request | BusyObject,
         log: TaskLog,
         response: Message,
         length: int,
         stobj: StoredObject | None,
         finished: bool,
     ) -> None:
-        self.req = req
+        self.task = task
         self.log = log
         self.response = response
         self.length = length
@@ -76,9 +89,15 @@ class DeliveryContext:
         self.finished = finished  # the object is complete in storage, its attributes are final
 
     @property
+    def req(self) -> Request | None:
+        """The request that is answered; None where the body goes to a backend."""
+        task = self.task
+        return task if isinstance(task, ClientTask) else None
+
+    @property
     def wrk(self) -> Worker:
         """The worker that computes the body at this moment."""
-        return worker_of(self.req)
+        return _worker(self.task)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -112,12 +131,14 @@ class Chain:
     :param length: octets of the result, -1 when they are not known
     """
 
-    __slots__ = ("_closed", "_counts", "_processors", "_req", "_result", "_source", "_streams")
+    __slots__ = ("_closed", "_counts", "_processors", "_result", "_source", "_streams", "_task")
 
-    def __init__(self, processors: list[DeliveryProcessor], source: Source, req: Request, length: int = -1) -> None:
+    def __init__(
+        self, processors: list[DeliveryProcessor], source: Source, task: Request | BusyObject, length: int = -1
+    ) -> None:
         self._processors = processors
         self._source = source
-        self._req = req
+        self._task = task
         self._counts: list[list[int]] = []
         self._closed = False
         pieces = self._stored()
@@ -151,7 +172,7 @@ class Chain:
         while True:
             piece = source.pull(PIECE)
             if piece is LATER:
-                with worker_of(self._req).blocking():  # the fetch is still going on; it has deadlines of its own
+                with _worker(self._task).blocking():  # the fetch is still going on; it has deadlines of its own
                     piece = source.pull_wait(PIECE, _for_ever)
             if piece is END:
                 return

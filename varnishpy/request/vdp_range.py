@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from varnishpy.base.panic import present
 from varnishpy.http.ranges import ByteRange, RangeError, content_range, parse_range, parse_ranges, unsatisfied_range
 from varnishpy.http.status import reason
-from varnishpy.log.tag_numbers import DEBUG
+from varnishpy.log.tag_numbers import DEBUG, ERROR
 from varnishpy.params import params
 from varnishpy.request.byteranges import MOST, Parts, join
 from varnishpy.request.conditional import range_applies
@@ -29,6 +30,9 @@ class RangeDelivery(DeliveryProcessor):
         self.on_storage = context.stobj is not None
         self.cut = False  # whoever builds the delivery sets it when it cuts the source
         self.parts: Parts | None = None
+        if req is None:
+            context.log.put(ERROR, "range can only be used on the client side")
+            return False
         value = req.http.get("range")
         if value is None or not range_applies(req.http, response):
             return False
@@ -127,5 +131,5 @@ class RangeDelivery(DeliveryProcessor):
         """The body ended before the range did: that is an error only where its length was known."""
         if self.context.length < 0:
             return False
-        self.context.req.doclose = "RANGE_SHORT"
+        present(self.context.req, "a range is of a response").doclose = "RANGE_SHORT"
         return True

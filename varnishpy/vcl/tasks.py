@@ -119,6 +119,10 @@ class ClientTask(Asking):
     privs: dict[Hashable, PrivateData] | None
     vcl_trace: bool
 
+    def body_to_come(self) -> bool:
+        """Has it a body that nobody has read yet?"""
+        raise NotImplementedError
+
     def computes_body(self) -> bool:
         """Do processors make the response's body? Else it is sent as it is stored."""
         raise NotImplementedError

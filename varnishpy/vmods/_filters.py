@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.storage.source import Piece
     from varnishpy.threads.worker import Worker
-    from varnishpy.vcl.tasks import ClientTask
+    from varnishpy.vcl.tasks import ClientTask, FetchTask
 
 Pieces = Generator["Piece", None, None]
 
@@ -42,8 +42,8 @@ class Delivery(Protocol):
     length: int
 
     @property
-    def req(self) -> ClientTask:
-        """The request that is answered."""
+    def task(self) -> ClientTask | FetchTask:
+        """The request that is answered, or the fetch whose request is sent."""
 
     @property
     def wrk(self) -> Worker:

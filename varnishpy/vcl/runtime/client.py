@@ -31,7 +31,10 @@ def req_filters(ctx: Ctx) -> str:
 
 
 def set_req_filters(ctx: Ctx, value: str) -> None:
-    ctx.request().req_filter_list = ctx.account(value)
+    req = ctx.request()
+    if not req.body_to_come():
+        raise VclFailure("req.filters not settable")
+    req.req_filter_list = ctx.account(value)
 
 
 def resp_do_esi(req: ClientTask) -> bool:

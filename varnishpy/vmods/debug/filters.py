@@ -95,7 +95,7 @@ class Pedantic(DeliveryFilter):
         self._state = state
 
     def open(self) -> bool:
-        if not self.context.req.ws.account(_STATE_ROOM):
+        if not self.context.task.ws.account(_STATE_ROOM):
             raise VclFailure("Out of workspace for VDP_STATE_MAGIC")
         self._to("open", "new")
         return True
@@ -122,7 +122,7 @@ class _Check(DeliveryFilter):
         self._whole = False
 
     def open(self) -> bool:
-        privates = self.context.req.privs or {}
+        privates = self.context.task.privs or {}
         for key, data in privates.items():
             wanted = data.find(self.name, Wanted)
             if isinstance(key, tuple) and key[1] == _PRIVATE and wanted is not None:
