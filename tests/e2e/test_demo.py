@@ -23,6 +23,24 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def test_the_port_that_was_found_is_told(short_tmp: Path) -> None:
+    command = [sys.executable, "-m", "varnishpy", "demo", "-a", "127.0.0.1:0", "-n", str(short_tmp / "d")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as demo:
+        assert demo.stdout is not None
+        found = re.search(r"serving http://127\.0\.0\.1:(\d+)/", demo.stdout.readline())
+        assert found
+        with socket.create_connection(("127.0.0.1", int(found[1])), 20):
+            pass
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0
+
+
+def test_a_unix_socket_is_no_address_for_a_browser() -> None:
+    command = [sys.executable, "-m", "varnishpy", "demo", "-a", "/nowhere/sock"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2 and "not a Unix socket (/nowhere/sock)" in told.stderr
+
+
 def test_demo(free_port: int, short_tmp: Path, program: Callable[[str], str]) -> None:
     program("curl")
     demo = subprocess.Popen(

@@ -164,6 +164,7 @@ HINTS = [
     ('sub vcl_recv { if (req.request == "GET") { } }', "Did you mean req.method?\n"),
     ("sub vcl_backend_response { set beresp.tll = 1s; }", "Did you mean beresp.ttl?\n"),
     ('sub vcl_recv { set req.htpp.Accept = "x"; }', "Did you mean req.http.Accept?\n"),
+    ("sub vcl_recv { set req.http.x = req.htp.Accept; }", "Did you mean req.http.Accept?\n"),
     ("sub vcl_recv { set req.http.x = client.identty; }", "Did you mean client.identity?\n"),
     ("sub vcl_recv { unset req.grce; }", "Did you mean req.grace?\n"),
     ("sub vcl_recv { if (req.grce > 1s) { } }", "Did you mean req.grace?\n"),

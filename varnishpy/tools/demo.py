@@ -9,6 +9,8 @@ from __future__ import annotations
 import email.utils
 import gzip
 import os
+import queue
+import re
 import select
 import shlex
 import shutil
@@ -26,6 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from varnishpy.tools.usage import HELP, VERSION, Option, ToolError, parse
 
+_LISTENING: Final = re.compile(r"Info: Listening on (https?://\S+?)/? ")
 _PAGE: Final = """<!doctype html>
 <title>varnishpy demo</title>
 <h1>It works</h1>
@@ -143,17 +146,20 @@ def main(argv: list[str]) -> int:
     """Run the demo until Ctrl-C, or until nobody reads what it prints; returns the exit status."""
     try:
         given = parse(PROGRAM, OPTIONS, argv, error_status=2)
+        options = dict(given)
+        listen = options.get("a", "127.0.0.1:6081")
+        if "/" in listen.split(",")[0]:
+            raise ToolError(f"-a takes an address and a port, not a Unix socket ({listen})", 2)
     except ToolError as error:
         sys.stderr.write(f"{error}\n")
         return error.status
-    options = dict(given)
     parameters = [value for letter, value in given if letter == "p"]
     temporary = None if "n" in options else tempfile.mkdtemp(prefix="varnishpy-demo-")
     workdir = os.path.abspath(temporary or options["n"])
     origin = _OriginServer(("127.0.0.1", 0), Origin)
     threading.Thread(target=origin.serve_forever, name="origin", daemon=True).start()
     try:
-        return _run(options.get("a", "127.0.0.1:6081"), parameters, workdir, origin.server_address[1])
+        return _run(listen, parameters, workdir, origin.server_address[1])
     except BrokenPipeError:
         return 0
     finally:
@@ -176,13 +182,14 @@ def _run(listen: str, parameters: list[str], workdir: str, origin_port: int) -> 
         command += ["-p", f"stats_listen={dashboard}"]
     for parameter in parameters:
         command += ["-p", parameter]
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     # a session of its own, so that Ctrl-C reaches it once, from us
     daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        if not _wait_until_up(daemon):
+        url = _wait_until_up(daemon)
+        if not url:
             return 2
-        _explain(listen, workdir, origin_port, dashboard)
-        signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        _explain(url, workdir, origin_port, dashboard)
         return _wait(daemon)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
@@ -212,23 +219,23 @@ def _wait(daemon: subprocess.Popen[str]) -> int:
                 return 0
 
 
-def _wait_until_up(daemon: subprocess.Popen[str]) -> bool:
-    """Read the daemon's messages until it says that it serves; pass them on if it does not."""
-    assert daemon.stderr is not None
+def _wait_until_up(daemon: subprocess.Popen[str]) -> str:
+    """The URL at which the daemon says that it serves; its messages, and nothing, if it does not."""
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    up = threading.Event()
+    threading.Thread(target=_relay, args=(daemon.stderr, said, up), daemon=True).start()
     seen = []
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and select.select([daemon.stderr], [], [], deadline - time.monotonic())[0]:
-        line = daemon.stderr.readline()
-        if not line:
-            break
+    while line := _next(said, deadline):
         seen.append(line)
-        if "Child launched OK" in line:
-            threading.Thread(target=_relay, args=(daemon.stderr,), daemon=True).start()
-            return True
+        found = _LISTENING.match(line)
+        if found:
+            up.set()
+            return found[1]
     sys.stderr.write("".join(seen) or "Error: the daemon does not start\n")
     if any("already in use" in line for line in seen):
         sys.stderr.write(f"(another address: {_own_name()} demo -a 127.0.0.1:PORT)\n")
-    return False
+    return ""
 
 
 def _free_port() -> int:
@@ -237,10 +244,22 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _relay(stream: Iterable[str]) -> None:
+def _next(said: queue.SimpleQueue[str], deadline: float) -> str:
+    """The next line; empty at the end of all lines, and when there is none by then."""
+    try:
+        return said.get(timeout=max(deadline - time.monotonic(), 0.0))
+    except queue.Empty:
+        return ""
+
+
+def _relay(stream: Iterable[str], said: queue.SimpleQueue[str], up: threading.Event) -> None:
+    """Hand the daemon's messages over until it is up; from then on they are shown."""
     for line in stream:
-        if not line.startswith("Debug:"):
+        if not up.is_set():
+            said.put(line)
+        elif not line.startswith("Debug:"):
             sys.stderr.write(f"  varnishpy: {line}")
+    said.put("")
 
 
 def _own_name() -> str:
@@ -252,13 +271,7 @@ def _own_name() -> str:
     return "varnishpy" if found and os.path.samefile(found, own) else shlex.quote(own)
 
 
-def _explain(listen: str, workdir: str, origin_port: int, dashboard: str) -> None:
-    where = listen.split("=")[-1].split(",")[0]
-    url = f"http://{where}"
-    try:
-        socket.getaddrinfo(where.rpartition(":")[0].strip("[]"), None)
-    except OSError:
-        url = f"http://127.0.0.1:{where.rpartition(':')[2]}"
+def _explain(url: str, workdir: str, origin_port: int, dashboard: str) -> None:
     command = _own_name()
     print(
         f"""varnishpy is serving {url}/ in front of an origin on 127.0.0.1:{origin_port}

@@ -260,7 +260,10 @@ def parse_properties(unit: Unit, wanted: VclType) -> Expr:
             unit.report.add(f"Unknown property '{name.text}' for type {expr.type.name}\n")
             unit.report.where(name)
             known_here = [each for kind, each in PROPERTIES if kind is expr.type]
-            near = unit.symbols.near(unit.text_of(first, unit.after(name)))
+            end = unit.after(name)
+            while end.kind == ".":  # a header's name, perhaps
+                end = unit.after(unit.after(end))
+            near = unit.symbols.near(unit.text_of(first, end))
             unit.report.fail(did_you_mean(name.text, known_here, ".") or near)
         unit.next()
         if known.call:
