@@ -39,8 +39,6 @@ _RESP_PROTOCOL: Final = RESP_METHOD + PROTOCOL
 _RESP_STATUS: Final = RESP_METHOD + STATUS
 _RESP_REASON: Final = RESP_METHOD + REASON
 _RESP_HEADER: Final = RESP_METHOD + HEADER
-
-
 _CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))  # RFC 9110 sections 13.2.1 and 13.1.3
 # what describes a content that is not sent and guides no cache (RFC 9110 section 15.4.5)
 _NOT_IN_304: Final = ("content-type", "content-language", "content-encoding", "content-range")
