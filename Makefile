@@ -131,7 +131,7 @@ bench: $(BENCH_STAMP) ## throughput and latency, against other servers
 SOAK_MINUTES ?= 120
 SOAK_HISTORIES ?= 10000
 soak: $(STAMP) ## long hours: model, faults, overload, fuzzing, mixed traffic (SOAK_MINUTES=120)
-	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q tests/model tests/tier/test_read_your_purge.py
+	VARNISHPY_HISTORIES=$(SOAK_HISTORIES) $(BIN)/python -m pytest -q --timeout 0 tests/model tests/tier/test_read_your_purge.py
 	VARNISHPY_TEST_PERTURB=1 $(MAKE) races RUNS=4
 	$(BIN)/python tools/faults --seconds 60
 	$(BIN)/python tools/overload
