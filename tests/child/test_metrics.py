@@ -16,7 +16,8 @@ from varnishpy import stats
 from varnishpy.child.metrics import OPENMETRICS, PROMETHEUS, families, render, wanted
 from varnishpy.stats import latency
 from varnishpy.stats.latency import OF_FETCH, OF_HIT, Latencies
-from varnishpy.stats.segments import Registry
+from varnishpy.stats.lineage import of_backend
+from varnishpy.stats.segments import MOST_PAST, Registry
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -129,3 +130,53 @@ def test_the_dashboard_shows_what_there_is(registry: Registry, latencies: Latenc
         labels = {label for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(", ")}
         assert series and series <= set(known), expression
         assert all(labels <= known[name] for name in series), expression
+
+
+def requests(registry: Registry) -> dict[tuple[str, str], float]:
+    found = read(PROMETHEUS, registry, Latencies())["varnishpy_vbe_req"]
+    return {(sample.labels["vcl"], sample.labels["backend"]): sample.value for sample in found.samples}
+
+
+def test_a_backends_series_goes_on_when_the_program_is_reloaded() -> None:
+    registry = Registry()
+    registry.lineage[stats.VBE] = of_backend
+    names = ["boot", "reload_1764208553000000", "reload_20261127_021500_77"]
+    total = 0
+    before = None
+    for number, name in enumerate(names, 1):
+        backend = registry.new(stats.VBE, f"{name}.default")
+        registry.new(stats.VBE, "mine.default").destroy()
+        backend.inc("req", number)
+        backend.set("conn", number)
+        total += number
+        assert requests(registry) == {("boot", "default"): total}, "both are shown for a moment"
+        if before is not None:
+            before.hide()
+            assert requests(registry) == {("boot", "default"): total}
+            before.inc("req")  # a fetch that still runs
+            before.destroy()
+            total += 1
+            assert requests(registry) == {("boot", "default"): total}
+        conn = read(PROMETHEUS, registry, Latencies())["varnishpy_vbe_conn"]
+        assert [sample.value for sample in conn.samples] == [number], "a gauge is of now"
+        before = backend
+
+
+def test_names_that_a_user_gave_are_kept() -> None:
+    registry = Registry()
+    registry.lineage[stats.VBE] = of_backend
+    for name in ("boot", "reload_page", "v2"):
+        registry.new(stats.VBE, f"{name}.web").inc("req")
+    assert requests(registry) == {("boot", "web"): 1, ("reload_page", "web"): 1, ("v2", "web"): 1}
+
+
+def test_the_past_has_a_limit() -> None:
+    registry = Registry()
+    registry.lineage[stats.VBE] = of_backend
+    for number in range(MOST_PAST + 1):
+        gone = registry.new(stats.VBE, f"reload_1.b{number}")
+        gone.inc("req")
+        gone.destroy()
+    for number in (0, MOST_PAST):
+        registry.new(stats.VBE, f"boot.b{number}")
+    assert requests(registry) == {("boot", "b0"): 1, ("boot", f"b{MOST_PAST}"): 0}

@@ -13,9 +13,9 @@ from typing import Literal
 from varnishpy import __version__, stats
 from varnishpy.base.compiled import interpreter
 from varnishpy.child import process_figures
-from varnishpy.stats.columns import Column
+from varnishpy.stats.columns import Column, CounterClass
 from varnishpy.stats.latency import HANDLINGS, OF_FETCH, Histogram, Latencies, bounds
-from varnishpy.stats.segments import Registry, Segment
+from varnishpy.stats.segments import Registry
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -85,16 +85,12 @@ def families(registry: Registry, latencies: Latencies) -> Iterator[Family]:
 def _counters(registry: Registry) -> Iterator[Family]:
     """``varnishpy_<class>_<counter>[_total]{ident="..."}``.
 
-    Those of backends have ``vcl`` and ``backend`` in place of ``ident``: what is summed by backend goes on when another
-    VCL is used.
+    Those of backends have ``vcl`` and ``backend`` in place of ``ident``, and go on when the program is reloaded.
     """
     registry.collect()
-    classes: dict[str, list[Segment]] = {}
-    for segment in registry.all():
-        classes.setdefault(segment.table.name, []).append(segment)
-    for segments in classes.values():
-        table = segments[0].table
-        values = [(_labels_of(segment), segment.snapshot()) for segment in segments]
+    tables = list(dict.fromkeys(segment.table for segment in registry.all()))
+    for table in tables:
+        values = [(_labels_of(table, ident), snapshot) for ident, snapshot in registry.lines(table)]
         for column in table.columns:
             family = _family_of(f"varnishpy_{table.name.lower()}_{column.name}", column)
             for labels, snapshot in values:
@@ -141,11 +137,11 @@ def labelled(**labels: str) -> str:
     return "{" + ",".join(f'{name}="{_escaped(value, True)}"' for name, value in labels.items()) + "}"
 
 
-def _labels_of(segment: Segment) -> str:
-    if segment.table is stats.VBE:
-        vcl, _, backend = segment.ident.partition(".")  # a VCL's name has no dot
+def _labels_of(table: CounterClass[str], ident: str) -> str:
+    if table is stats.VBE:
+        vcl, _, backend = ident.partition(".")  # a VCL's name has no dot
         return labelled(vcl=vcl, backend=backend)
-    return labelled(ident=segment.ident) if segment.ident else ""
+    return labelled(ident=ident) if ident else ""
 
 
 def _escaped(text: str, quotes: bool) -> str:

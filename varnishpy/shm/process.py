@@ -114,4 +114,4 @@ class ChildShm:
         self._unfollow()
         self.publisher.stop()
         stats.remove_collector(self._collect)
-        stats.registry.remove(stats.main)
+        stats.registry.destroy(stats.main)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from varnishpy.stats.collected import Collected
 from varnishpy.stats.columns import CounterClass
 from varnishpy.stats.counting import Counting
+from varnishpy.stats.lineage import of_backend
 from varnishpy.stats.names import (
     DebugName,
     MainName,
@@ -33,6 +34,7 @@ from varnishpy.stats.task_counters import TaskCounters
 Name = TypeVar("Name", bound=str)
 
 registry = Registry()
+registry.lineage[VBE] = of_backend
 #: MAIN exists from the start; the cache process registers it (``shm.ChildShm``), the manager does not
 main = Counters(MAIN, "", registry)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from varnishpy.stats.columns import CounterClass
 from varnishpy.stats.task_counters import TaskCounters
+
+MOST_PAST: Final = 1000  # names of which the counts of destroyed segments are kept
 
 
 class StatsError(LookupError):
@@ -100,7 +102,7 @@ class Segment:
     def hide(self) -> None:
         """Show the segment to nobody for now; it goes on counting."""
         if self._registry is not None:
-            self._registry.remove(self)
+            self._registry.hide(self)
 
     def show(self) -> None:
         """Show it again."""
@@ -110,7 +112,7 @@ class Segment:
     def destroy(self) -> None:
         """Take the segment out of the registry and of shared memory."""
         if self._registry is not None:
-            self._registry.remove(self)
+            self._registry.destroy(self)
 
 
 Name = TypeVar("Name", bound=str, contravariant=True)
@@ -147,11 +149,18 @@ class Counters(Segment, Generic[Name]):
 
 
 class Registry:
-    """All segments of this process. ``on_add`` and ``on_remove`` are called outside the registry's lock."""
+    """All segments of this process. ``on_add`` and ``on_remove`` are called outside the registry's lock.
+
+    :ivar lineage: the name under which the counts of a class's segments go on when another takes a segment's place, by
+        its ident; ``""`` for a segment that leaves nothing
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._segments: dict[int, Segment] = {}
+        self._hidden: dict[int, Segment] = {}
+        self._past: dict[tuple[CounterClass[str], str], dict[str, int]] = {}
+        self.lineage: dict[CounterClass[str], Callable[[str], str]] = {}
         self.on_add: Callable[[Segment], None] | None = None
         self.on_remove: Callable[[Segment], None] | None = None
         self._collectors: list[Callable[[], None]] = []
@@ -170,17 +179,72 @@ class Registry:
             if id(segment) in self._segments:
                 return
             self._segments[id(segment)] = segment
+            self._hidden.pop(id(segment), None)
             added = self.on_add
         if added is not None:
             added(segment)
 
-    def remove(self, segment: Segment) -> None:
-        """Forget a segment; unknown ones are ignored."""
+    def hide(self, segment: Segment) -> None:
+        """Show a segment to nobody; unknown ones are ignored."""
+        self._leave(segment, hidden=True)
+
+    def destroy(self, segment: Segment) -> None:
+        """Forget a segment but for what it leaves to its lineage; unknown ones are ignored."""
+        self._leave(segment, hidden=False)
+
+    def _leave(self, segment: Segment, hidden: bool) -> None:
         with self._lock:
-            known = self._segments.pop(id(segment), None)
+            shown = self._segments.pop(id(segment), None)
+            known = self._hidden.pop(id(segment), None) or shown
+            if known is not None and hidden:
+                self._hidden[id(segment)] = segment
+            elif known is not None:
+                self._inherit(segment)
             removed = self.on_remove
-        if known is not None and removed is not None:
+        if shown is not None and removed is not None:
             removed(segment)
+
+    def _inherit(self, segment: Segment) -> None:
+        """Add what a segment has counted to the past of its lineage. The lock is held."""
+        name = self._lineage_of(segment)
+        key = (segment.table, name)
+        if not name or (key not in self._past and len(self._past) >= MOST_PAST):
+            return
+        past = self._past.setdefault(key, dict.fromkeys(segment.table.names, 0))
+        for counter, value in segment.snapshot().items():
+            past[counter] += value
+
+    def _lineage_of(self, segment: Segment) -> str:
+        of = self.lineage.get(segment.table)
+        return of(segment.ident) if of is not None else ""
+
+    def lines(self, table: CounterClass[str]) -> list[tuple[str, dict[str, int]]]:
+        """The segments of a class that are shown, by name, each lineage as one.
+
+        Its counters have what hidden and destroyed segments of the lineage have counted too, so that they never go
+        back; its gauges are sums of the segments that are shown, and its bitmaps those of the last shown.
+        """
+        with self._lock:
+            shown = [segment for segment in self._segments.values() if segment.table is table]
+            hidden = [segment for segment in self._hidden.values() if segment.table is table]
+            past = {name: dict(values) for (of, name), values in self._past.items() if of is table}
+        found: dict[str, dict[str, int]] = {}
+        for segment in shown:
+            name = self._lineage_of(segment) or segment.ident
+            total = found.setdefault(name, dict.fromkeys(table.names, 0))
+            values = segment.snapshot()
+            for column in table.columns:
+                if column.kind == "bitmap":
+                    total[column.name] = values[column.name]
+                else:
+                    total[column.name] += values[column.name]
+        left = [(self._lineage_of(segment), segment.snapshot()) for segment in hidden]
+        for name, values in [*left, *past.items()]:
+            if name and name in found:
+                for column in table.columns:
+                    if column.kind == "counter":
+                        found[name][column.name] += values[column.name]
+        return sorted(found.items())
 
     def all(self) -> list[Segment]:
         """The registered segments: by class, then by name."""
