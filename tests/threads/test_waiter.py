@@ -70,7 +70,7 @@ def test_deadlines_in_order_whatever_the_order_of_adding(waiter: Waiter) -> None
     pairs = [socket.socketpair() for _ in range(3)]
     now = clock.mono()
     for nr in (2, 0, 1):
-        waiter.add(pairs[nr][0].fileno(), now + 0.02 + 0.02 * nr, lambda event, nr=nr: events.put(nr))  # type: ignore[misc]
+        waiter.add(pairs[nr][0].fileno(), now + 0.4 + 0.001 * nr, lambda event, nr=nr: events.put(nr))  # type: ignore[misc]
     assert [events.get(timeout=WAIT) for _ in range(3)] == [0, 1, 2]
     assert clock.mono() >= now + 0.06
     for left, right in pairs:

@@ -28,6 +28,7 @@ from tests.tier.model_nodes import SKEW, URLS, ModelNode, ModelWorld
 from varnishpy.base import clock
 
 HISTORIES = int(os.environ.get("VARNISHPY_HISTORIES", "40"))
+HOURS = 6 * 3600  # seconds; ten thousand take their time
 STEPS = 25
 
 numbers = some.integers(0, 1)
@@ -122,6 +123,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ModelNode]]:
         node.cache.env.pools.stop(1.0)
 
 
+@pytest.mark.timeout(HOURS)
 def test_no_answer_is_older_than_an_acknowledged_purge(pair: list[ModelNode]) -> None:
     total = [0]
     run_state_machine_as_test(

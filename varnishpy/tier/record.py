@@ -233,7 +233,10 @@ def decode_head(ident: bytes, value: bytes) -> Head:
         raise BadRecord(f"head has the status {status}")
     modified = reader.seconds()
     headers = tuple((reader.line(), reader.line()) for _ in range(reader.count()))
-    attrs = {reader.text(): reader.octets() for _ in range(reader.count())}
+    count = reader.count()
+    attrs = {reader.text(): reader.octets() for _ in range(count)}
+    if len(attrs) != count:
+        raise BadRecord("head has an attribute twice")
     return Head(proto, status, reason, modified, headers, attrs, reader.rest())
 
 
