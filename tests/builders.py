@@ -7,9 +7,13 @@ stands behind a protocol (a transport, a socket, a host of VCL) may be a class o
 from __future__ import annotations
 
 import functools
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import trustme
 
 from varnishpy.base.workspace import make_workspace
 from varnishpy.cache.ban import Bans
@@ -133,3 +137,17 @@ class TaskRecords:
         for log in self._tasks:
             log.flush()
         return self.memory.texts(Tag[tag])
+
+
+def tls_contexts(certificate: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a server called ``name`` and a client that trusts it need.
+
+    :param certificate: the file to make
+    """
+    authority = trustme.CA()
+    authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(str(certificate))
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client

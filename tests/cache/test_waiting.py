@@ -270,3 +270,39 @@ def test_many_threads_one_fetch_at_a_time(request: pytest.FixtureRequest) -> Non
     while cache.expiry.pending():
         cache.settle()
     cache.clear()
+
+
+def test_who_must_settle_does_so_without_the_lock_before_it_waits(cache: Cache) -> None:
+    first = cache.request()
+    _, _, busy = cache.lookup(first)
+    assert busy is not None
+    settled: list[bool] = []
+
+    def settle() -> None:
+        assert req.wrk is cache.wrk  # it is not on the list, and could be answered meanwhile
+        settled.append(busy.objhead.lock.acquire(blocking=False))
+        busy.objhead.lock.release()
+
+    req = cache.request()
+    req.before_wait = settle
+    assert cache.lookup(req)[0] is Lookup.BUSY
+    assert settled == [True]
+    assert (req.wrk, req.before_wait) == (None, None)
+    assert cache.wrk.stats.busy_sleep == 1
+    cache.fetch(first, busy)
+    assert cache.transport.woken == [req]
+    cache.deref(cache.lookup(req)[1])
+    cache.clear()
+
+
+def test_who_finds_the_object_there_when_it_has_settled_does_not_wait(cache: Cache) -> None:
+    first = cache.request()
+    _, _, busy = cache.lookup(first)
+    assert busy is not None
+    req = cache.request()
+    req.before_wait = lambda: cache.fetch(first, busy)
+    found, oc, _ = cache.lookup(req)
+    assert (found, oc) == (Lookup.HIT, busy)
+    assert cache.wrk.stats.busy_sleep == 0
+    cache.deref(oc)
+    cache.clear()

@@ -12,7 +12,7 @@ from varnishpy.http1.transport import Http1Transport
 from varnishpy.log.memory import MemoryLog
 from varnishpy.log.tags import Tag
 from varnishpy.request.request import Request, Step
-from varnishpy.session.session import Session
+from varnishpy.session.session import Session, StreamSocket
 from varnishpy.storage.source import BytesSource, Source
 from varnishpy.threads import Pool, PoolSet, Priority, Waiter, Worker
 from varnishpy.vcl.tasks import ListenInfo
@@ -74,7 +74,13 @@ class Harness:
         self.peers: list[Peer] = []
         self.pool: Pool = pools.any()
 
-    def connect(self, transport: Any = None, listen: ListenInfo | None = None) -> Peer:
+    def connect(
+        self,
+        transport: Any = None,
+        listen: ListenInfo | None = None,
+        wrap: Callable[[socket.socket], StreamSocket] = lambda sock: sock,
+    ) -> Peer:
+        """:param wrap: what the session is to have in the place of its socket"""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.settimeout(5)
@@ -83,7 +89,7 @@ class Harness:
         listen = listen or ListenInfo("a0", ":0", "HTTP")
 
         def task(wrk: Worker) -> None:
-            sess = Session(self.env, self.pool, ours, listen, wrk.next_vxid(), self.table)
+            sess = Session(self.env, self.pool, wrap(ours), listen, wrk.next_vxid(), self.table)
             sess.open(ours, None)
             (transport or self.http1).new_session(wrk, sess)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 
+from tests.builders import tls_contexts
 from varnishpy.session.tls_socket import TlsSocket
 
 BODY = bytes(range(256)) * 8192  # 2 MB
@@ -20,12 +20,7 @@ BODY = bytes(range(256)) * 8192  # 2 MB
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[TlsSocket, ssl.SSLSocket]]:
     """A server's and a client's end, shaken hands."""
-    authority = trustme.CA()
-    authority.issue_cert("a.example").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "c"))
-    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_context.load_cert_chain(str(tmp_path / "c"))
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
+    server_context, client_context = tls_contexts(tmp_path / "c", "a.example")
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     ours.setblocking(False)

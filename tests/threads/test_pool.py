@@ -329,6 +329,25 @@ def test_stop_gives_up_on_a_task_that_does_not_end() -> None:
     release.set()
 
 
+def test_what_is_told_of_a_wait_may_wait_itself(pool: Pool, until: Until) -> None:
+    told: list[int] = []
+
+    def task(wrk: Worker) -> None:
+        def on_block() -> None:
+            with wrk.blocking():
+                told.append(pool.counts()["active"])
+
+        wrk.on_block = on_block
+        for _ in range(2):
+            with wrk.blocking():
+                told.append(pool.counts()["active"])
+
+    pool.schedule(task, Priority.REQ)
+    until(lambda: len(told) == 3)
+    assert told == [0, 0, 0]
+    until(lambda: pool.counts()["active"] == 0)
+
+
 def test_unblocked_without_will_block_panics(pool: Pool, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     escaped: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: escaped.append(args.exc_value))

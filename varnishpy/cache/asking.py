@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from varnishpy.cache.catflap import Catflap
     from varnishpy.cache.objcore import ObjectCore
     from varnishpy.cache.objhead import WaitEntry
@@ -26,12 +28,14 @@ class Asking:
     :ivar hitmiss_info: transaction id and remaining ttl of the marker that was found
     :ivar was_stale: a stale object was found
     :ivar other_variant: something was found that another request may have
+    :ivar before_wait: see `settle`
     :ivar catflap: what a VMOD has to say about the next lookup
     """
 
     __slots__ = (
-        "catflap", "d_grace", "d_ttl", "digest", "hash_always_miss", "hash_ignore_busy", "hash_ignore_vary",
-        "hitmiss_info", "http", "log", "objcore", "other_variant", "t_req", "vxid", "waiting_on", "was_stale", "wrk",
+        "before_wait", "catflap", "d_grace", "d_ttl", "digest", "hash_always_miss", "hash_ignore_busy",
+        "hash_ignore_vary", "hitmiss_info", "http", "log", "objcore", "other_variant", "t_req", "vxid", "waiting_on",
+        "was_stale", "wrk",
     )  # fmt: skip
 
     wrk: Worker | None
@@ -51,6 +55,17 @@ class Asking:
     objcore: ObjectCore | None
     waiting_on: WaitEntry | None
     catflap: Catflap | None
+    before_wait: Callable[[], None] | None
+
+    def settle(self) -> None:
+        """The request is about to wait, or to leave its thread: what its transport holds back for it leaves first.
+
+        That may wait itself: no lock is held.
+        """
+        before_wait = self.before_wait
+        if before_wait is not None:
+            self.before_wait = None
+            before_wait()
 
     def reembark(self) -> None:
         """Send it on: it was woken, and is to look up again. Any thread."""

@@ -111,7 +111,12 @@ class Hash:
         """
         if req.waiting_on is not None:
             return self._lookup_again(wrk, req, digest, always_insert)
-        return self._lookup(wrk, req, digest, always_insert)
+        unsettled = req.before_wait is not None
+        found = self._lookup(wrk, req, digest, always_insert)
+        if unsettled and found[0] is LOOKUP_BUSY:  # it is not on the waiting list yet
+            req.settle()
+            return self._lookup(wrk, req, digest, always_insert)
+        return found
 
     def _lookup_again(self, wrk: Counting, req: Asking, digest: bytes, always_insert: bool) -> Found:
         """Lookup of a request that was woken: first look at the object that woke it.
@@ -122,13 +127,8 @@ class Hash:
         oc, req.objcore = req.objcore, None
         if oc is None:
             return self._lookup(wrk, req, digest, always_insert)
-        fits = (
-            not oc.flags & _UNFIT
-            and not always_insert
-            and not req.hash_always_miss
-            and (oc.variant is None or req.hash_ignore_vary or self._matches(oc.variant, req))
-        )
-        if fits:
+        may_fit = not (oc.flags & _UNFIT or always_insert or req.hash_always_miss)
+        if may_fit and (oc.variant is None or req.hash_ignore_vary or self._matches(oc.variant, req)):
             with oc.objhead.lock:
                 oc.hits += 1
                 woken = rush(wrk, oc)

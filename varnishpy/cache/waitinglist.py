@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def join(wrk: Counting, head: ObjectHead, req: Asking) -> None:
-    """Put a request on the list; the head's lock is held, and the request is not the caller's any more."""
+    """Put a request on the list; the head's lock is held, and the request is not the caller's any more.
+
+    One that must `Asking.settle` before it may wait stays the caller's, who does that without the lock and comes back.
+    """
+    if req.before_wait is not None:
+        return
     entry = WaitEntry(req, head, head.generation)
     if head.waiting is None:
         head.waiting = OrderedDict()

@@ -19,6 +19,7 @@ from varnishpy.request.vfp import FETCH_NAMES
 
 if TYPE_CHECKING:
     from varnishpy.request.request import Request
+    from varnishpy.request.transport import RequestBody
 
 _CHUNK: Final = 64 * 1024
 
@@ -101,6 +102,11 @@ class _Body:
             result = conn.fill(want)
             if result is not Fill.AGAIN:
                 return result
+
+
+def is_off(body: RequestBody | None) -> bool:
+    """Does nothing of a request's body stand in front of the next request any more?"""
+    return not isinstance(body, _Body) or body.finished
 
 
 class LengthBody(_Body):

@@ -5,6 +5,12 @@ pool's watch. The watch tells of a change once, so a session may rest only when 
 In the middle of a body or a response a call tries first and waits, in poll(2), only when it must; every wait has a
 deadline and is announced to the worker's pool (`Worker.will_block`), so that another worker can run meanwhile. The same
 code serves TLS, whose socket keeps to the same rules (``session/tls.py``).
+
+**Answers to pipelined requests leave together.** A small answer is *held* while the head of the next request stands in
+the buffer already, so that a burst costs one write. What is held leaves in front of whatever is sent next; before the
+worker waits (it is told by `Worker.on_block`), before the request behind waits for another's fetch or leaves its thread
+(`Asking.settle`), before the session rests, goes elsewhere or ends; and when it has grown too large, or older than
+``http1_hold_time``.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from varnishpy.log.tasklog import TaskLog
     from varnishpy.session.session import Session
     from varnishpy.storage.source import Piece
+    from varnishpy.threads.worker import Worker
 
 _IN: Final = select.POLLIN | select.POLLRDHUP
 _OUT: Final = select.POLLOUT
@@ -34,6 +41,8 @@ _READ_SIZE: Final = 16 * 1024
 _UNREAD_SIZE: Final = 65536
 _UNREAD_PIECES: Final = 64
 _LONGEST_WAIT: Final = 3600.0  # seconds; "never" is asked again after that
+_HELD_ANSWER: Final = 8 * 1024  # octets of an answer that may be held: copying one costs less than a write
+_HELD: Final = 64 * 1024  # octets that are held at most
 
 
 class Received(Enum):
@@ -61,6 +70,8 @@ class Connection:
     :ivar buf: received and not yet consumed; pipelined requests wait here
     :ivar head_len: octets of the head at the front of ``buf``, after `receive_head`
     :ivar dry: the socket has nothing to read, and its place in the watch, if it has one, will tell when that changes
+    :ivar held: answers that have not left yet; see the module text
+    :ivar failure: why they could not leave (as `send` tells it), or ``None``: nothing can be sent any more
     :ivar lenient: requests are read as Varnish reads them (``feature=+http1_compat``)
     :ivar skipped: octets of blank lines dropped in front of it
     :ivar t_first: when the first octet of the head was seen
@@ -69,11 +80,15 @@ class Connection:
     """
 
     __slots__ = (
+        "_held_since",
         "_scanned",
+        "_wrk",
         "buf",
         "complaint",
         "dry",
+        "failure",
         "head_len",
+        "held",
         "lenient",
         "requests",
         "sess",
@@ -95,6 +110,10 @@ class Connection:
         self.t_quiet = clock.mono()
         self.complaint: WireError | None = None
         self.dry = False
+        self.held = bytearray()
+        self.failure: str | None = None
+        self._held_since = 0.0
+        self._wrk: Worker | None = None  # who holds the answers
         self._scanned = 0
 
     # -- waiting ---------------------------------------------------------------------------------------------------
@@ -215,13 +234,62 @@ class Connection:
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def send(self, log: TaskLog, bufs: list[Piece], size: int, deadline: float) -> str | None:
-        """Send all of ``bufs``, with as few system calls as the socket allows.
+    def finish(self, wrk: Worker, log: TaskLog, bufs: list[Piece], size: int, deadline: float) -> str | None:
+        """`send` the last octets of an answer, or hold them back for the answer to the next request.
 
+        :param wrk: the worker whose thread this is
+        """
+        if not self.buf or size > _HELD_ANSWER or not params.http1_hold_time or self.buf.find(b"\r\n\r\n") < 0:
+            return self.send(log, bufs, size, deadline)
+        held = self.held
+        now = clock.mono()
+        if not held:
+            self._held_since = now
+            self._wrk = wrk
+            wrk.on_block = self.flush
+        elif len(held) + size > _HELD or now - self._held_since > params.http1_hold_time:
+            return self.send(log, bufs, size, deadline)
+        for piece in bufs:
+            held += piece
+        wrk.stats.http1_held += 1
+        return self.failure
+
+    def _take_held(self) -> bytearray:
+        """What is held, which is the caller's to send."""
+        held, self.held = self.held, bytearray()
+        wrk, self._wrk = self._wrk, None
+        if wrk is not None:
+            wrk.on_block = None
+        return held
+
+    def flush(self) -> None:
+        """Send what is held; if that fails, ``failure`` says so. For the session's worker only."""
+        if not self.held:
+            return
+        sess = self.sess
+        held = self._take_held()
+        if sess.closed is None:
+            timeout = sess.send_timeout
+            deadline = clock.mono() + (params.send_timeout if timeout is None else timeout)
+            self.send(None, [held], len(held), deadline)
+
+    def send(self, log: TaskLog | None, bufs: list[Piece], size: int, deadline: float) -> str | None:
+        """Send all of ``bufs``, and before them what is held, with as few system calls as the socket allows.
+
+        :param log: of the request, or ``None`` for the session's own
         :param size: octets of ``bufs`` together
         :param deadline: monotonic time at which to give up
         :returns: ``None``, or the reason why the connection must close: ``REM_CLOSE`` or ``TX_ERROR``
         """
+        if self.held:
+            held = self._take_held()
+            bufs = [held, *bufs]
+            size += len(held)
+        if self.failure is None:
+            self.failure = self._send(log, bufs, size, deadline)
+        return self.failure
+
+    def _send(self, log: TaskLog | None, bufs: list[Piece], size: int, deadline: float) -> str | None:
         sock = self.sess.sock
         sent = 0
         while True:
@@ -230,7 +298,7 @@ class Connection:
             except (BlockingIOError, InterruptedError):
                 n = 0
             except OSError as error:
-                return _send_error(log, -1, size - sent, error.errno or errno.EPIPE)
+                return self._send_error(log, size - sent, error.errno or errno.EPIPE)
             sent += n
             if sent == size:
                 return None
@@ -244,11 +312,21 @@ class Connection:
             if left > 0 and not self.wait_writable(min(left, idle)):
                 left = deadline - clock.mono()
                 if left > 0:
-                    log.put(DEBUG, f"Hit idle send timeout, wrote = {sent}/{size}; retrying")
+                    self._tell(log, f"Hit idle send timeout, wrote = {sent}/{size}; retrying")
                     continue
             if left <= 0:
-                log.put(DEBUG, f"Hit total send timeout, wrote = {sent}/{size}; not retrying")
-                return _send_error(log, -1, size - sent, errno.EAGAIN)
+                self._tell(log, f"Hit total send timeout, wrote = {sent}/{size}; not retrying")
+                return self._send_error(log, size - sent, errno.EAGAIN)
+
+    def _send_error(self, log: TaskLog | None, left: int, number: int) -> str:
+        self._tell(log, f"Write error, retval = -1, len = {left}, errno = {os.strerror(number)}")
+        return "REM_CLOSE" if number == errno.EPIPE else "TX_ERROR"
+
+    def _tell(self, log: TaskLog | None, text: str) -> None:
+        if log is None:
+            self.sess.debug(text)
+        else:
+            log.put(DEBUG, text)
 
 
 def _prune(bufs: list[Piece], n: int) -> list[Piece]:
@@ -259,8 +337,3 @@ def _prune(bufs: list[Piece], n: int) -> list[Piece]:
             return [memoryview(piece)[n:], *bufs[index + 1 :]]
         n -= size
     return []
-
-
-def _send_error(log: TaskLog, result: int, left: int, number: int) -> str:
-    log.put(DEBUG, f"Write error, retval = {result}, len = {left}, errno = {os.strerror(number)}")
-    return "REM_CLOSE" if number == errno.EPIPE else "TX_ERROR"

@@ -1,8 +1,9 @@
 """Sending an HTTP/1 response: framing, and gathering head and body into as few system calls as possible.
 
-A cached hit leaves in one ``sendmsg``: its head and views of the stored body. A body that is still being made is sent
-as it comes: what has gathered leaves before anything waits for more. A body of unknown length is chunked for HTTP/1.1
-clients, one chunk per write, and ends with the connection for others.
+A cached hit leaves in one ``sendmsg``: its head and views of the stored body; or together with the answers behind it,
+if the client has asked for more already (see ``connection.py``). A body that is still being made is sent as it comes:
+what has gathered leaves before anything waits for more. A body of unknown length is chunked for HTTP/1.1 clients, one
+chunk per write, and ends with the connection for others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from varnishpy.http.message import Field
 from varnishpy.http.wire import response_head
 from varnishpy.http.wire_chunked import CHUNK_END, LAST_CHUNK, chunk_head
 from varnishpy.http.wire_fields import WireError
+from varnishpy.http1.body import is_off
 from varnishpy.log.tag_numbers import ERROR, RESP_PROTOCOL, RESP_REASON, RESP_STATUS
 from varnishpy.params import params
 from varnishpy.request.header_rules import CLOSE
@@ -121,7 +123,7 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
     if early:
         wrk.stats.http1_iovs_flush += early
     if source is None:
-        failure = conn.send(log, [head], len(head), deadline)
+        failure = _finish(wrk, conn, req, [head], len(head), deadline)
         if failure is not None:
             req.doclose = failure
         return
@@ -170,7 +172,10 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
                 bufs.append(LAST_CHUNK)
                 size += 5
         if size:
-            failure = conn.send(log, bufs, size, deadline)
+            if ended and broken is None:
+                failure = _finish(wrk, conn, req, bufs, size, deadline)
+            else:
+                failure = conn.send(log, bufs, size, deadline)
             if failure is not None:
                 acct.resp_bodybytes += payload
                 req.doclose = failure
@@ -198,6 +203,13 @@ def _send(wrk: Worker, conn: Connection, req: Request, head: bytes, source: Sour
         _broken(req, broken)
     else:
         _check_length(req)
+
+
+def _finish(wrk: Worker, conn: Connection, req: Request, bufs: list[Piece], size: int, deadline: float) -> str | None:
+    """The last octets of a response: they may leave together with the next, if there will be one."""
+    if req.doclose is not None or not is_off(req.body):
+        return conn.send(req.log, bufs, size, deadline)
+    return conn.finish(wrk, req.log, bufs, size, deadline)
 
 
 def _await(wrk: Worker, source: Source, deadline: float) -> Piece | _Mark:

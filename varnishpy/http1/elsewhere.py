@@ -40,6 +40,7 @@ class Elsewhere(Http1Transport):
         """Have another task send the response, and the session go on behind it."""
         if source is None:
             return super().deliver(wrk, req, None)
+        self.settle(req)
         req.log.put(DEBUG, f"w={id(wrk):#x} scheduling delivery")
         sess = req.sess
         req.wrk = None

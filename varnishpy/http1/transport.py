@@ -25,7 +25,7 @@ from varnishpy.http.received_head import ReceivedHead
 from varnishpy.http.status import reason as reason_phrase
 from varnishpy.http.wire import NO_BODY, PREFACE, BodyKind, parse_request, response_head
 from varnishpy.http.wire_fields import FieldBlock, WireError
-from varnishpy.http1.body import ChunkedBody, LengthBody
+from varnishpy.http1.body import ChunkedBody, LengthBody, is_off
 from varnishpy.http1.connection import Connection, Received
 from varnishpy.http1.deliver import deliver
 from varnishpy.log.tag_numbers import (
@@ -129,6 +129,8 @@ class Http1Transport:
     def _loop(self, wrk: Worker, sess: Session, conn: Connection) -> None:
         for _ in range(_TURN):
             received = conn.receive_head(params.http_req_size)
+            if received is not Received.COMPLETE:
+                conn.flush()
             if received is Received.QUIET:
                 if self._rest(wrk, sess, conn):
                     return
@@ -141,6 +143,7 @@ class Http1Transport:
                 return
             if not self._request(wrk, sess, conn):
                 return
+        conn.flush()
         sess.pool.again(partial(self._stirred, sess))
 
     def _no_request(self, wrk: Worker, sess: Session, conn: Connection, received: Received) -> None:
@@ -156,6 +159,9 @@ class Http1Transport:
             self._end(wrk, sess, _CLOSE_REASON[received])
 
     def _end(self, wrk: Worker, sess: Session, reason: str | None) -> None:
+        conn = sess.transport_priv
+        if isinstance(conn, Connection):
+            conn.flush()
         wrk.stats.sess_closed += 1
         sess.delete(reason)
 
@@ -197,6 +203,8 @@ class Http1Transport:
         log.received(conn.t_first, conn.t_done)
         req.t_prev = conn.t_done
         conn.requests += 1
+        if conn.held:
+            req.before_wait = conn.flush
 
         head = bytes(conn.buf[: conn.head_len])
         del conn.buf[: conn.head_len]
@@ -236,6 +244,7 @@ class Http1Transport:
             return self._after(wrk, sess, conn, req)
         framing = parsed.framing
         if framing is not NO_BODY:
+            conn.flush()  # a body that comes fast enough is never waited for
             if framing.kind is BodyKind.LENGTH:
                 req.body = LengthBody(conn, req, framing.length)
             else:
@@ -256,8 +265,12 @@ class Http1Transport:
     def _after(self, wrk: Worker, sess: Session, conn: Connection, req: Request) -> bool:
         """Clean up behind a request; False when the session has ended."""
         body = req.body
-        if req.doclose is None and body is not None and not body.finished:  # type: ignore[attr-defined]
+        if req.doclose is None and body is not None and not is_off(body):
             body.discard()  # sets doclose when it fails
+        if req.doclose is not None:
+            conn.flush()
+        elif conn.failure is not None:
+            req.doclose = conn.failure
         finish_request(wrk, req)
         if sess.closed is None and req.doclose is not None:
             sess.close(req.doclose)
@@ -319,6 +332,7 @@ class Http1Transport:
             req.doclose = "RX_JUNK"
             self._after(wrk, sess, conn, req)
             return True
+        conn.flush()
         leftover = bytes(conn.buf)
         sess.unwatch()
         sess.debug("H2 Optimistic Upgrade")
@@ -377,16 +391,22 @@ class Http1Transport:
 
     def take_readahead(self, req: Request) -> bytes:
         """What was read from the client behind the request's head; a pipe must send it on first."""
+        self.settle(req)
         conn = _connection(req.sess)
         leftover = bytes(conn.buf)
         conn.buf.clear()
         req.sess.unwatch()  # the pipe waits for the client itself
         return leftover
 
+    def settle(self, req: Request) -> None:
+        """Send the answers that are held: nobody else would, when the request or the connection goes elsewhere."""
+        _connection(req.sess).flush()
+
     def fail(self, req: Request, reason: str) -> None:
         """Close the connection; the loop finds it closed and ends the session."""
         if req.doclose is None:
             req.doclose = reason
+        self.settle(req)
         req.sess.close(reason)
 
     def reembark(self, req: Request) -> None:
@@ -414,13 +434,13 @@ class Http1Transport:
         conn = sess.transport_priv
         if not isinstance(conn, Connection):
             return "state = idle"
-        return f"requests = {conn.requests},\nbuffered = {len(conn.buf)},"
+        return f"requests = {conn.requests},\nbuffered = {len(conn.buf)},\nheld = {len(conn.held)},"
 
     def describe(self, sess: Session) -> dict[str, object]:
         conn = sess.transport_priv
         if not isinstance(conn, Connection):
             return {}
-        return {"requests": conn.requests, "buffered": len(conn.buf)}
+        return {"requests": conn.requests, "buffered": len(conn.buf), "held": len(conn.held)}
 
 
 def _connection(sess: Session) -> Connection:

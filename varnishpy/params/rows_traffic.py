@@ -57,6 +57,14 @@ CLIENT: list[Spec] = [
         units="HTTP status code or 0 to disable",
     ),
     row(
+        "http1_hold_time",
+        "duration",
+        "0.005",
+        "How long answers to pipelined HTTP/1 requests may be held, so that they leave in one write with those to the "
+        "requests behind them. Nothing is held while anything is waited for. 0: each answer leaves by itself.",
+        low="0",
+    ),
+    row(
         "http1_iovs",
         "uint",
         "64",

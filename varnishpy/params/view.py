@@ -214,15 +214,15 @@ class Params:
         "h2_header_table_size", "h2_initial_window_size", "h2_inline", "h2_inline_time", "h2_max_concurrent_streams",
         "h2_max_frame_size", "h2_max_header_list_size", "h2_rapid_reset", "h2_rapid_reset_limit",
         "h2_rapid_reset_period", "h2_rx_window_increment", "h2_rx_window_low_water", "h2_rxbuf_storage",
-        "h2_window_timeout", "http1_iovs", "http_codings", "http_gzip_support", "http_max_hdr", "http_range_support",
-        "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len", "http_resp_size",
-        "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval", "max_esi_depth",
-        "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer", "pcre2_depth_limit",
-        "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max", "pipe_task_deadline",
-        "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "reqbody_rate", "rush_exponent",
-        "send_timeout", "shortlived", "sigsegv_handler", "ssl_buffer", "sslbuf_pool", "startup_timeout", "stats_listen",
-        "stats_socket", "stats_token_file", "syslog_cli_traffic", "targeted_fields", "tcp_fastopen",
-        "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
+        "h2_window_timeout", "http1_hold_time", "http1_iovs", "http_codings", "http_gzip_support", "http_max_hdr",
+        "http_range_support", "http_req_hdr_len", "http_req_overflow_status", "http_req_size", "http_resp_hdr_len",
+        "http_resp_size", "idle_send_timeout", "keep_core", "latency_buckets", "listen_depth", "lru_interval",
+        "max_esi_depth", "max_restarts", "max_retries", "max_vcl", "max_vcl_handling", "nuke_limit", "panic_buffer",
+        "pcre2_depth_limit", "pcre2_jit_compilation", "pcre2_match_limit", "ping_interval", "pipe_sess_max",
+        "pipe_task_deadline", "pipe_timeout", "pool_req", "pool_sess", "pool_vbo", "prefer_ipv6", "reqbody_rate",
+        "rush_exponent", "send_timeout", "shortlived", "sigsegv_handler", "ssl_buffer", "sslbuf_pool",
+        "startup_timeout", "stats_listen", "stats_socket", "stats_token_file", "syslog_cli_traffic", "targeted_fields",
+        "tcp_fastopen", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time", "thread_pool_add_delay",
         "thread_pool_destroy_delay", "thread_pool_fail_delay", "thread_pool_max", "thread_pool_min",
         "thread_pool_reserve", "thread_pool_stack", "thread_pool_timeout", "thread_pool_track", "thread_pool_watchdog",
         "thread_pools", "thread_queue_limit", "thread_stats_rate", "tier_bans", "tier_breaker_errors",
@@ -289,6 +289,7 @@ class Params:
         self.h2_rx_window_low_water: int = 10485760
         self.h2_rxbuf_storage: str = "Transient"
         self.h2_window_timeout: float = 5.0
+        self.http1_hold_time: float = 0.005
         self.http1_iovs: int = 64
         self.http_codings: str = ""
         self.http_gzip_support: bool = True

@@ -102,6 +102,7 @@ def start_fetch(wrk: Worker, req: Request, oc: ObjectCore, stale: ObjectCore | N
     bo.grace_limit = req.d_grace
     # a fetch has deadlines at every wait of its own: ours for it always ends
     if not bo.is_bgfetch:
+        req.settle()
         bo.borrows = True
         if _announces(req):
             bo.announce = partial(_announce, wrk, req)

@@ -144,6 +144,7 @@ def _run(wrk: Worker, req: Request, bo: BusyObject) -> str | Step:
 
 def _pipe(wrk: Worker, req: Request, bo: BusyObject) -> str:
     """Connect, send the request, copy; the SessClose reason."""
+    req.settle()
     acct = PipeAccounting(req=req.acct.req_hdrbytes)
     req.acct.req_hdrbytes = 0
     req.res_pipe = True

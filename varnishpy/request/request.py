@@ -136,6 +136,7 @@ class Request(ClientTask):
         self.synth_stored: StoredObject | None = None  # the room that a synthetic body takes
         self.boc: BusyObjectControl | None = None
         self.waiting_on = None
+        self.before_wait = None
         self.d_ttl = -1.0
         self.d_grace = -1.0
         self.catflap = None

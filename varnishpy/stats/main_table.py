@@ -248,6 +248,7 @@ _PROCESS: tuple[Column, ...] = (
     task_counter("n_unpack", "Bodies unpacked otherwise", "Or tested, in a coding of http_codings."),
     task_counter("n_test_gunzip", "Bodies tested", "Compressed bodies from backends checked while being fetched."),
     task_counter("http1_iovs_flush", "Early vector flushes", "Writes done because the vector was full."),
+    task_counter("http1_held", "Answers held", "Answers to pipelined requests that left in one write with the next."),
     task_counter("http1_absolute_form", "Absolute-form requests", "Requests whose target is a whole URL."),
 )
 

@@ -32,11 +32,11 @@ MainName = Literal[
     "bans_dups", "bans_lurker_contention", "bans_persisted_bytes", "bans_persisted_fragmentation", "n_purges",
     "n_obj_purged", "n_search_rule", "n_invalidated", "exp_mailed", "exp_received", "hcb_nolock", "hcb_lock",
     "hcb_insert", "esi_errors", "esi_warnings", "vmods", "n_gzip", "n_gunzip", "n_pack", "n_unpack", "n_test_gunzip",
-    "http1_iovs_flush", "http1_absolute_form", "h2_sessions", "h2_sessions_live", "h2_streams", "h2_streams_live",
-    "h2_streams_refused", "h2_parks", "h2_parked", "h2_wakeups", "h2_wakeups_spared", "h2_polls", "h2_frames_rx",
-    "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset",
-    "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full", "stats_clients", "stats_dropped",
-    "stats_refused",
+    "http1_iovs_flush", "http1_held", "http1_absolute_form", "h2_sessions", "h2_sessions_live", "h2_streams",
+    "h2_streams_live", "h2_streams_refused", "h2_parks", "h2_parked", "h2_wakeups", "h2_wakeups_spared", "h2_polls",
+    "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx", "h2_resets_tx",
+    "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full", "stats_clients",
+    "stats_dropped", "stats_refused",
 ]  # fmt: skip
 
 MgtName = Literal[

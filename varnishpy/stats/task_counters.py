@@ -23,9 +23,10 @@ class TaskCounters:
         "ws_thread_overflow", "backend_req", "vcl_fail", "bans_lurker_tested", "bans_lurker_tests_tested",
         "bans_lurker_obj_killed", "bans_lurker_obj_killed_cutoff", "n_purges", "n_obj_purged", "n_search_rule",
         "n_invalidated", "exp_received", "n_gzip", "n_gunzip", "n_pack", "n_unpack", "n_test_gunzip",
-        "http1_iovs_flush", "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused", "h2_parks",
-        "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors", "h2_resets_rx",
-        "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck", "h2_control_full",
+        "http1_iovs_flush", "http1_held", "http1_absolute_form", "h2_streams", "h2_streams_live", "h2_streams_refused",
+        "h2_parks", "h2_parked", "h2_polls", "h2_frames_rx", "h2_frames_tx", "h2_sends", "h2_bogosity", "h2_errors",
+        "h2_resets_rx", "h2_resets_tx", "h2_rapid_reset", "h2_floods", "h2_lists_too_large", "h2_window_stuck",
+        "h2_control_full",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -112,6 +113,7 @@ class TaskCounters:
         self.n_unpack = 0
         self.n_test_gunzip = 0
         self.http1_iovs_flush = 0
+        self.http1_held = 0
         self.http1_absolute_form = 0
         self.h2_streams = 0
         self.h2_streams_live = 0
@@ -466,6 +468,10 @@ class TaskCounters:
         if self.http1_iovs_flush:
             into["http1_iovs_flush"] += self.http1_iovs_flush
             self.http1_iovs_flush = 0
+            moved = True
+        if self.http1_held:
+            into["http1_held"] += self.http1_held
+            self.http1_held = 0
             moved = True
         if self.http1_absolute_form:
             into["http1_absolute_form"] += self.http1_absolute_form

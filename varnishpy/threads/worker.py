@@ -142,15 +142,16 @@ class Worker(stats.Counting):
         """The task is about to wait: let the pool run others meanwhile. May be nested.
 
         Whatever set ``on_block`` is told first, once: to hand on what must not wait with this task. It may queue tasks,
-        and must not wait itself. It is forgotten when it has been told, and when the task ends.
+        and announces waits of its own; it knows that no lock is held that others need meanwhile (see `Asking.settle`).
+        It is forgotten when it has been told, and when the task ends.
         """
-        self._blocked += 1
-        if self._blocked == 1:
+        if not self._blocked:
             on_block = self.on_block
             if on_block is not None:
                 self.on_block = None
                 on_block()
             self.pool.worker_blocks()
+        self._blocked += 1
 
     def unblocked(self) -> None:
         """The wait announced by `will_block` is over."""
