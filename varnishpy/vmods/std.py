@@ -53,10 +53,11 @@ _VCL_LOG = int(Tag.VCL_Log)
 _ERROR = int(Tag.Error)
 _TTL = int(Tag.TTL)
 _INT_MOST = 999_999_999_999_999
-_NUMBER = r"[-+]?[0-9]{1,15}(?:\.[0-9]*)?"
-_DURATION_TEXT = re.compile(rf"\s*({_NUMBER})\s*(ms|[smhdwy])\s*")
-_BYTES_TEXT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtpKMGTP]?[bB]?)\s*")
-_REAL_TEXT = re.compile(rf"\s*({_NUMBER})\s*")
+_REAL_MOST: Final = 999_999_999_999  # before the point, of a number that has one (RFC 8941 section 3.3.2)
+_MOST_DIGITS: Final = 15  # RFC 8941 section 3.3.1
+_DURATION_TEXT = re.compile(r"\s*(-?(?:[0-9]{1,15}(?:\.[0-9]*)?|\.[0-9]+))\s*(ms|[smhdwy])\s*")
+_BYTES_TEXT = re.compile(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgtpKMGTP]?[bB]?)\s*")
+_NUMBER_TEXT = re.compile(r"\s*(-?)([0-9]*)\s*(\.([0-9]*)\s*)?")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -197,6 +198,24 @@ def _fallback(name: str, fallback: T | NotGiven, text: str = "conversion failed"
     return fallback
 
 
+def _number(text: str) -> tuple[float | None, str]:
+    """The number that a text is, digits behind the third of a fraction left out; or ``None``, and why it is none."""
+    found = _NUMBER_TEXT.match(text)
+    assert found is not None  # it matches nothing, too
+    sign, digits, point, fraction = found.groups()
+    if len(digits) > _MOST_DIGITS or (point and int(digits or "0") > _REAL_MOST):
+        return None, "Too many digits"
+    if not digits and not fraction:
+        return None, "Invalid number"
+    if found.end() < len(text):
+        return None, ""
+    return float(f"{sign}{digits or 0}.{(fraction or '')[:3]}"), ""
+
+
+def _conversion_failed(why: str) -> str:
+    return f"conversion failed: {why}" if why else "conversion failed"
+
+
 def duration(
     ctx: Ctx,
     s: STRING | NotGiven = NOT_GIVEN,
@@ -226,8 +245,11 @@ def bytes_(
         found = _BYTES_TEXT.fullmatch(text)
         if found is None:
             return _fallback("bytes", fallback)
-        unit = bytes_unit(found.group(2)) if found.group(2) else 1
-        return int(float(found.group(1)) * (unit or 1))
+        number = float(found.group(1))
+        unit = bytes_unit(found.group(2)) or 1 if found.group(2) else 1
+        if number < 0 or (unit == 1 and not number.is_integer()):
+            return _fallback("bytes", fallback)
+        value = math.floor(number * unit + 0.5)
     if not math.isfinite(value) or not 0 <= value <= _INT_MOST:
         return _fallback("bytes", fallback)
     return int(value)
@@ -246,10 +268,10 @@ def integer(
     """A whole number from one of the arguments; if it is none, *fallback*, without which the VCL fails."""
     text, value = _only("integer", s, bool_, bytes_, duration, real, time_)
     if text is not None:
-        found = _REAL_TEXT.fullmatch(text)
-        if found is None:
-            return _fallback("integer", fallback)
-        value = float(found.group(1)) if "." in found.group(1) else int(found.group(1))
+        number, why = _number(text)
+        if number is None or not number.is_integer():
+            return _fallback("integer", fallback, _conversion_failed(why))
+        value = number
     if not math.isfinite(value) or abs(value) > _INT_MOST:
         return _fallback("integer", fallback)
     return int(value)
@@ -269,8 +291,10 @@ def real(
     text, value = _only("real", s, integer, bool_, bytes_, duration, time_)
     if text is None:
         return float(value)
-    found = _REAL_TEXT.fullmatch(text)
-    return float(found.group(1)) if found is not None else _fallback("real", fallback)
+    number, why = _number(text)
+    if number is not None and abs(number) > _REAL_MOST:
+        number, why = None, "Too many digits"
+    return number if number is not None else _fallback("real", fallback, _conversion_failed(why))
 
 
 def time_(
@@ -284,16 +308,15 @@ def time_(
     if text is not None:
         moment = _moment(text)
         return _fallback("time", fallback) if moment is None else moment
-    return float(value) if value >= 0 else _fallback("time", fallback)
+    return float(value)
 
 
 def _moment(text: str) -> float | None:
     """Seconds since the epoch: a date as HTTP writes it, an ISO 8601 one, or a number."""
     text = text.strip()
-    found = _REAL_TEXT.fullmatch(text)
-    if found is not None:
-        value = float(found.group(1))
-        return value if value >= 0 else None
+    number, _ = _number(text)
+    if number is not None:
+        return number if number > 0 else None
     if _ISO_DATE.fullmatch(text):
         try:
             return float(calendar.timegm(_time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
@@ -329,7 +352,7 @@ def ip(
             split_port(s, default)
             address, number = lookup(s, default, numeric=True)[0]
     except (AddressError, IndexError):
-        return _fallback("ip", fallback, "Could not convert to IP")
+        return _fallback("ip", fallback)
     return SockAddr(address, number)
 
 
