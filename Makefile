@@ -83,6 +83,7 @@ lint: $(STAMP) ## ruff, mypy, generated files up to date
 	$(BIN)/ruff format --check setup.py varnishpy tests tools/*
 	$(BIN)/mypy
 	$(BIN)/python tools/genviews --check
+	$(BIN)/python tools/genvcl --check
 	$(BIN)/python tools/gendocs --check
 	$(BIN)/python tools/genman --check
 
@@ -153,6 +154,7 @@ races: $(STAMP) ## the tests of what runs at once, many times in a row (RUNS=30)
 
 docs: $(STAMP) ## generated views and pages
 	$(BIN)/python tools/genviews
+	$(BIN)/python tools/genvcl
 	$(BIN)/python tools/gendocs
 	$(BIN)/python tools/genman
 

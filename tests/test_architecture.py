@@ -100,9 +100,10 @@ def test_files_have_one_subject_and_say_so(path: Path) -> None:
         assert docstring, "a module opens with what it is for"
 
 
-def test_the_typed_views_are_what_the_tables_give() -> None:
+@pytest.mark.parametrize("tool", ["genviews", "genvcl"])
+def test_generated_modules_are_what_they_were_made_of(tool: str) -> None:
     told = subprocess.run(
-        [sys.executable, str(PACKAGE.parent / "tools" / "genviews"), "--check"],
+        [sys.executable, str(PACKAGE.parent / "tools" / tool), "--check"],
         capture_output=True,
         text=True,
         timeout=60,

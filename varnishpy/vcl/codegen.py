@@ -106,6 +106,7 @@ class ModuleWriter:
             f"WRITES_TRACE = {unit.writes_trace}",
             f"LABELS = {sorted(unit.labels_used)!r}",
             f"FIXED = {fixed!r}",
+            f"BUILTIN = {self._builtin(subs)!r}",
         ]
         lines += self._sources()
         for imported in unit.imports:
@@ -137,6 +138,13 @@ class ModuleWriter:
         lines += tables
         lines += ["TRACED = [", *(f"    {text!r}," for text in [*(line.text for line in functions), *tables]), "]"]
         return "\n".join(lines) + "\n"
+
+    def _builtin(self, subs: list[Sub]) -> list[str]:
+        """The functions behind which nothing but the built-in VCL stands, as it is shipped."""
+        unit = self.unit
+        if self.covers or unit.uses_dynamic_calls or unit.options.builtin_source is not None:
+            return []
+        return [sub.symbol.code for sub in subs if is_builtin(sub)]
 
     def _sources(self) -> list[str]:
         unit = self.unit
@@ -401,3 +409,10 @@ def never_ends(sub: Sub, seen: frozenset[str] = frozenset()) -> bool:
         return False
     seen |= {sub.symbol.code}
     return all(symbol.sub is not None and never_ends(symbol.sub, seen) for _token, symbol in sub.calls)
+
+
+def is_builtin(sub: Sub) -> bool:
+    """Is all the text of a subroutine, and of those it calls, the built-in VCL's? (None calls itself.)"""
+    return all(block.token.source.kind == "builtin" for block in sub.blocks) and all(
+        symbol.sub is not None and is_builtin(symbol.sub) for _token, symbol in sub.calls
+    )

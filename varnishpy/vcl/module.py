@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from varnishpy.vcl.builtin_subs import SUBS
 from varnishpy.vcl.context import Method
 from varnishpy.vcl.specs import BackendSpec, ProbeSpec
 
@@ -60,6 +61,7 @@ class Module:
         self.references: list[tuple[int, int, int]] = entry(names, "REFERENCES", list)
         self.default_probe: ProbeSpec | None = optional(names, "DEFAULT_PROBE", ProbeSpec)
         self.methods: dict[str, Method] = entry(names, "METHODS", dict)
+        self._share_builtin(entry(names, "BUILTIN", list))
         self.fixed: dict[str, str] = entry(names, "FIXED", dict)
         self.labels: list[str] = entry(names, "LABELS", list)
         self.vmods: list[tuple[str, str, bool]] = entry(names, "VMODS", list)
@@ -69,6 +71,16 @@ class Module:
         self.writes_trace: bool = entry(names, "WRITES_TRACE", bool)
         self._traced: list[str] = entry(names, "TRACED", list)
         del names["TRACED"]
+
+    def _share_builtin(self, subs: list[str]) -> None:
+        """Functions made of the built-in VCL alone are those of a module that is compiled with the others."""
+        for name in subs:
+            shared = SUBS.get(name)
+            if shared is not None:
+                self.names[name] = shared
+                method = name.removeprefix("sub_vcl_")
+                if method in self.methods:
+                    self.methods[method] = shared
 
     def traced_methods(self) -> dict[str, Method]:
         """The functions once more, with trace points, over the same backends, objects and constants."""
