@@ -48,7 +48,9 @@ def value(expression: str, url: str = "/p?b=2&a=1&&c") -> str | None:
         ('std.real(".5", 7.5)', "0.500"),
         ('std.real("0.1239", 7.5)', "0.123"),
         ('std.real("999999999999", 7.5)', "999999999999.000"),
+        ('std.real("999999999999.9", 7.5)', "999999999999.900"),
         ('std.real("1000000000000", 7.5)', "7.500"),
+        ('std.bytes("1000000000000.0", 7B)', "7"),
         ('std.duration(".5s", 7s)', "0.500"),
         ('std.duration("+1s", 7s)', "7.000"),
         ("std.time(integer=-1)", "Wed, 31 Dec 1969 23:59:59 GMT"),
@@ -81,6 +83,7 @@ def test_value(expression: str, result: str) -> None:
     ("expression", "message"),
     [
         ('std.integer("x")', "std.integer: conversion failed: Invalid number"),
+        ("std.integer(req.http.none)", "std.integer: conversion failed"),
         ('std.integer("+1")', "std.integer: conversion failed: Invalid number"),
         ('std.integer("1x")', "std.integer: conversion failed"),
         ('std.integer("1.5")', "std.integer: conversion failed"),

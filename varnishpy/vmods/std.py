@@ -53,10 +53,10 @@ _VCL_LOG = int(Tag.VCL_Log)
 _ERROR = int(Tag.Error)
 _TTL = int(Tag.TTL)
 _INT_MOST = 999_999_999_999_999
-_REAL_MOST: Final = 999_999_999_999  # before the point, of a number that has one (RFC 8941 section 3.3.2)
+_REAL_MOST: Final = 999_999_999_999.999  # RFC 8941 section 3.3.2
 _MOST_DIGITS: Final = 15  # RFC 8941 section 3.3.1
 _DURATION_TEXT = re.compile(r"\s*(-?(?:[0-9]{1,15}(?:\.[0-9]*)?|\.[0-9]+))\s*(ms|[smhdwy])\s*")
-_BYTES_TEXT = re.compile(r"\s*(-?[0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmgtpKMGTP]?[bB]?)\s*")
+_BYTES_TEXT = re.compile(r"\s*(-?(?:[0-9]{1,15}|[0-9]{1,12}\.[0-9]{1,3}))\s*([kmgtpKMGTP]?[bB]?)\s*")
 _NUMBER_TEXT = re.compile(r"\s*(-?)([0-9]*)\s*(\.([0-9]*)\s*)?")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
@@ -212,8 +212,8 @@ def _number(text: str) -> tuple[float | None, str]:
     return float(f"{sign}{digits or 0}.{(fraction or '')[:3]}"), ""
 
 
-def _conversion_failed(why: str) -> str:
-    return f"conversion failed: {why}" if why else "conversion failed"
+def _conversion_failed(text: STRING | NotGiven, why: str) -> str:
+    return f"conversion failed: {why}" if why and text is not None else "conversion failed"
 
 
 def duration(
@@ -270,7 +270,7 @@ def integer(
     if text is not None:
         number, why = _number(text)
         if number is None or not number.is_integer():
-            return _fallback("integer", fallback, _conversion_failed(why))
+            return _fallback("integer", fallback, _conversion_failed(s, why))
         value = number
     if not math.isfinite(value) or abs(value) > _INT_MOST:
         return _fallback("integer", fallback)
@@ -294,7 +294,7 @@ def real(
     number, why = _number(text)
     if number is not None and abs(number) > _REAL_MOST:
         number, why = None, "Too many digits"
-    return number if number is not None else _fallback("real", fallback, _conversion_failed(why))
+    return number if number is not None else _fallback("real", fallback, _conversion_failed(s, why))
 
 
 def time_(
