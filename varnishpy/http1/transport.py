@@ -269,6 +269,8 @@ class Http1Transport:
             body.discard()  # sets doclose when it fails
         if req.doclose is not None:
             conn.flush()
+            if body is not None and not is_off(body) and conn.failure is None:
+                conn.linger()
         elif conn.failure is not None:
             req.doclose = conn.failure
         finish_request(wrk, req)
