@@ -11,6 +11,7 @@ import pytest
 from tests.vcl.vcl_bench import Bench
 from varnishpy.http.message import Message
 from varnishpy.params import params
+from varnishpy.request import bodystatus
 from varnishpy.storage.malloc import MallocStevedore
 from varnishpy.storage.object import StoredObject
 from varnishpy.vcl import runtime
@@ -67,6 +68,7 @@ def context(bench: Bench, method: str) -> Ctx:
     else:
         bo = bench.fetch()
         req = bench.request()
+        req.body_status = bodystatus.LENGTH  # req.filters wants a body that is still to come
         req.objcore = bo.objcore
         assert req.objcore is not None
         req.objcore.adopt(stobj)
