@@ -252,6 +252,13 @@ def test_head_too_large(harness: Harness, setting: Setting) -> None:
     harness.closed("RX_OVERFLOW")
 
 
+def test_what_follows_no_request_does_not_cost_the_client_the_answer(harness: Harness) -> None:
+    """Closing with octets unread would be a reset (RFC 9112 section 9.6): here the answer comes, and then the end."""
+    peer = harness.connect()
+    peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" + b"x" * 60_000)
+    assert peer.rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
 def test_head_too_large_without_an_answer(harness: Harness, setting: Setting) -> None:
     setting("http_req_size", "1k")
     setting("http_req_overflow_status", "0")

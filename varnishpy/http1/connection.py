@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
 _IN: Final = select.POLLIN | select.POLLRDHUP
 _OUT: Final = select.POLLOUT
 _READ_SIZE: Final = 16 * 1024
-# what is thrown away before a close: in pieces of so many octets, and so many pieces, about as much as a kernel holds
-_UNREAD_SIZE: Final = 65536
-_LINGER: Final = 2.0  # seconds for which a client that goes on sending is listened to, behind the last answer
-_LINGER_OCTETS: Final = 4 * 1024 * 1024
-_UNREAD_PIECES: Final = 64
 _LONGEST_WAIT: Final = 3600.0  # seconds; "never" is asked again after that
 _HELD_ANSWER: Final = 8 * 1024  # octets of an answer that may be held: copying one costs less than a write
 _HELD: Final = 64 * 1024  # octets that are held at most
@@ -165,37 +159,6 @@ class Connection:
             watched = sess.watched
             self.dry = watched is None or not watched.hangup
         return Fill.DATA
-
-    def drop_unread(self) -> None:
-        """Before a close: throw away what has come, without waiting, lest the kernel answers it with a reset.
-
-        The client would lose the answer that it has been sent (RFC 9112 section 9.6).
-        """
-        self.buf.clear()
-        for _ in range(_UNREAD_PIECES):
-            if self.fill(_UNREAD_SIZE) is not Fill.DATA:
-                return
-            self.buf.clear()
-
-    def linger(self) -> None:
-        """Before a close in the middle of a body: end our half, and take what still comes for a moment.
-
-        Else what the client goes on to send is answered with a reset, which may take away the answer that it has been
-        sent (RFC 9112 section 9.6). A client that has read the answer closes, and that is the end of it.
-        """
-        if self.sess.tls is None:
-            try:
-                self.sess.sock.shutdown(socket.SHUT_WR)
-            except OSError:  # it has gone already
-                return
-        deadline = clock.mono() + _LINGER
-        left = _LINGER_OCTETS
-        while left > 0:
-            self.buf.clear()
-            got = self.fill(_UNREAD_SIZE)
-            left -= len(self.buf)
-            if got is Fill.EOF or (got is Fill.AGAIN and not self.wait_readable(deadline - clock.mono())):
-                return
 
     def receive_head(self, req_size: int) -> Received:
         """Read until a whole request head stands in the buffer, or there is no more to read for now.

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 # Requests that a session may have answered in a row when it sends one behind the other, until others have their turn.
 _TURN: Final = 32
+_LINGER: Final = 2.0  # seconds for which a client that goes on with its body is listened to, behind the last answer
+_REFUSED: Final = frozenset(("RX_BAD", "RX_JUNK"))
 
 _CLOSE_REASON: Final = {
     Received.OVERFLOW: "RX_OVERFLOW",
@@ -155,7 +157,7 @@ class Http1Transport:
             if received is Received.OVERFLOW and status:
                 answer = _minimal_head(conn, status)
                 conn.send(TaskLog(), [answer], len(answer), clock.mono() + params.idle_send_timeout)
-                conn.drop_unread()
+                sess.half_close(conn.wait_readable)
             self._end(wrk, sess, _CLOSE_REASON[received])
 
     def _end(self, wrk: Worker, sess: Session, reason: str | None) -> None:
@@ -269,8 +271,10 @@ class Http1Transport:
             body.discard()  # sets doclose when it fails
         if req.doclose is not None:
             conn.flush()
-            if body is not None and not is_off(body) and conn.failure is None:
-                conn.linger()
+            if conn.failure is None and not is_off(body):
+                sess.half_close(conn.wait_readable, _LINGER)
+            elif conn.failure is None and req.doclose in _REFUSED:  # a body may follow what is no request
+                sess.half_close(conn.wait_readable)
         elif conn.failure is not None:
             req.doclose = conn.failure
         finish_request(wrk, req)

@@ -5,9 +5,7 @@ Only the session thread comes here. All waits end at a deadline, and the pool is
 
 from __future__ import annotations
 
-import contextlib
 import selectors
-import socket
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from varnishpy.base import clock
@@ -192,16 +190,10 @@ class SocketDesk:
             data += more
 
     def half_close(self, linger: float) -> None:
-        """Say that nothing more will come and drop what still does: closing with unread input would reset the
-        connection, and the client might lose the GOAWAY.
-        """
+        """`Session.half_close`, so that the client does not lose the GOAWAY."""
         self._h2.assert_session_thread()
-        sock = self._sess.sock
-        deadline = clock.mono() + linger
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-            while (left := deadline - clock.mono()) > 0:
-                with self._role.worker.blocking():
-                    ready = wait_for(self._sess.fd, selectors.EVENT_READ, left)
-                if not ready or not sock.recv(RECEIVE_SIZE):
-                    return
+        self._sess.half_close(self._wait_readable, linger)
+
+    def _wait_readable(self, seconds: float) -> bool:
+        with self._role.worker.blocking():
+            return wait_for(self._sess.fd, selectors.EVENT_READ, seconds)

@@ -195,13 +195,8 @@ def default_fetch_filters(bo: BusyObject) -> str:
 
 
 def unpacks(req: Request, stobj: StoredObject) -> bool:
-    """Will a gzipped object be unpacked for this client?"""
-    return bool(
-        stobj.flags & ObjectFlag.GZIPED
-        and params.http_gzip_support
-        and not accepts_gzip(req.http)
-        and not _no_transform(stobj.headers)
-    )
+    """Will this object, which is gzipped, be unpacked for this client?"""
+    return params.http_gzip_support and not accepts_gzip(req.http) and not _no_transform(stobj.headers)
 
 
 def _no_transform(response: Message) -> bool:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from varnishpy import stats
 from varnishpy.base import clock
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from varnishpy.threads.pool import Pool
     from varnishpy.threads.watch import Watched
     from varnishpy.threads.worker import Task, Worker
+
+
+_PIECE: Final = 64 * 1024  # octets asked of the socket at once
+_LAST_OCTETS: Final = 4 * 1024 * 1024  # that are read so at most
 
 
 class StreamSocket(Protocol):
@@ -152,6 +156,31 @@ class Session(ClientSession):
         watched, self.watched = self.watched, None
         if watched is not None:
             watched.drop(closing=False)
+
+    def half_close(self, wait_readable: Callable[[float], bool], seconds: float = 0.1) -> None:
+        """Before a close: say that nothing more will come, and drop what still does.
+
+        Unread octets, and those that come later, would be answered with a reset, which may take away the answer that
+        the client has been sent (RFC 9112 section 9.6). A client that has read it closes, and that is the end of it.
+
+        :param wait_readable: waits until there is something to read; False after so many seconds
+        :param seconds: how long at most
+        """
+        sock = self.sock
+        deadline = clock.mono() + seconds
+        most = _LAST_OCTETS
+        try:
+            sock.shutdown(socket.SHUT_WR)
+            while most > 0 and (left := deadline - clock.mono()) > 0 and wait_readable(left):
+                try:
+                    data = sock.recv(_PIECE)
+                except (BlockingIOError, InterruptedError):  # TLS: a part of a record
+                    continue
+                if not data:
+                    return
+                most -= len(data)
+        except OSError:  # the client has gone
+            return
 
     def close(self, reason: str) -> None:
         """Close the socket; the first reason given is the one that counts.
